@@ -1,0 +1,23 @@
+"""The batched low-rank update: y += weight * scale * B(A x), for every (row, adapter) entry of a step."""
+
+from loraplex_kernels.lora.batch import LoraBatch, Run, build_batch
+from loraplex_kernels.lora.group import SiteGroup
+from loraplex_kernels.lora.layout import AdapterLayout, Placement, SiteShape, plan
+from loraplex_kernels.lora.step import LoraStep
+from loraplex_kernels.lora.table import AdapterTable
+from loraplex_kernels.lora.weights import SiteWeights, site_weights
+
+__all__ = [
+    "AdapterLayout",
+    "AdapterTable",
+    "LoraBatch",
+    "LoraStep",
+    "Placement",
+    "Run",
+    "SiteGroup",
+    "SiteShape",
+    "SiteWeights",
+    "build_batch",
+    "plan",
+    "site_weights",
+]

@@ -1,0 +1,44 @@
+"""The weights of one adapter at one site, as views into its flat buffer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from loraplex_kernels.lora.layout import Placement
+
+
+@dataclass(frozen=True)
+class SiteWeights:
+    """What one cell of the table stands for."""
+
+    a: Tensor  # [rank, in]
+    b: Tensor  # [rank, out]: PEFT's lora_B, transposed
+    magnitude: Tensor | None  # float32 [out]: DoRA's m / ||W + scale B A||, None for plain LoRA
+    scale: float
+
+
+def site_weights(buffer: Tensor, placement: Placement, dtype: torch.dtype) -> SiteWeights:
+    """Views of one site's arrays; writing to them fills the buffer.
+
+    Args:
+        buffer: uint8 `[layout.nbytes]`.
+        placement: of the site, from the layout that the buffer was made for.
+        dtype: of A and B.
+    """
+    shape = placement.shape
+
+    def view(offset: int, rows: int, columns: int, of: torch.dtype) -> Tensor:
+        nbytes = rows * columns * of.itemsize
+        return buffer[offset : offset + nbytes].view(of).view(rows, columns)
+
+    return SiteWeights(
+        a=view(placement.a, shape.rank, shape.in_features, dtype),
+        b=view(placement.b, shape.rank, shape.out_features, dtype),
+        magnitude=None
+        if placement.magnitude is None
+        else view(placement.magnitude, 1, shape.out_features, torch.float32)[0],
+        scale=shape.scale,
+    )

@@ -1,0 +1,57 @@
+"""The seam between the API and the engine: one method does the work, so that tests can put anything behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from loraplex_server.engine.messages import Delta, EngineInfo, EngineStats, GenerateRequest
+
+
+class EngineError(Exception):
+    """A request ended without its answer; the message can be shown to whoever sent it."""
+
+
+class AdapterUnusableError(EngineError):
+    """The adapter was refused: the request's own fault, a 4xx."""
+
+
+class InvalidRequestError(EngineError):
+    """The engine cannot do what was asked, a 4xx."""
+
+
+class EngineDeadError(EngineError):
+    """The engine process ended while it held the request, or is being restarted: a 503."""
+
+
+class QueueFullError(EngineError):
+    """Too many requests wait already: a 429. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Engine(Protocol):
+    """What the API needs."""
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """Facts of the engine, None until it was ready for the first time."""
+
+    @property
+    def stats(self) -> EngineStats:
+        """The latest word of the engine."""
+
+    @property
+    def healthy(self) -> bool:
+        """The engine process lives and is ready for requests."""
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Deltas of all `n` answers, interleaved, until each has its finish_reason.
+
+        Closing the iterator early aborts the request. Raises EngineError's subclasses, at most once, as the last thing.
+        """
+
+    async def abort(self, request_id: str, index: int) -> None:
+        """End one answer of a running request early (a stop string was found); its last delta has reason "abort"."""

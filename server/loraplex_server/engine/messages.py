@@ -1,0 +1,154 @@
+"""What the HTTP process and the engine process say to each other. Plain data: msgspec on a local socket."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from loraplex_adapters.source import AdapterSource
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
+    """How one request's tokens are chosen; names and meanings as in OpenAI's and vLLM's APIs."""
+
+    max_tokens: int
+    min_tokens: int = 0  # no stop token before
+    temperature: float = 1.0  # 0: greedy
+    top_p: float = 1.0
+    top_k: int = 0  # 0: off
+    min_p: float = 0.0
+    seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: dict[int, float] = {}
+    stop_token_ids: tuple[int, ...] = ()  # the model's end tokens among them, unless the request ignores these
+    logprobs: int | None = None  # alternatives for each token; 0: only the chosen one's own; None: nothing
+    prompt_logprobs: int | None = None  # the same for the prompt's tokens (OpenAI's echo with logprobs)
+
+
+class AdapterUse(msgspec.Struct, frozen=True):
+    """One adapter of a request and its weight in the sum."""
+
+    source: AdapterSource
+    weight: float = 1.0
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """One prompt, `n` answers."""
+
+    request_id: str
+    prompt_token_ids: list[int]
+    sampling: SamplingParams
+    n: int = 1
+    adapters: tuple[AdapterUse, ...] = ()  # none: the base
+
+
+class AbortRequest(msgspec.Struct, frozen=True, tag=True):
+    """The client is gone, or a stop string was found: end these answers (all, when `index` is None)."""
+
+    request_id: str
+    index: int | None = None
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag=True):
+    """End the engine process after the step in progress."""
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """Log probability of one chosen token, from the raw logits, and of the likeliest alternatives."""
+
+    token_id: int
+    logprob: float
+    rank: int  # 1: the likeliest
+    top: list[tuple[int, float]]  # (token id, logprob), likeliest first
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known once a prompt was computed; rides on an answer's first delta."""
+
+    queue_s: float  # arrival to first scheduled
+    prefill_s: float  # first scheduled to first token
+    cached_tokens: int  # prompt tokens found in the prefix cache
+    generation: str  # content hashes of the adapters, joined by "+"; "" for the base
+    prompt_logprobs: list[TokenLogprob | None] | None = None  # [prompt tokens]; the first is None
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """New tokens of one answer. The one with a `finish_reason` is that answer's last."""
+
+    request_id: str
+    index: int
+    token_ids: list[int]
+    logprobs: list[TokenLogprob] | None = None
+    started: Started | None = None
+    finish_reason: FinishReason | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The request ends here, all of its answers."""
+
+    request_id: str
+    kind: Literal["adapter", "invalid", "engine"]  # the adapter's fault, the request's, ours
+    message: str
+
+
+class Deltas(msgspec.Struct, frozen=True, tag=True):
+    """Everything that one step produced, in one message."""
+
+    deltas: list[Delta]
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Sent once, when the engine is ready."""
+
+    model: str
+    architecture: str
+    device: str
+    dtype: str
+    quantization: str
+    max_model_len: int
+    vocab_size: int
+    block_size: int
+    num_blocks: int
+    kv_cache_bytes: int
+    weights_bytes: int
+    adapter_memory_bytes: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    pid: int
+
+
+class AdapterStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The adapter side of the engine at one moment; totals count from the engine's start."""
+
+    resident: list[str] = []  # names in memory
+    waiting: list[str] = []  # names that requests wait for
+    resident_bytes: int = 0
+    loads_total: int = 0
+    load_failures_total: int = 0
+    evictions_total: int = 0
+    hits_total: int = 0
+    misses_total: int = 0
+    load_seconds: list[float] = []  # of the loads since the last message
+
+
+class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine at one moment; totals count from the engine's start."""
+
+    running: int = 0
+    waiting: int = 0
+    kv_used_blocks: int = 0
+    kv_total_blocks: int = 0
+    preemptions_total: int = 0
+    prefix_queries_total: int = 0  # tokens looked up
+    prefix_hits_total: int = 0  # tokens found
+    step_tokens: list[int] = []  # tokens of each step since the last message
+    adapters: AdapterStats = AdapterStats()
+
+
+ToEngine = GenerateRequest | AbortRequest | Shutdown
+FromEngine = EngineInfo | Deltas | Failed | EngineStats
