@@ -1,0 +1,7 @@
+"""The small ops between the linears: norms, rotary embedding, gated activations."""
+
+from loraplex_kernels.ops.activation import gelu_tanh_and_mul, silu_and_mul
+from loraplex_kernels.ops.norm import add_rms_norm, rms_norm
+from loraplex_kernels.ops.rope import rotary
+
+__all__ = ["add_rms_norm", "gelu_tanh_and_mul", "rms_norm", "rotary", "silu_and_mul"]
