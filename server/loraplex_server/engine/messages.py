@@ -122,6 +122,12 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     pid: int
 
 
+class EngineFailed(msgspec.Struct, frozen=True, tag=True):
+    """The engine cannot start; starting it again would not help."""
+
+    message: str
+
+
 class AdapterStats(msgspec.Struct, frozen=True, kw_only=True):
     """The adapter side of the engine at one moment; totals count from the engine's start."""
 
@@ -151,4 +157,4 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 ToEngine = GenerateRequest | AbortRequest | Shutdown
-FromEngine = EngineInfo | Deltas | Failed | EngineStats
+FromEngine = EngineInfo | EngineFailed | Deltas | Failed | EngineStats

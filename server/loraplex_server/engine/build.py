@@ -1,0 +1,95 @@
+"""Put an engine together from its configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from loraplex_adapters.store import AdapterStore
+from loraplex_kernels.attention.cache import allocate, bytes_per_block
+from loraplex_kernels.lora import AdapterTable
+from loraplex_server.engine.block_pool import BlockPool
+from loraplex_server.engine.config import EngineConfig
+from loraplex_server.engine.core import EngineCore
+from loraplex_server.engine.device import resolve_device, resolve_dtype, set_threads
+from loraplex_server.engine.memory import plan_memory
+from loraplex_server.engine.messages import EngineInfo
+from loraplex_server.engine.runner import ModelRunner
+from loraplex_server.engine.scheduler import Scheduler
+from loraplex_server.models.load import load_model
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_BATCHED_TOKENS = {"cpu": 512, "cuda": 4096}
+FIRST_SLOTS = 64  # rows of the adapter table; it grows by itself
+
+
+def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[EngineCore, EngineInfo]:
+    """Load the model, size the caches, wire the parts.
+
+    Args:
+        config: what to build.
+        wake: called from a loader thread when an adapter came in, so that a sleeping loop looks.
+
+    Raises:
+        EngineStartError: a setting does not fit the machine or the model.
+        UnsupportedModelError: the model's architecture is not served.
+    """
+    started = time.monotonic()
+    set_threads(config)
+    device = resolve_device(config.device)
+    checkpoint_dtype = _checkpoint_dtype(config.model)
+    dtype = resolve_dtype(config.dtype, checkpoint_dtype, device)
+    model = load_model(
+        config.model,
+        device=device,
+        dtype=dtype,
+        quantization=config.quantization,
+        max_model_len=config.max_model_len,
+    )
+    shape = model.config
+    block_bytes = bytes_per_block(shape.num_layers, shape.num_kv_heads, config.block_size, shape.head_dim, dtype)
+    memory = plan_memory(config, shape.max_position_embeddings, block_bytes, device)
+    cache = allocate(
+        shape.num_layers, memory.num_blocks, shape.num_kv_heads, config.block_size, shape.head_dim, dtype, device
+    )
+    table = AdapterTable(FIRST_SLOTS, len(model.sites), dtype, device)
+    store = AdapterStore(
+        sites=model.sites,
+        table=table,
+        budget_bytes=memory.adapter_bytes,
+        site_weight=model.site_weight,
+        on_ready=wake,
+    )
+    max_tokens = config.max_num_batched_tokens or DEFAULT_BATCHED_TOKENS[device.type]
+    max_tokens = max(max_tokens, config.max_num_seqs)  # a step of decoding takes one token of each sequence
+    scheduler = Scheduler(
+        BlockPool(memory.num_blocks, caching=config.enable_prefix_caching),
+        block_size=config.block_size,
+        max_num_seqs=config.max_num_seqs,
+        max_num_batched_tokens=max_tokens,
+        is_ready=lambda sequence: core.is_ready(sequence),
+    )
+    core = EngineCore(ModelRunner(model, cache, config.block_size, table), scheduler, store, memory.max_model_len)
+    _warm(core, dtype)
+    info = EngineInfo(
+        model=config.model,
+        architecture=shape.architecture,
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+        quantization=config.quantization,
+        max_model_len=memory.max_model_len,
+        vocab_size=shape.vocab_size,
+        block_size=config.block_size,
+        num_blocks=memory.num_blocks,
+        kv_cache_bytes=memory.kv_cache_bytes,
+        weights_bytes=model.weights_nbytes,
+        adapter_memory_bytes=memory.adapter_bytes,
+        max_num_seqs=config.max_num_seqs,
+        max_num_batched_tokens=max_tokens,
+        pid=os.getpid(),
+    )
+    logger.info("engine ready in %.1f s: %s", time.monotonic() - started, info)
+    return core, info

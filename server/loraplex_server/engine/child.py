@@ -1,0 +1,98 @@
+"""One incarnation of the engine process, seen from the HTTP process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import zmq
+import zmq.asyncio
+
+from loraplex_server.engine.config import EngineConfig
+from loraplex_server.engine.messages import FromEngine, Shutdown, ToEngine
+from loraplex_server.engine.wire import Launch, decode_from_engine, encode
+
+# How long a process that was asked to end may take before it is killed.
+EXIT_GRACE_S = 10.0
+
+
+class EngineChild:
+    """The process and its two sockets. Sockets are never handed on to a successor: what was queued for one that
+    died must not reach the next.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._directory = tempfile.TemporaryDirectory(prefix="loraplex-")  # mode 0700: only this user can connect
+        self._context = zmq.asyncio.Context()
+        self._requests = self._context.socket(zmq.PUSH)
+        self._replies = self._context.socket(zmq.PULL)
+        for socket in (self._requests, self._replies):
+            socket.set_hwm(0)
+            socket.linger = 0
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 before the start."""
+        return 0 if self._process is None else self._process.pid
+
+    async def start(self) -> None:
+        """Start the process. It tells by EngineInfo or EngineFailed what became of that."""
+        addresses = [f"ipc://{Path(self._directory.name) / name}" for name in ("requests", "replies")]
+        self._requests.bind(addresses[0])
+        self._replies.bind(addresses[1])
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "loraplex_server.engine.process",
+            stdin=asyncio.subprocess.PIPE,
+            env=_environment(),
+        )
+        stdin = self._process.stdin
+        if stdin is None:
+            raise RuntimeError("the engine process has no standard input")
+        # It stays open: when this process ends, in whatever way, the engine reads the end of file and ends too.
+        stdin.write(msgspec.json.encode(Launch(self._config, addresses[0], addresses[1])) + b"\n")
+        await stdin.drain()
+
+    async def send(self, message: ToEngine) -> None:
+        """Queue a message for the engine; returns at once."""
+        await self._requests.send(encode(message))
+
+    async def messages(self) -> AsyncIterator[FromEngine]:
+        """What the engine says, until the iterator is closed."""
+        while True:
+            yield decode_from_engine(await self._replies.recv())
+
+    async def wait(self) -> int:
+        """The process's exit code, once it ended."""
+        if self._process is None:
+            raise RuntimeError("the engine process was not started")
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """End the process, gently first, and let go of everything. Safe to call on one that is dead."""
+        if self._process is not None and self._process.returncode is None:
+            await self.send(Shutdown())
+            try:
+                await asyncio.wait_for(self._process.wait(), EXIT_GRACE_S)
+            except asyncio.TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        self._requests.close()
+        self._replies.close()
+        self._context.term()
+        self._directory.cleanup()
+
+
+def _environment() -> dict[str, str]:
+    """The parent's, and its import path: so that what runs from a checkout runs there too."""
+    paths = [path for path in sys.path if path and Path(path).is_dir()]
+    # PYTHONSAFEPATH: the working folder is not on the path, where a folder may be called like a package.
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}

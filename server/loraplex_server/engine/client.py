@@ -1,0 +1,208 @@
+"""The engine as the API sees it: requests in, deltas out, whatever happens to the process behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from loraplex_server.engine.child import EngineChild
+from loraplex_server.engine.config import EngineConfig
+from loraplex_server.engine.device import EngineStartError
+from loraplex_server.engine.drain import DrainRate
+from loraplex_server.engine.interface import (
+    AdapterUnusableError,
+    EngineDeadError,
+    EngineError,
+    InvalidRequestError,
+    QueueFullError,
+)
+from loraplex_server.engine.messages import (
+    AbortRequest,
+    Delta,
+    Deltas,
+    EngineFailed,
+    EngineInfo,
+    EngineStats,
+    Failed,
+    FromEngine,
+    GenerateRequest,
+)
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 30.0
+# An engine that lived this long was a good one: its death starts the backoff anew.
+GOOD_LIFE_S = 60.0
+
+_ERRORS: dict[str, type[EngineError]] = {
+    "adapter": AdapterUnusableError,
+    "invalid": InvalidRequestError,
+    "engine": EngineDeadError,
+}
+
+
+class EngineClient:
+    """Starts the engine process, starts it again when it dies, and routes its words to the requests in flight.
+
+    Args:
+        config: of the engine.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._child: EngineChild | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._streams: dict[str, asyncio.Queue[Delta | EngineError]] = {}
+        self._answers = 0  # of the requests in flight, n counted
+        self._drain = DrainRate()
+        self._ready = asyncio.Event()
+        self._start_error: str | None = None
+        self._info: EngineInfo | None = None
+        self._stats = EngineStats()
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """Facts of the engine, None until it was ready for the first time."""
+        return self._info
+
+    @property
+    def stats(self) -> EngineStats:
+        """The latest word of the engine."""
+        return self._stats
+
+    @property
+    def healthy(self) -> bool:
+        """The engine process lives and is ready for requests."""
+        return self._ready.is_set()
+
+    async def start(self) -> EngineInfo:
+        """Start the engine and wait until it is ready.
+
+        Raises:
+            EngineStartError: it cannot start as configured.
+        """
+        self._supervisor = asyncio.create_task(self._supervise())
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait({ready, self._supervisor}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._ready.is_set():
+            ready.cancel()
+            await self._supervisor
+            raise EngineStartError(self._start_error or "the engine process ended before it was ready")
+        if self._info is None:
+            raise EngineStartError("the engine said that it is ready, but not what it is")
+        return self._info
+
+    async def close(self) -> None:
+        """End the engine; requests in flight end with EngineDeadError."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """See Engine.generate."""
+        child = self._child
+        if child is None or not self.healthy:
+            raise EngineDeadError("the engine is being restarted; try again in a moment")
+        self._check_room(request.n)
+        queue: asyncio.Queue[Delta | EngineError] = asyncio.Queue()
+        self._streams[request.request_id] = queue
+        self._answers += request.n
+        left = request.n
+        try:
+            await child.send(request)
+            while left:
+                item = await queue.get()
+                if isinstance(item, EngineError):
+                    left = 0
+                    raise item
+                left -= item.finish_reason is not None
+                yield item
+            self._drain.finished()
+        finally:
+            self._answers -= request.n
+            del self._streams[request.request_id]
+            if left and child is self._child:
+                await child.send(AbortRequest(request.request_id))
+
+    def _check_room(self, n: int) -> None:
+        room = self._config.max_num_seqs + self._config.max_queued_requests - self._answers
+        if n > room:
+            waiting = max(self._answers - self._config.max_num_seqs, 0)
+            raise QueueFullError(
+                f"the queue is full: {waiting} answers wait already", retry_after=self._drain.seconds_for(n - room)
+            )
+
+    async def abort(self, request_id: str, index: int) -> None:
+        """See Engine.abort."""
+        if self._child is not None and request_id in self._streams:
+            await self._child.send(AbortRequest(request_id, index))
+
+    async def _supervise(self) -> None:
+        """Keep one engine process alive until cancelled, or until it says that it cannot start."""
+        backoff = FIRST_BACKOFF_S
+        while self._start_error is None:
+            started = time.monotonic()
+            code = await self._live()
+            if self._start_error is not None or self._info is None:
+                return  # it was never ready: starting it again would end the same way
+            lived = time.monotonic() - started
+            backoff = FIRST_BACKOFF_S if lived > GOOD_LIFE_S else min(backoff * 2, LONGEST_BACKOFF_S)
+            logger.error("the engine process ended with code %s after %.1f s; restart in %.1f s", code, lived, backoff)
+            await asyncio.sleep(backoff)
+
+    async def _live(self) -> int:
+        """One life of the engine process; returns its exit code."""
+        child = EngineChild(self._config)
+        listener: asyncio.Task[None] | None = None
+        try:
+            await child.start()
+            self._child = child
+            listener = asyncio.create_task(self._listen(child))
+            return await child.wait()
+        finally:
+            self._ready.clear()
+            self._child = None
+            if listener is not None:
+                await _drain_and_cancel(listener)  # what it said last still counts
+            self._fail_all("the engine process ended before the request was finished")
+            await child.stop()
+
+    async def _listen(self, child: EngineChild) -> None:
+        async for message in child.messages():
+            self._take(message)
+
+    def _take(self, message: FromEngine) -> None:
+        if isinstance(message, Deltas):
+            for delta in message.deltas:
+                self._put(delta.request_id, delta)
+        elif isinstance(message, EngineStats):
+            self._stats = message
+        elif isinstance(message, Failed):
+            self._put(message.request_id, _ERRORS[message.kind](message.message))
+        elif isinstance(message, EngineInfo):
+            self._info = message
+            self._ready.set()
+        elif isinstance(message, EngineFailed):
+            self._start_error = message.message
+
+    def _put(self, request_id: str, item: Delta | EngineError) -> None:
+        queue = self._streams.get(request_id)
+        if queue is not None:  # None: its client is gone, and the abort is on its way
+            queue.put_nowait(item)
+
+    def _fail_all(self, reason: str) -> None:
+        for queue in self._streams.values():
+            queue.put_nowait(EngineDeadError(reason))
+
+
+async def _drain_and_cancel(listener: asyncio.Task[None]) -> None:
+    """Let a listener read what is left in its socket, then end it."""
+    await asyncio.wait({listener}, timeout=0.1)
+    listener.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await listener

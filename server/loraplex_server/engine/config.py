@@ -1,0 +1,31 @@
+"""What the engine is told at its start; resolved once, never changed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Device = Literal["auto", "cpu", "cuda"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+Quantization = Literal["none", "int8"]
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine process. Sizes are in bytes; None means "from what the machine has"."""
+
+    model: str  # a checkpoint's folder, or a hub id
+    device: Device = "auto"
+    dtype: DType = "auto"
+    quantization: Quantization = "none"
+    max_model_len: int | None = None  # None: the model's own limit, as far as the KV cache allows
+    max_num_seqs: int = 32
+    max_num_batched_tokens: int | None = None  # None: 512 on a CPU, 4096 on a GPU
+    max_queued_requests: int = 512
+    kv_cache_memory: int | None = None
+    adapter_memory: int | None = None
+    block_size: int = 16
+    enable_prefix_caching: bool = True
+    threads: int | None = None
+    log_level: str = "info"
+    log_format: Literal["json", "console"] = "console"

@@ -1,0 +1,223 @@
+"""The engine's heart: requests in, one step after the other, deltas out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from loraplex_adapters.store import AdapterStore
+from loraplex_server.engine.messages import AdapterStats, Delta, EngineStats, Failed, GenerateRequest
+from loraplex_server.engine.prefix import root_hash
+from loraplex_server.engine.request import Request
+from loraplex_server.engine.runner import ModelRunner, StepResult
+from loraplex_server.engine.scheduler import Scheduled, Scheduler
+from loraplex_server.engine.sequence import Sequence, SlotUse
+
+Event = Delta | Failed
+
+
+class EngineCore:
+    """Owns the requests in flight. Single-threaded: everything here runs between two steps or in one.
+
+    Args:
+        runner: computes a step.
+        scheduler: chooses it; its `is_ready` must be this object's `is_ready`.
+        store: the adapters in memory.
+        max_model_len: tokens of prompt and answer together.
+    """
+
+    def __init__(self, runner: ModelRunner, scheduler: Scheduler, store: AdapterStore, max_model_len: int) -> None:
+        self.runner = runner
+        self.scheduler = scheduler
+        self.store = store
+        self.max_model_len = max_model_len
+        self.requests: dict[str, Request] = {}
+        self._head_site = len(runner.model.sites) - 1
+        self._step_tokens: list[int] = []
+        self.computed = False  # the last step had something to compute, so the next one probably has
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step could do something: nothing in flight means that the loop may sleep."""
+        return bool(self.requests)
+
+    def submit(self, message: GenerateRequest) -> list[Event]:
+        """Queue a request; its adapters start loading at once. An event comes back only if it cannot be served."""
+        problem = self._problem_with(message)
+        if problem is not None:
+            return [Failed(request_id=message.request_id, kind="invalid", message=problem)]
+        sequences = [self._sequence(message, index) for index in range(message.n)]
+        for sequence in sequences[1:]:
+            sequence.leader = sequences[0]
+        leases = [self.store.request(use.source) for use in message.adapters]
+        self.requests[message.request_id] = Request(message, sequences, leases)
+        for sequence in sequences:
+            self.scheduler.add(sequence)
+        return []
+
+    def _problem_with(self, message: GenerateRequest) -> str | None:
+        if message.request_id in self.requests:
+            return f"a request with the id '{message.request_id}' is in progress"
+        if not message.prompt_token_ids:
+            return "the prompt is empty"
+        if len(message.prompt_token_ids) + min(message.sampling.max_tokens, 1) > self.max_model_len:
+            return (
+                f"the prompt has {len(message.prompt_token_ids)} tokens; "
+                f"the longest sequence this server allows has {self.max_model_len}"
+            )
+        vocab_size = self.runner.model.config.vocab_size
+        if not 0 <= min(message.prompt_token_ids) <= max(message.prompt_token_ids) < vocab_size:
+            return f"the prompt has token ids outside of the vocabulary of {vocab_size}"
+        return None
+
+    def _sequence(self, message: GenerateRequest, index: int) -> Sequence:
+        return Sequence(
+            request_id=message.request_id,
+            index=index,
+            prompt_len=len(message.prompt_token_ids),
+            sampling=message.sampling,
+            max_len=self.max_model_len,
+            tokens=list(message.prompt_token_ids),
+        )
+
+    def abort(self, request_id: str, index: int | None) -> list[Event]:
+        """End some or all answers of a request. One that has ended already stays as it is."""
+        request = self.requests.get(request_id)
+        if request is None:
+            return []
+        events: list[Event] = []
+        for sequence in request.sequences:
+            if sequence.finish_reason is None and index in (None, sequence.index):
+                sequence.finish_reason = "abort"
+                events.append(self._delta(request, sequence, []))
+        self._retire([request])
+        return events
+
+    def is_ready(self, sequence: Sequence) -> bool:
+        """Whether the sequence's adapters are in memory; tells the whole request where, the first time they are."""
+        request = self.requests[sequence.request_id]
+        if not request.bound and request.adapters_ready:
+            self._bind(request)
+        return request.bound
+
+    def _bind(self, request: Request) -> None:
+        uses = list(zip(request.leases, request.message.adapters, strict=True))
+        rank = self.runner.table.rank
+        adapters = tuple(
+            SlotUse(lease.slot, use.weight, lease.magnitude, head=bool(rank[lease.slot, self._head_site] > 0))
+            for lease, use in uses
+        )
+        root = root_hash([(lease.generation, use.weight) for lease, use in uses])
+        for sequence in request.sequences:
+            sequence.adapters = adapters
+            sequence.root = root
+        request.bound = True
+
+    def step(self) -> list[Event]:
+        """Let adapters in, choose tokens to compute, compute them, tell what came of it."""
+        self.store.poll()
+        failures = self._fail_unusable()
+        plan = self.scheduler.schedule()
+        self.computed = bool(plan)
+        if not plan:
+            return failures
+        self._mark_scheduled(plan)
+        results = self.runner.run(plan)
+        deltas = self._deliver(plan, results)
+        return [*failures, *deltas]
+
+    def _fail_unusable(self) -> list[Event]:
+        broken = [request for request in self.requests.values() if not request.bound and request.adapter_error]
+        for request in broken:
+            for sequence in request.sequences:
+                sequence.finish_reason = "abort"
+        self._retire(broken)
+        return [
+            Failed(request_id=request.message.request_id, kind="adapter", message=str(request.adapter_error))
+            for request in broken
+        ]
+
+    def _mark_scheduled(self, plan: list[Scheduled]) -> None:
+        now = time.monotonic()
+        self._step_tokens.append(sum(scheduled.count for scheduled in plan))
+        for scheduled in plan:
+            if scheduled.sequence.first_scheduled is None:
+                scheduled.sequence.first_scheduled = now
+
+    def _deliver(self, plan: list[Scheduled], results: list[StepResult]) -> list[Event]:
+        samples = [scheduled.samples for scheduled in plan]
+        self.scheduler.advance(plan)
+        events: list[Event] = []
+        ended: dict[str, Request] = {}
+        for scheduled, result, sampled in zip(plan, results, samples, strict=True):
+            sequence = scheduled.sequence
+            request = self.requests[sequence.request_id]
+            request.prompt_logprobs.extend(result.prompt_logprobs)
+            if not sampled:
+                continue
+            first = sequence.num_output == 0
+            if result.token is None:
+                sequence.finish_reason = "length"  # max_tokens 0: the prompt's own logprobs were all that was asked for
+            else:
+                sequence.append(result.token)
+            events.append(self._delta(request, sequence, [result], first=first))
+            if sequence.finish_reason is not None:
+                ended[sequence.request_id] = request
+        self._retire(ended.values())
+        return events
+
+    def _delta(self, request: Request, sequence: Sequence, results: list[StepResult], *, first: bool = False) -> Delta:
+        logprobs = [result.logprob for result in results if result.logprob is not None]
+        return Delta(
+            request_id=sequence.request_id,
+            index=sequence.index,
+            token_ids=[result.token for result in results if result.token is not None],
+            logprobs=logprobs if logprobs and sequence.sampling.logprobs is not None else None,
+            started=request.started(sequence) if first else None,
+            finish_reason=sequence.finish_reason,
+        )
+
+    def _retire(self, requests: Iterable[Request]) -> None:
+        """Take ended sequences out, and give back a request's leases with its last one."""
+        for request in list(requests):
+            for sequence in request.sequences:
+                if sequence.finish_reason is not None:
+                    self.scheduler.remove(sequence)
+            if request.finished:
+                for lease in request.leases:
+                    self.store.release(lease)
+                del self.requests[request.message.request_id]
+
+    def stats(self) -> EngineStats:
+        """The engine at this moment; lists are of what happened since the last call."""
+        adapters = self.store.stats()
+        pool, scheduler = self.scheduler.pool, self.scheduler
+        steps, self._step_tokens = self._step_tokens, []
+        return EngineStats(
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting),
+            kv_used_blocks=pool.num_used,
+            kv_total_blocks=pool.num_blocks,
+            preemptions_total=scheduler.num_preemptions,
+            prefix_queries_total=scheduler.prefix_queries,
+            prefix_hits_total=scheduler.prefix_hits,
+            step_tokens=steps,
+            adapters=AdapterStats(
+                resident=list(adapters.resident),
+                waiting=list(adapters.waiting),
+                resident_bytes=adapters.resident_bytes,
+                loads_total=adapters.loads_total,
+                load_failures_total=adapters.load_failures_total,
+                evictions_total=adapters.evictions_total,
+                hits_total=adapters.hits_total,
+                misses_total=adapters.misses_total,
+                load_seconds=list(adapters.load_seconds),
+            ),
+        )
+
+    def check_integrity(self) -> None:
+        """Raise RuntimeError if a block or a lease is held by nobody's request. Called whenever the engine is idle."""
+        self.scheduler.check_integrity()
+        self.store.check_integrity()
+        if not self.requests and (self.scheduler.running or self.scheduler.waiting or self.scheduler.pool.num_used):
+            raise RuntimeError("the engine is idle, but sequences or blocks are not")

@@ -1,0 +1,68 @@
+"""How the memory left beside the weights is shared between the KV cache and the adapters."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from loraplex_server.engine.config import EngineConfig
+from loraplex_server.engine.device import EngineStartError
+
+# Of what is free once the weights are loaded; the rest is for activations and for whatever else runs.
+KV_SHARE = {"cpu": 0.3, "cuda": 0.7}
+ADAPTER_SHARE = {"cpu": 0.2, "cuda": 0.2}
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Sizes, in bytes and tokens."""
+
+    num_blocks: int
+    kv_cache_bytes: int
+    adapter_bytes: int
+    max_model_len: int
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that could be allocated now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo") as meminfo:
+            fields = dict(line.split(":", 1) for line in meminfo)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def plan_memory(config: EngineConfig, model_limit: int, bytes_per_block: int, device: torch.device) -> MemoryPlan:
+    """Size the KV cache and the budget for adapters.
+
+    The KV cache is never larger than `max_num_seqs` sequences of the longest length could fill. Unless a length was
+    asked for, the longest sequence is what the model allows and the cache can hold.
+
+    Raises:
+        EngineStartError: the cache is too small for one sequence of the asked length.
+    """
+    if config.max_model_len is not None and config.max_model_len > model_limit:
+        raise EngineStartError(f"--max-model-len {config.max_model_len}: the model ends at {model_limit} tokens")
+    wanted_len = config.max_model_len or model_limit
+    free = free_bytes(device)
+    most_blocks = config.max_num_seqs * -(-wanted_len // config.block_size)
+    kv_bytes = config.kv_cache_memory or int(free * KV_SHARE[device.type])
+    num_blocks = min(kv_bytes // bytes_per_block, most_blocks)
+    capacity = num_blocks * config.block_size
+    if num_blocks == 0 or (config.max_model_len is not None and capacity < wanted_len):
+        needed = -(-wanted_len // config.block_size) * bytes_per_block
+        raise EngineStartError(
+            f"--kv-cache-memory {kv_bytes}: one sequence of {wanted_len} tokens needs {needed} bytes; "
+            "give it more, or lower --max-model-len"
+        )
+    return MemoryPlan(
+        num_blocks=num_blocks,
+        kv_cache_bytes=num_blocks * bytes_per_block,
+        adapter_bytes=config.adapter_memory or int(free * ADAPTER_SHARE[device.type]),
+        max_model_len=min(wanted_len, capacity),
+    )

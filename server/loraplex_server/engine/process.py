@@ -1,0 +1,132 @@
+"""The engine process: `python -m loraplex_server.engine.process`, started and watched by EngineProcess.
+
+It never shares the HTTP process's interpreter lock: 64 streams must be scheduled inside a step of a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+
+import msgspec
+import zmq
+
+from loraplex_server.engine.build import build_engine
+from loraplex_server.engine.core import EngineCore, Event
+from loraplex_server.engine.device import EngineStartError
+from loraplex_server.engine.messages import (
+    AbortRequest,
+    Delta,
+    Deltas,
+    EngineFailed,
+    Failed,
+    FromEngine,
+    GenerateRequest,
+    Shutdown,
+)
+from loraplex_server.engine.wire import Launch, decode_to_engine, encode
+from loraplex_server.logs import configure_logging
+from loraplex_server.models.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+STATS_INTERVAL_S = 0.25
+
+
+class EngineLoop:
+    """Receives requests, steps the engine, sends what comes of it; sleeps when there is nothing to do."""
+
+    def __init__(self, launch: Launch) -> None:
+        context = zmq.Context.instance()
+        self._requests = context.socket(zmq.PULL)
+        self._requests.set_hwm(0)
+        self._requests.connect(launch.requests)
+        self._replies = context.socket(zmq.PUSH)
+        self._replies.set_hwm(0)
+        self._replies.connect(launch.replies)
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        self._poller = zmq.Poller()
+        self._poller.register(self._requests, zmq.POLLIN)
+        self._poller.register(self._wake_reader, zmq.POLLIN)
+        # The parent holds the other end: when it is gone, however it went, this end reads as closed.
+        self._poller.register(sys.stdin.fileno(), zmq.POLLIN)
+        self._stopping = False
+        self._stats_due = 0.0
+
+    def wake(self) -> None:
+        """End a sleep; safe from any thread."""
+        os.write(self._wake_writer, b"!")
+
+    def send(self, message: FromEngine) -> None:
+        """Hand a message to the HTTP process; never waits."""
+        self._replies.send(encode(message))
+
+    def run(self, core: EngineCore) -> None:
+        """Step until told to stop. An exception of a step ends the process: its state cannot be trusted after."""
+        idle = True
+        while not self._stopping:
+            self._receive(core, timeout_s=0.0 if core.computed else STATS_INTERVAL_S)
+            self._publish(core.step())
+            self._send_stats(core)
+            if idle != (not core.has_work):
+                idle = not idle
+                if idle:
+                    core.check_integrity()
+
+    def _receive(self, core: EngineCore, timeout_s: float) -> None:
+        ready = dict(self._poller.poll(timeout_s * 1000))
+        if sys.stdin.fileno() in ready:
+            self._stopping = True
+        if self._wake_reader in ready:
+            os.read(self._wake_reader, 4096)
+        while self._requests in ready and not self._stopping:
+            try:
+                message = decode_to_engine(self._requests.recv(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            if isinstance(message, GenerateRequest):
+                self._publish(core.submit(message))
+            elif isinstance(message, AbortRequest):
+                self._publish(core.abort(message.request_id, message.index))
+            elif isinstance(message, Shutdown):
+                self._stopping = True
+
+    def _publish(self, events: list[Event]) -> None:
+        deltas = [event for event in events if isinstance(event, Delta)]
+        if deltas:
+            self.send(Deltas(deltas))
+        for event in events:
+            if isinstance(event, Failed):
+                self.send(event)
+
+    def _send_stats(self, core: EngineCore) -> None:
+        now = time.monotonic()
+        if now >= self._stats_due:
+            self._stats_due = now + STATS_INTERVAL_S
+            self.send(core.stats())
+
+
+def main() -> None:
+    """Read the launch line, build the engine, serve until the parent says so or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    launch = msgspec.json.decode(sys.stdin.buffer.readline(), type=Launch)
+    configure_logging(launch.config.log_level, launch.config.log_format)
+    loop = EngineLoop(launch)
+    try:
+        core, info = build_engine(launch.config, loop.wake)
+    except (EngineStartError, ModelError) as error:
+        loop.send(EngineFailed(message=str(error)))
+        zmq.Context.instance().destroy(linger=1000)
+        sys.exit(1)
+    loop.send(info)
+    loop.run(core)
+    core.store.close()
+    zmq.Context.instance().destroy(linger=1000)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""A request inside the engine: its answers, its leases, its times."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from loraplex_adapters.errors import AdapterError
+from loraplex_adapters.store import Lease
+from loraplex_server.engine.messages import GenerateRequest, Started, TokenLogprob
+from loraplex_server.engine.sequence import Sequence
+
+
+@dataclass(eq=False)
+class Request:
+    """One prompt with its `n` answers; what they share is leased once."""
+
+    message: GenerateRequest
+    sequences: list[Sequence]
+    leases: list[Lease]
+    arrival: float = field(default_factory=time.monotonic)
+    bound: bool = False  # the adapters are in memory, and the sequences know where
+    prompt_logprobs: list[TokenLogprob | None] = field(default_factory=lambda: [None])
+
+    @property
+    def adapters_ready(self) -> bool:
+        """Whether all of the request's adapters are in memory."""
+        return all(lease.state == "ready" for lease in self.leases)
+
+    @property
+    def adapter_error(self) -> AdapterError | None:
+        """Why the request cannot be served, where one of its adapters cannot."""
+        return next((lease.error for lease in self.leases if lease.error is not None), None)
+
+    @property
+    def generation(self) -> str:
+        """Content hashes of the adapters; "" for the base."""
+        return "+".join(lease.generation for lease in self.leases)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every answer has ended."""
+        return all(sequence.finish_reason is not None for sequence in self.sequences)
+
+    def started(self, sequence: Sequence) -> Started:
+        """What goes out with an answer's first delta."""
+        now = time.monotonic()
+        first = sequence.first_scheduled or now
+        wants_prompt = self.message.sampling.prompt_logprobs is not None
+        return Started(
+            queue_s=first - self.arrival,
+            prefill_s=now - first,
+            cached_tokens=sequence.cached_tokens or 0,
+            generation=self.generation,
+            prompt_logprobs=list(self.prompt_logprobs) if wants_prompt else None,
+        )

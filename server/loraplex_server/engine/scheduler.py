@@ -1,0 +1,173 @@
+"""Which tokens of which sequences the next step computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loraplex_server.engine.block_pool import BlockPool
+from loraplex_server.engine.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """One sequence's share of a step: its next `count` tokens."""
+
+    sequence: Sequence
+    count: int
+
+    @property
+    def samples(self) -> bool:
+        """Whether the step reaches the sequence's last token, so that the next one can be chosen."""
+        return self.sequence.num_computed + self.count == len(self.sequence.tokens)
+
+
+class Scheduler:
+    """Continuous batching with chunked prefill over a paged KV cache.
+
+    Args:
+        pool: blocks of the KV cache.
+        block_size: tokens a block.
+        max_num_seqs: sequences in one step.
+        max_num_batched_tokens: tokens in one step; a longer prompt is computed in chunks.
+        is_ready: whether a waiting sequence could run now. One that could not (its adapter is still loading) is
+            passed over: it is never the head that blocks the others.
+    """
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        *,
+        block_size: int,
+        max_num_seqs: int,
+        max_num_batched_tokens: int,
+        is_ready: Callable[[Sequence], bool] = lambda _: True,
+    ) -> None:
+        self.pool = pool
+        self.block_size = block_size
+        self.max_num_seqs = max_num_seqs
+        self.max_num_batched_tokens = max_num_batched_tokens
+        self._is_ready = is_ready
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []  # in order of admission
+        self.num_preemptions = 0
+        self.prefix_queries = 0  # tokens looked up
+        self.prefix_hits = 0  # tokens found
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence, last."""
+        self.waiting.append(sequence)
+
+    def schedule(self) -> list[Scheduled]:
+        """The next step. Running sequences come first: a new prompt uses what they leave of the budget."""
+        plan: list[Scheduled] = []
+        budget = self._continue_running(plan, self.max_num_batched_tokens)
+        if len(plan) == len(self.running):  # admitting while others are being preempted would only thrash
+            self._admit_waiting(plan, budget)
+        return plan
+
+    def _continue_running(self, plan: list[Scheduled], budget: int) -> int:
+        position = 0
+        while position < len(self.running) and budget > 0:
+            sequence = self.running[position]
+            count = min(sequence.num_pending, budget)
+            if not self._reserve(sequence, count):
+                break  # the sequence itself was the youngest, and is preempted
+            plan.append(Scheduled(sequence, count))
+            budget -= count
+            position += 1
+        return budget
+
+    def _reserve(self, sequence: Sequence, count: int) -> bool:
+        """Blocks for the next `count` tokens, taken from the youngest sequences if need be."""
+        missing = self._blocks_for(sequence.num_computed + count) - len(sequence.block_table)
+        while missing > self.pool.num_free:
+            victim = self.running[-1]
+            self._preempt(victim)
+            if victim is sequence:
+                return False
+        sequence.block_table += self.pool.allocate(max(missing, 0))
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """Give up a sequence's blocks; it is computed again from its tokens, those it generated among them."""
+        self.running.remove(sequence)
+        self.pool.release(sequence.block_table)
+        sequence.block_table = []
+        sequence.num_computed = 0
+        sequence.preemptions += 1
+        self.num_preemptions += 1
+        self.waiting.appendleft(sequence)
+
+    def _admit_waiting(self, plan: list[Scheduled], budget: int) -> None:
+        passed_over: list[Sequence] = []
+        while self.waiting and budget > 0 and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting.popleft()
+            if not self._may_start(sequence):
+                passed_over.append(sequence)
+                continue
+            if not self._admit(sequence):
+                self.waiting.appendleft(sequence)
+                break  # first come, first served: a smaller one behind it would starve it
+            count = min(sequence.num_pending, budget)
+            self._reserve(sequence, count)
+            self.running.append(sequence)
+            plan.append(Scheduled(sequence, count))
+            budget -= count
+        self.waiting.extendleft(reversed(passed_over))
+
+    def _may_start(self, sequence: Sequence) -> bool:
+        leader = sequence.leader
+        leads = leader is None or leader.prompt_computed or leader.finish_reason is not None
+        return leads and self._is_ready(sequence)
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Share the cached prefix, if there is room for all the rest of the tokens."""
+        cached = self._cached_blocks(sequence)
+        missing = self._blocks_for(len(sequence.tokens)) - len(cached)
+        if missing + self.pool.free_among(cached) > self.pool.num_free:
+            return False
+        self.pool.share(cached)
+        sequence.block_table = cached
+        sequence.num_computed = len(cached) * self.block_size
+        if sequence.cached_tokens is None:
+            sequence.cached_tokens = sequence.num_computed
+            self.prefix_queries += len(sequence.tokens)
+            self.prefix_hits += sequence.num_computed
+        return True
+
+    def _cached_blocks(self, sequence: Sequence) -> list[int]:
+        if not self.pool.caching or sequence.wants_prompt_logprobs:
+            return []
+        # The last token is computed in any case: its logits choose the next one.
+        usable = (len(sequence.tokens) - 1) // self.block_size
+        return self.pool.lookup(sequence.hashes(self.block_size)[:usable])
+
+    def _blocks_for(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.block_size)
+
+    def advance(self, plan: list[Scheduled]) -> None:
+        """The step was computed: the tokens of the plan are in the cache, and their full blocks get names."""
+        for scheduled in plan:
+            sequence = scheduled.sequence
+            full_before = sequence.num_computed // self.block_size
+            sequence.num_computed += scheduled.count
+            full = sequence.num_computed // self.block_size
+            if self.pool.caching and full > full_before:
+                hashes = sequence.hashes(self.block_size)
+                for block in range(full_before, full):
+                    self.pool.register(sequence.block_table[block], hashes[block])
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence, wherever it is, and give its blocks back. Removing it twice does nothing."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+        self.pool.release(sequence.block_table)
+        sequence.block_table = []
+
+    def check_integrity(self) -> None:
+        """Raise RuntimeError unless every block is held by exactly the sequences that list it."""
+        self.pool.check_integrity([block for sequence in self.running for block in sequence.block_table])

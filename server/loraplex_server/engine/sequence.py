@@ -1,0 +1,90 @@
+"""One answer in the making: its tokens, how far they are computed, and the blocks that hold their keys and values."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+
+from loraplex_server.engine.messages import FinishReason, SamplingParams
+from loraplex_server.engine.prefix import extend_hashes
+
+
+@dataclass(frozen=True)
+class SlotUse:
+    """One adapter of a sequence, where it lies now; the request's lease keeps it there."""
+
+    slot: int  # row of the adapter table
+    weight: float
+    magnitude: bool  # it has DoRA magnitudes
+    head: bool  # it touches lm_head
+
+
+@dataclass(eq=False)
+class Sequence:
+    """Tokens `[0, num_computed)` have keys and values in the blocks of `block_table`; the rest is still to compute.
+
+    There are no phases: prefill, decode and recomputing after a preemption are all "catch up with `tokens`".
+    """
+
+    request_id: str
+    index: int
+    prompt_len: int
+    sampling: SamplingParams
+    max_len: int  # tokens at which it ends whatever was asked for
+    tokens: list[int]
+    adapters: tuple[SlotUse, ...] = ()  # set, as is root, once all of them are in memory
+    root: bytes = b""  # of its block hashes: which weights compute it
+    leader: Sequence | None = None  # the first answer of the same prompt: its blocks are shared once it has them
+
+    num_computed: int = 0
+    cached_tokens: int | None = None  # found in the prefix cache at the first admission
+    block_table: list[int] = field(default_factory=list)
+    block_hashes: list[bytes] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    first_scheduled: float | None = None
+    preemptions: int = 0
+
+    def __post_init__(self) -> None:
+        """Seed the sequence's own random numbers: its draws do not depend on what else is in the batch."""
+        seed = self.sampling.seed
+        self.rng = random.Random() if seed is None else random.Random(f"{seed}:{self.index}")
+
+    @property
+    def output(self) -> Seq[int]:
+        """Generated tokens."""
+        return self.tokens[self.prompt_len :]
+
+    @property
+    def num_output(self) -> int:
+        """How many tokens were generated."""
+        return len(self.tokens) - self.prompt_len
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens whose keys and values are not computed yet."""
+        return len(self.tokens) - self.num_computed
+
+    @property
+    def prompt_computed(self) -> bool:
+        """Whether the whole prompt is in the KV cache."""
+        return self.num_computed >= self.prompt_len
+
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Whether the logits of every prompt position are needed, which a prefix cache does not have."""
+        return self.sampling.prompt_logprobs is not None and self.leader is None
+
+    def hashes(self, block_size: int) -> list[bytes]:
+        """Names of all full blocks of the tokens so far."""
+        extend_hashes(self.block_hashes, self.root, self.tokens, block_size)
+        return self.block_hashes
+
+    def append(self, token: int) -> None:
+        """Add a sampled token and end the sequence where it should end."""
+        self.tokens.append(token)
+        sampling = self.sampling
+        if token in sampling.stop_token_ids and self.num_output > sampling.min_tokens:
+            self.finish_reason = "stop"
+        elif self.num_output >= sampling.max_tokens or len(self.tokens) >= self.max_len:
+            self.finish_reason = "length"

@@ -1,0 +1,135 @@
+"""Tokens are drawn from the distribution that was asked for, whatever else is in the batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from loraplex_server.engine.messages import SamplingParams
+from loraplex_server.engine.sampler import sample
+from loraplex_server.engine.sequence import Sequence
+
+VOCAB = 1300  # more than two blocks of the cumulative sum, more than the first candidates
+
+
+def sequence(prompt: list[int] | None = None, output: list[int] | None = None, **sampling: object) -> Sequence:
+    prompt = [0] if prompt is None else prompt
+    return Sequence(
+        request_id="r",
+        index=0,
+        prompt_len=len(prompt),
+        sampling=SamplingParams(**({"max_tokens": 99, "seed": 1} | sampling)),
+        max_len=10_000,
+        tokens=[*prompt, *(output or [])],
+    )
+
+
+def draws(logits: torch.Tensor, one: Sequence, times: int = 4000) -> Counter[int]:
+    rows = logits.expand(50, -1)
+    return Counter(token for _ in range(times // 50) for token in sample(rows, [one] * 50))
+
+
+def frequencies_match(counts: Counter[int], probs: torch.Tensor) -> bool:
+    total = sum(counts.values())
+    return all(
+        abs(counts[token] / total - p) < 4 * (p * (1 - p) / total) ** 0.5 + 1e-3
+        for token, p in enumerate(probs.tolist())
+        if p > 0 or counts[token]
+    )
+
+
+@pytest.fixture
+def logits() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(1, VOCAB, generator=generator) * 3
+
+
+def test_temperature_zero_takes_the_likeliest(logits: torch.Tensor) -> None:
+    assert sample(logits, [sequence(temperature=0)]) == [int(logits.argmax())]
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.5])
+def test_draws_follow_the_softmax(logits: torch.Tensor, temperature: float) -> None:
+    counts = draws(logits, sequence(temperature=temperature))
+    assert frequencies_match(counts, torch.softmax(logits[0] / temperature, -1))
+
+
+def test_top_k_draws_from_the_k_likeliest_only(logits: torch.Tensor) -> None:
+    counts = draws(logits, sequence(top_k=5))
+    kept = logits[0].topk(5)
+    assert set(counts) <= set(kept.indices.tolist())
+    expected = torch.zeros(VOCAB).scatter(0, kept.indices, torch.softmax(kept.values, -1))
+    assert frequencies_match(counts, expected)
+
+
+def test_min_p_drops_what_is_far_below_the_likeliest(logits: torch.Tensor) -> None:
+    probs = torch.softmax(logits[0], -1)
+    expected = torch.where(probs >= 0.2 * probs.max(), probs, 0.0)
+    assert frequencies_match(draws(logits, sequence(min_p=0.2)), expected / expected.sum())
+
+
+@pytest.mark.parametrize("flatness", [1.0, 0.01])  # a flat one needs far more than the first candidates
+@pytest.mark.parametrize("top_k", [0, 700])
+def test_top_p_keeps_the_smallest_set_that_reaches_it(logits: torch.Tensor, flatness: float, top_k: int) -> None:
+    one = sequence(top_p=0.6, top_k=top_k, temperature=1 / flatness)
+    probs = torch.softmax(logits[0] * flatness, -1).sort(descending=True)
+    weights = probs.values.clone()
+    if top_k:
+        weights[top_k:] = 0
+    nucleus = weights.cumsum(0) - weights < 0.6 * weights.sum()
+    allowed = set(probs.indices[nucleus].tolist())
+    drawn = set(draws(logits, one))
+    assert drawn <= allowed
+    if flatness == 1.0:
+        assert len(drawn) > 1
+
+
+def test_a_row_does_not_depend_on_its_neighbours(logits: torch.Tensor) -> None:
+    rows = torch.cat([logits, logits.flip(-1), logits * 0.5])
+    params = [{"seed": 5}, {"seed": 6, "top_p": 0.9}, {"seed": 7, "top_k": 3}]
+    together = [sequence(**each) for each in params]
+    apart = [sequence(**each) for each in params]
+    for _ in range(20):
+        assert sample(rows, together) == [sample(rows[i : i + 1], [apart[i]])[0] for i in range(3)]
+
+
+def test_answers_of_one_seeded_request_differ_from_each_other(logits: torch.Tensor) -> None:
+    answers = []
+    for index in range(2):
+        one = sequence(seed=3)
+        one.index = index
+        one.__post_init__()
+        answers.append([sample(logits, [one])[0] for _ in range(10)])
+    assert answers[0] != answers[1]
+
+
+def test_a_banned_token_is_never_drawn_and_a_boosted_one_always(logits: torch.Tensor) -> None:
+    best = int(logits.argmax())
+    assert best not in draws(logits, sequence(logit_bias={best: -100.0}), 500)
+    assert set(draws(logits, sequence(logit_bias={17: 100.0}), 500)) == {17}
+
+
+def test_stop_tokens_wait_for_min_tokens(logits: torch.Tensor) -> None:
+    best = int(logits.argmax())
+    early = sequence(temperature=0, min_tokens=2, stop_token_ids=(best,), output=[1])
+    late = sequence(temperature=0, min_tokens=2, stop_token_ids=(best,), output=[1, 1])
+    assert sample(logits, [early]) != [best]
+    assert sample(logits, [late]) == [best]
+
+
+def test_penalties_match_their_definitions() -> None:
+    logits = torch.tensor([[2.0, -2.0, 1.9, 0.0]])
+    assert sample(logits, [sequence([0], temperature=0)]) == [0]
+    assert sample(logits, [sequence([0], temperature=0, repetition_penalty=2.0)]) == [2]
+    assert sample(logits, [sequence([3], [0], temperature=0, presence_penalty=0.2)]) == [2]
+    assert sample(logits, [sequence([0], [3], temperature=0, presence_penalty=0.2)]) == [0]  # the prompt does not count
+    assert sample(logits, [sequence([3], [0, 0], temperature=0, frequency_penalty=0.06)]) == [2]
+    assert sample(logits, [sequence([3], [0], temperature=0, frequency_penalty=0.06)]) == [0]
+
+
+def test_the_raw_logits_are_left_alone(logits: torch.Tensor) -> None:
+    before = logits.clone()
+    sample(logits, [sequence(logit_bias={1: 5.0}, repetition_penalty=1.3, top_p=0.5)])
+    assert torch.equal(logits, before)
