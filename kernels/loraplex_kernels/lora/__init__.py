@@ -3,6 +3,8 @@
 from loraplex_kernels.lora.batch import LoraBatch, Run, build_batch
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.layout import AdapterLayout, Placement, SiteShape, plan
+from loraplex_kernels.lora.naive import add_lora_naive
+from loraplex_kernels.lora.op import add_lora
 from loraplex_kernels.lora.step import LoraStep
 from loraplex_kernels.lora.table import AdapterTable
 from loraplex_kernels.lora.weights import SiteWeights, site_weights
@@ -17,6 +19,8 @@ __all__ = [
     "SiteGroup",
     "SiteShape",
     "SiteWeights",
+    "add_lora",
+    "add_lora_naive",
     "build_batch",
     "plan",
     "site_weights",

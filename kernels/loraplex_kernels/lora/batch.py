@@ -37,6 +37,8 @@ class LoraBatch:
     start: Tensor  # int32 [S + 1]: first entry of each segment
     magnitude: bool  # an adapter of the step has DoRA magnitudes: the kernels then need the base's own output
     mixed: bool  # a row has more than one entry
+    # The same on the host, sorted by slot, so that no launch has to wait for the device to tell.
+    runs: tuple[Run, ...]
 
     @property
     def entries(self) -> int:
@@ -76,4 +78,5 @@ def build_batch(runs: Sequence[Run], device: torch.device, magnitude: bool = Fal
         start=tensor(start, np.int32),
         magnitude=magnitude,
         mixed=len(np.unique(token)) < len(token),
+        runs=tuple(ordered),
     )

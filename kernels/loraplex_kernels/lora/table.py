@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from loraplex_kernels.lora.layout import AdapterLayout
+from loraplex_kernels.lora.layout import ALIGNMENT, AdapterLayout, Placement
 from loraplex_kernels.lora.weights import SiteWeights, site_weights
 
 
@@ -31,7 +31,8 @@ class AdapterTable:
         self.rank = torch.zeros(slots, sites, dtype=torch.int32, device=device)  # 0: the adapter leaves this site alone
         self.scale = torch.zeros(slots, sites, dtype=torch.float32, device=device)
         self._buffers: list[Tensor | None] = [None] * slots  # keeps alive what the addresses point at
-        self._layouts: list[AdapterLayout | None] = [None] * slots
+        self._placements: list[dict[int, Placement]] = [{} for _ in range(slots)]  # by site
+        self._cells: list[dict[int, SiteWeights]] = [{} for _ in range(slots)]  # by site, made when first asked for
 
     @property
     def slots(self) -> int:
@@ -54,40 +55,50 @@ class AdapterTable:
         if buffer.dtype != torch.uint8 or buffer.numel() < layout.nbytes:
             raise ValueError(f"a layout of {layout.nbytes} bytes needs a uint8 buffer of that size")
         base = buffer.data_ptr()
+        if base % ALIGNMENT:
+            raise ValueError(f"the buffer must start on a multiple of {ALIGNMENT} bytes")
+        # One row of each column is filled on the host and copied: a load must not cost a launch for every site.
+        rows: dict[str, list[float]] = {name: [0] * column.shape[1] for name, column in self._columns()}
         for placement in layout.placements:
-            site = placement.shape.site
-            self.a[slot, site] = base + placement.a
-            self.b[slot, site] = base + placement.b
-            self.magnitude[slot, site] = 0 if placement.magnitude is None else base + placement.magnitude
-            self.rank[slot, site] = placement.shape.rank
-            self.scale[slot, site] = placement.shape.scale
+            shape = placement.shape
+            rows["a"][shape.site] = base + placement.a
+            rows["b"][shape.site] = base + placement.b
+            rows["magnitude"][shape.site] = 0 if placement.magnitude is None else base + placement.magnitude
+            rows["rank"][shape.site] = shape.rank
+            rows["scale"][shape.site] = shape.scale
+        for name, column in self._columns():
+            column[slot].copy_(torch.tensor(rows[name], dtype=column.dtype))
         self._buffers[slot] = buffer
-        self._layouts[slot] = layout
+        self._placements[slot] = {placement.shape.site: placement for placement in layout.placements}
 
     def clear(self, slot: int) -> None:
         """Empty a row and let go of its buffer."""
-        for column in (self.a, self.b, self.magnitude, self.rank, self.scale):
+        for _, column in self._columns():
             column[slot] = 0
         self._buffers[slot] = None
-        self._layouts[slot] = None
+        self._placements[slot] = {}
+        self._cells[slot] = {}
 
     def grow(self, slots: int) -> None:
         """Add rows until there are `slots`."""
         extra = slots - self.slots
         if extra <= 0:
             return
-        for name in ("a", "b", "magnitude", "rank", "scale"):
-            column: Tensor = getattr(self, name)
+        for name, column in self._columns():
             setattr(self, name, torch.cat([column, column.new_zeros(extra, column.shape[1])]))
         self._buffers.extend([None] * extra)
-        self._layouts.extend([None] * extra)
+        self._placements.extend({} for _ in range(extra))
+        self._cells.extend({} for _ in range(extra))
 
     def weights(self, slot: int, site: int) -> SiteWeights | None:
-        """The arrays of one cell as tensors (views into the buffer), or None where the adapter leaves the site alone."""
-        buffer, layout = self._buffers[slot], self._layouts[slot]
-        if buffer is None or layout is None:
-            return None
-        for placement in layout.placements:
-            if placement.shape.site == site:
-                return site_weights(buffer, placement, self.dtype)
-        return None
+        """The arrays of one cell, as views into the buffer; None where the adapter leaves the site alone."""
+        cell = self._cells[slot].get(site)
+        if cell is None:
+            buffer, placement = self._buffers[slot], self._placements[slot].get(site)
+            if buffer is None or placement is None:
+                return None
+            cell = self._cells[slot][site] = site_weights(buffer, placement, self.dtype)
+        return cell
+
+    def _columns(self) -> list[tuple[str, Tensor]]:
+        return [(name, getattr(self, name)) for name in ("a", "b", "magnitude", "rank", "scale")]

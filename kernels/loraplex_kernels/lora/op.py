@@ -1,0 +1,31 @@
+"""The one door to the low-rank update, whatever the device."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from loraplex_kernels.lora.batch import LoraBatch
+from loraplex_kernels.lora.eager import add_lora_eager
+from loraplex_kernels.lora.group import SiteGroup
+from loraplex_kernels.lora.table import AdapterTable
+
+
+def add_lora(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable) -> None:
+    """Add every adapter's update of the step to y, in place.
+
+    Args:
+        y: `[T, sum(group.widths)]`, the base's output, columns contiguous. Without the linear's bias where
+            `batch.magnitude` is set, since DoRA scales W x and not the bias.
+        x: `[T, K]`, the linears' input, of y's dtype, columns contiguous.
+        group: the linears side by side in y.
+        batch: the step's entries; rows in none are not touched.
+        table: the adapters' weights, of y's dtype.
+
+    Raises:
+        ValueError: the shapes or dtypes do not fit each other.
+    """
+    if y.shape[0] != x.shape[0] or y.shape[1] != sum(group.widths):
+        raise ValueError(f"y is {list(y.shape)}: it must be [{x.shape[0]}, {sum(group.widths)}] for this group")
+    if not y.dtype == x.dtype == table.dtype:
+        raise ValueError(f"y, x and the adapters must share a dtype, not {y.dtype}, {x.dtype}, {table.dtype}")
+    add_lora_eager(y, x, group, batch, table)
