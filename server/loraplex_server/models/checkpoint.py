@@ -1,0 +1,146 @@
+"""A checkpoint's tensors, memory-mapped and taken one by one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from loraplex_server.models.errors import CheckpointError
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_FLOATS = {"F64", "F32", "F16", "BF16"}
+# Checkpoints of old transformers carry the rotary frequencies, which the config says already.
+_IGNORED = re.compile(r"\.rotary_emb\.inv_freq$")
+_SHOWN = 8  # names in an error message
+
+
+class Checkpoint:
+    """The safetensors files of a folder, single or sharded, as one mapping of names to tensors.
+
+    A context manager: the files are mapped while it is open.
+
+    Args:
+        folder: with `model.safetensors`, or `model.safetensors.index.json` and the shards that it names.
+
+    Raises:
+        CheckpointError: on entering: no such files (pickled ones are refused by name), or one that cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, Any] = {}  # tensor -> the open file that holds it
+        self._open = ExitStack()
+
+    def __enter__(self) -> Checkpoint:
+        with ExitStack() as opening:
+            for path in _shards(self.folder):
+                try:
+                    file = opening.enter_context(safe_open(path, framework="pt"))
+                except (OSError, SafetensorError) as error:
+                    raise CheckpointError(f"{path} cannot be read: {error}") from error
+                self._files.update(dict.fromkeys(file.keys(), file))
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._files.clear()
+        self._open.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def check(self, required: Mapping[str, Sequence[int]], optional: Collection[str] = ()) -> None:
+        """See that the tensors are there, and only they, before any is read.
+
+        Args:
+            required: names and shapes.
+            optional: those among `required` that may be missing.
+
+        Raises:
+            CheckpointError: tensors are missing, unexpected, of another shape, or not floating point; all are named.
+        """
+        found = {name for name in self._files if not _IGNORED.search(name)}
+        problems = [
+            ("lacks", required.keys() - found - set(optional)),
+            ("has unexpected", found - required.keys()),
+        ]
+        wrong = []
+        for name in sorted(found & required.keys()):
+            view = self._files[name].get_slice(name)
+            if (shape := list(view.get_shape())) != list(required[name]):
+                wrong.append(f"{name} {shape}, not {list(required[name])}")
+            elif (dtype := view.get_dtype()) not in _FLOATS:
+                wrong.append(f"{name} in {dtype}, not floating point")
+        complaints = [f"{verb} {_listed(names)}" for verb, names in problems if names]
+        if wrong:
+            complaints.append(f"has {_listed(wrong)}")
+        if complaints:
+            raise CheckpointError(f"checkpoint {self.folder} does not fit its config: it " + "; it ".join(complaints))
+
+    def tensor(self, name: str) -> Tensor:
+        """A view into the mapped file, valid while the checkpoint is open.
+
+        Raises:
+            KeyError: there is no such tensor.
+        """
+        tensor: Tensor = self._files[name].get_tensor(name)
+        return tensor
+
+    def stack(self, names: Sequence[str], dtype: torch.dtype) -> Tensor:
+        """Tensors of the same width copied one below the other into memory of their own, converted on the way.
+
+        Args:
+            names: of one tensor or several, `[rows, ...]` each.
+            dtype: of the copy.
+
+        Returns:
+            `[sum of the rows, ...]` on the CPU.
+        """
+        parts = [self.tensor(name) for name in names]
+        stacked = torch.empty((sum(part.shape[0] for part in parts), *parts[0].shape[1:]), dtype=dtype)
+        row = 0
+        for part in parts:
+            stacked[row : row + part.shape[0]].copy_(part)
+            row += part.shape[0]
+        return stacked
+
+
+def _shards(folder: Path) -> list[Path]:
+    index = folder / _INDEX
+    if index.exists():
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise CheckpointError(f"{index} is no index of safetensors shards: {error!r}") from error
+        outside = sorted(name for name in names if Path(name).name != name)
+        if outside:
+            raise CheckpointError(f"{index} names files outside its folder: {_listed(outside)}")
+        return [folder / name for name in sorted(names)]
+    if (folder / _SINGLE).exists():
+        return [folder / _SINGLE]
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+    if pickles:
+        raise CheckpointError(
+            f"{folder} holds its weights as pickle ({_listed(pickles)}), which can run code when it is read and is "
+            "refused; convert them to safetensors"
+        )
+    raise CheckpointError(f"{folder} holds neither {_SINGLE} nor {_INDEX}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    rest = len(ordered) - _SHOWN
+    return ", ".join(ordered[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,109 @@
+"""The decoder: the one model that every family is a description of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from loraplex_adapters.site import Site
+from loraplex_kernels.attention import AttentionBatch, KVLayer
+from loraplex_kernels.lora import LoraStep
+from loraplex_server.models.config import DecoderConfig
+from loraplex_server.models.embedding import Embedding
+from loraplex_server.models.layer import Layer
+from loraplex_server.models.linear import Linear
+from loraplex_server.models.norm import RmsNorm
+from loraplex_server.models.rope import RopeTable
+
+
+class Decoder:
+    """Layers of attention and gated feed-forward blocks over packed rows.
+
+    Args:
+        config: what it is.
+        sites: the linears that adapters bind to; `lm_head` last.
+        embedding: of the tokens.
+        ropes: as many as the config has.
+        layers: as many as the config has.
+        norm: after the last layer.
+        head: `[R, H]` to `[R, vocab]`.
+        tied: whether the head's weight is the embedding's table.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        sites: tuple[Site, ...],
+        embedding: Embedding,
+        ropes: Sequence[RopeTable],
+        layers: Sequence[Layer],
+        norm: RmsNorm,
+        head: Linear,
+        tied: bool,
+    ) -> None:
+        self.config = config
+        self.sites = sites
+        self.embedding = embedding
+        self.ropes = tuple(ropes)
+        self.layers = tuple(layers)
+        self.norm = norm
+        self.head = head
+        linears = [linear for layer in self.layers for linear in layer.linears] + [head]
+        self._linear_of_site = {site: linear for linear in linears for site in linear.group.sites}
+        norms = [norm for layer in self.layers for norm in layer.norms] + [norm]
+        self.weights_nbytes = (
+            sum(linear.nbytes for linear in linears)
+            + sum(norm.weight.nbytes for norm in norms)
+            + sum(rope.nbytes for rope in self.ropes)
+            + (0 if tied else embedding.weight.nbytes)
+        )
+
+    @torch.inference_mode()
+    def forward(
+        self, token_ids: Tensor, batch: AttentionBatch, cache: Sequence[KVLayer], lora: LoraStep | None
+    ) -> Tensor:
+        """Run the step's rows through all layers.
+
+        Args:
+            token_ids: int64 `[T]`.
+            batch: where each row stands in its sequence, and where its keys and values go.
+            cache: one a layer, `[num_blocks, num_kv_heads, block_size, head_dim]`; written in place.
+            lora: the rows' adapters; None where all are on the base.
+
+        Returns:
+            Hidden states `[T, H]` in the model's dtype, after the final norm.
+        """
+        angles = [rope(batch.positions) for rope in self.ropes]
+        x = self.embedding(token_ids)
+        residual: Tensor | None = None
+        for layer, kv in zip(self.layers, cache, strict=True):
+            x, residual = layer(x, residual, angles[layer.rope], batch, kv, lora)
+        if residual is None:  # a model without layers
+            return self.norm(x)
+        return self.norm.add(x, residual)[0]
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor, lora: LoraStep | None) -> Tensor:
+        """Scores of the next token.
+
+        Args:
+            hidden: `[R, H]`, rows of what `forward` gave, those that a token is chosen from.
+            lora: adapters over these R rows, for those that bind to `lm_head`.
+
+        Returns:
+            float32 `[R, vocab]`, Gemma 2's softcap applied.
+        """
+        logits = self.head(hidden, lora).to(torch.float32)
+        cap = self.config.logit_softcap
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+
+    @torch.inference_mode()
+    def site_weight(self, index: int) -> Tensor:
+        """float32 `[out, in]`: a site's weight as it is really served, rounding by quantization included.
+
+        Raises:
+            KeyError: there is no such site.
+        """
+        return self._linear_of_site[index].site_weight(index)

@@ -1,0 +1,58 @@
+"""From a checkpoint's config.json to a DecoderConfig, or to a refusal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from loraplex_server.models.config import DecoderConfig
+from loraplex_server.models.errors import CheckpointError, UnsupportedModelError
+from loraplex_server.models.families import FAMILIES, Family
+
+
+def describe(folder: Path, max_model_len: int | None = None) -> DecoderConfig:
+    """Read the config alone.
+
+    Args:
+        folder: with a config.json.
+        max_model_len: the longest sequence to serve; None for the longest that the model was made for.
+
+    Raises:
+        CheckpointError: config.json is missing or is not a JSON object.
+        UnsupportedModelError: the architecture, or something that the config asks of it, is not supported.
+        ValueError: `max_model_len` is not between 1 and what the model was made for.
+    """
+    raw = _read(folder)
+    family = _family(raw)
+    if "quantization_config" in raw:
+        method = raw["quantization_config"].get("quant_method", "unnamed")
+        raise UnsupportedModelError(
+            f"the checkpoint is quantized already (quantization_config: {method}), which is not supported; "
+            "serve the floating-point checkpoint, with --quantization if need be"
+        )
+    # The class in transformers itself, never code from the checkpoint, whatever its auto_map says.
+    return family.describe(AutoConfig.from_pretrained(folder, trust_remote_code=False), max_model_len)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} holds no config.json") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path} is not a JSON object")
+    return raw
+
+
+def _family(raw: dict[str, Any]) -> Family:
+    architectures = raw.get("architectures") or []
+    if len(architectures) == 1 and architectures[0] in FAMILIES:
+        return FAMILIES[architectures[0]]
+    named = ", ".join(map(str, architectures)) or "none named"
+    raise UnsupportedModelError(f"architecture {named} is not supported; supported: {', '.join(sorted(FAMILIES))}")
