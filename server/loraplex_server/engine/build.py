@@ -13,11 +13,12 @@ from loraplex_kernels.lora import AdapterTable
 from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
-from loraplex_server.engine.device import resolve_device, resolve_dtype, set_threads
+from loraplex_server.engine.device import checkpoint_dtype, resolve_device, resolve_dtype, set_threads
 from loraplex_server.engine.memory import plan_memory
-from loraplex_server.engine.messages import EngineInfo
+from loraplex_server.engine.messages import EngineInfo, GenerateRequest, SamplingParams
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduler
+from loraplex_server.models.folder import model_folder
 from loraplex_server.models.load import load_model
 
 logger = logging.getLogger(__name__)
@@ -40,8 +41,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
     started = time.monotonic()
     set_threads(config)
     device = resolve_device(config.device)
-    checkpoint_dtype = _checkpoint_dtype(config.model)
-    dtype = resolve_dtype(config.dtype, checkpoint_dtype, device)
+    dtype = resolve_dtype(config.dtype, checkpoint_dtype(model_folder(config.model, weights=False)), device)
     model = load_model(
         config.model,
         device=device,
@@ -51,7 +51,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
     )
     shape = model.config
     block_bytes = bytes_per_block(shape.num_layers, shape.num_kv_heads, config.block_size, shape.head_dim, dtype)
-    memory = plan_memory(config, shape.max_position_embeddings, block_bytes, device)
+    memory = plan_memory(config, shape.max_model_len, block_bytes, device)
     cache = allocate(
         shape.num_layers, memory.num_blocks, shape.num_kv_heads, config.block_size, shape.head_dim, dtype, device
     )
@@ -73,7 +73,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         is_ready=lambda sequence: core.is_ready(sequence),
     )
     core = EngineCore(ModelRunner(model, cache, config.block_size, table), scheduler, store, memory.max_model_len)
-    _warm(core, dtype)
+    _warm(core)
     info = EngineInfo(
         model=config.model,
         architecture=shape.architecture,
@@ -93,3 +93,11 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
     )
     logger.info("engine ready in %.1f s: %s", time.monotonic() - started, info)
     return core, info
+
+
+def _warm(core: EngineCore) -> None:
+    """Answer one request before the first user does: what is compiled or allocated on first use is then there."""
+    sampling = SamplingParams(max_tokens=2, temperature=0.0)
+    core.submit(GenerateRequest(request_id="warm-up", prompt_token_ids=[0] * 4, sampling=sampling))
+    while core.has_work:
+        core.step()

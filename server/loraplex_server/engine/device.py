@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import torch
 
@@ -23,6 +25,13 @@ def resolve_device(device: Device) -> torch.device:
     if device == "cuda" and not available:
         raise EngineStartError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
     return torch.device("cuda" if device == "cuda" or (device == "auto" and available) else "cpu")
+
+
+def checkpoint_dtype(folder: Path) -> torch.dtype:
+    """What the checkpoint's config says its weights are; float32 where it says nothing, as in transformers."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    name = config.get("dtype", config.get("torch_dtype"))
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(name, torch.float32)
 
 
 def resolve_dtype(dtype: DType, checkpoint: torch.dtype, device: torch.device) -> torch.dtype:

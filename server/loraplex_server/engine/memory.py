@@ -37,18 +37,21 @@ def free_bytes(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def plan_memory(config: EngineConfig, model_limit: int, bytes_per_block: int, device: torch.device) -> MemoryPlan:
+def plan_memory(config: EngineConfig, wanted_len: int, bytes_per_block: int, device: torch.device) -> MemoryPlan:
     """Size the KV cache and the budget for adapters.
 
     The KV cache is never larger than `max_num_seqs` sequences of the longest length could fill. Unless a length was
     asked for, the longest sequence is what the model allows and the cache can hold.
 
+    Args:
+        config: the engine's.
+        wanted_len: tokens of the longest sequence: what was asked for, else what the model was made for.
+        bytes_per_block: over all layers, keys and values.
+        device: whose free memory is shared out, weights loaded.
+
     Raises:
         EngineStartError: the cache is too small for one sequence of the asked length.
     """
-    if config.max_model_len is not None and config.max_model_len > model_limit:
-        raise EngineStartError(f"--max-model-len {config.max_model_len}: the model ends at {model_limit} tokens")
-    wanted_len = config.max_model_len or model_limit
     free = free_bytes(device)
     most_blocks = config.max_num_seqs * -(-wanted_len // config.block_size)
     kv_bytes = config.kv_cache_memory or int(free * KV_SHARE[device.type])

@@ -40,7 +40,7 @@ class EngineLoop:
     """Receives requests, steps the engine, sends what comes of it; sleeps when there is nothing to do."""
 
     def __init__(self, launch: Launch) -> None:
-        context = zmq.Context.instance()
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._requests = context.socket(zmq.PULL)
         self._requests.set_hwm(0)
         self._requests.connect(launch.requests)
@@ -78,7 +78,7 @@ class EngineLoop:
                     core.check_integrity()
 
     def _receive(self, core: EngineCore, timeout_s: float) -> None:
-        ready = dict(self._poller.poll(timeout_s * 1000))
+        ready = dict(self._poller.poll(int(timeout_s * 1000)))
         if sys.stdin.fileno() in ready:
             self._stopping = True
         if self._wake_reader in ready:
@@ -118,7 +118,7 @@ def main() -> None:
     loop = EngineLoop(launch)
     try:
         core, info = build_engine(launch.config, loop.wake)
-    except (EngineStartError, ModelError) as error:
+    except (EngineStartError, ModelError, ValueError) as error:
         loop.send(EngineFailed(message=str(error)))
         zmq.Context.instance().destroy(linger=1000)
         sys.exit(1)
