@@ -122,10 +122,10 @@ def _shards(folder: Path) -> list[Path]:
     index = folder / _INDEX
     if index.exists():
         try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            names = {Path(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise CheckpointError(f"{index} is no index of safetensors shards: {error!r}") from error
-        outside = sorted(name for name in names if Path(name).name != name)
+        outside = [str(name) for name in names if str(name) != name.name]
         if outside:
             raise CheckpointError(f"{index} names files outside its folder: {_listed(outside)}")
         return [folder / name for name in sorted(names)]
