@@ -1,0 +1,189 @@
+"""The engine against PEFT and transformers on the same files: same tokens, same log probabilities, any batch."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from support.checkpoints import VARIANTS, VOCAB, load_adapter, load_base, write_adapters, write_base
+from support.engines import Output, collect, make_engine, request, run
+from support.oracle import Answer, greedy
+
+from loraplex_server.engine.core import EngineCore
+
+TOLERANCE = 1e-4
+
+
+def prompt(length: int, seed: int) -> list[int]:
+    return random.Random(seed).choices(range(VOCAB), k=length)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_adapters(base, tmp_path_factory.mktemp("adapters"))
+
+
+@pytest.fixture(scope="module")
+def answers(base: Path, adapters: Path) -> dict[str, Answer]:
+    """The oracle's answer of each adapter, and of the base, to a prompt of its own."""
+    models = {name: load_adapter(base, adapters / name) for name in VARIANTS} | {"base": load_base(base)}
+    return {name: greedy(model, prompt(11, hash_of(name)), 8) for name, model in models.items()}
+
+
+def hash_of(name: str) -> int:
+    return sum(name.encode())
+
+
+def matches(output: Output, answer: Answer) -> None:
+    assert output.failure is None
+    assert output.tokens == answer.tokens
+    assert output.logprobs == pytest.approx(answer.logprobs, abs=TOLERANCE)
+
+
+def mixed(adapters: Path) -> list:
+    return [
+        request(name, prompt(11, hash_of(name)), [name] if name != "base" else [], root=adapters)
+        for name in [*VARIANTS, "base"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"max_num_batched_tokens": 16, "max_num_seqs": 16},  # prompts in chunks
+        {"max_num_seqs": 3},  # some wait
+        {"kv_cache_memory": 3 * 2 * 3 * 2 * 8 * 16 * 4 * 3, "max_model_len": 24},  # blocks run out: preemption
+        {"enable_prefix_caching": False},
+    ],
+    ids=["at once", "chunked", "queued", "preempted", "uncached"],
+)
+def test_one_batch_of_all_adapters_gives_what_peft_gives_each_alone(
+    base: Path, adapters: Path, answers: dict[str, Answer], options: dict
+) -> None:
+    core = make_engine(base, **options)
+    outputs = run(core, mixed(adapters))
+    for name in [*VARIANTS, "base"]:
+        matches(outputs[name, 0], answers[name])
+    if "max_model_len" in options:
+        assert core.scheduler.num_preemptions > 0
+    core.store.close()
+
+
+def test_a_second_answer_from_the_prefix_cache_is_the_same(
+    base: Path, adapters: Path, answers: dict[str, Answer]
+) -> None:
+    core = make_engine(base)
+    for cached in (0, 8):
+        outputs = run(core, mixed(adapters))
+        for name in [*VARIANTS, "base"]:
+            matches(outputs[name, 0], answers[name])
+            assert outputs[name, 0].started.cached_tokens == cached
+    core.store.close()
+
+
+def test_a_mixture_is_the_weighted_sum_of_its_adapters(base: Path, adapters: Path) -> None:
+    weights = {"plain-r4": 0.7, "plain-r32": -0.4, "patterns": 1.0}
+    merged = load_base(base)
+    deltas = dict(merged.named_parameters())
+    for name, weight in weights.items():
+        model = load_adapter(base, adapters / name)
+        before = {key: value.clone() for key, value in load_base(base).named_parameters()}
+        after = dict(model.merge_and_unload().named_parameters())
+        for key, value in before.items():
+            deltas[key].data += weight * (after[key].data - value)
+    expected = greedy(merged, prompt(9, 5), 8)
+    core = make_engine(base)
+    matches(run(core, [request("mix", prompt(9, 5), list(weights.items()), root=adapters)])["mix", 0], expected)
+    core.store.close()
+
+
+def test_prompt_logprobs_are_those_of_the_whole_forward(base: Path, adapters: Path) -> None:
+    tokens = prompt(21, 3)
+    with torch.inference_mode():
+        rows = load_adapter(base, adapters / "dora")(torch.tensor([tokens])).logits[0].log_softmax(-1)
+    expected = [float(rows[place, token]) for place, token in enumerate(tokens[1:])]
+    core = make_engine(base, max_num_batched_tokens=8, max_num_seqs=8)
+    asked = request("echo", tokens, ["dora"], root=adapters, max_tokens=0, prompt_logprobs=2)
+    output = run(core, [asked])["echo", 0]
+    assert output.tokens == []
+    assert output.finish_reason == "length"
+    first, *others = output.started.prompt_logprobs
+    assert first is None
+    assert [each.logprob for each in others] == pytest.approx(expected, abs=TOLERANCE)
+    assert [len(each.top) for each in others] == [2] * 20
+    core.store.close()
+
+
+def test_n_answers_share_one_prompt_and_differ_by_seed(base: Path, adapters: Path) -> None:
+    core = make_engine(base)
+    asked = request("n", prompt(17, 2), ["rslora"], root=adapters, n=3, temperature=1.0, seed=4)
+    outputs = run(core, [asked])
+    assert len({tuple(outputs["n", index].tokens) for index in range(3)}) == 3
+    assert [outputs["n", index].started.cached_tokens for index in range(3)] == [0, 16, 16]
+    again = run(core, [asked])
+    assert all(again["n", index].tokens == outputs["n", index].tokens for index in range(3))
+    core.store.close()
+
+
+def test_an_adapter_that_is_refused_fails_its_own_request_alone(
+    base: Path, adapters: Path, answers: dict[str, Answer], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in (adapters / "plain-r4").iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    (broken / "adapter_model.safetensors").write_bytes(b"not safetensors at all")
+    core = make_engine(base)
+    outputs = run(
+        core,
+        [
+            request("bad", prompt(5, 1), ["broken"], root=tmp_path),
+            request("good", prompt(11, hash_of("dora")), ["dora"], root=adapters),
+        ],
+    )
+    assert outputs["bad", 0].failure.kind == "adapter"
+    assert "broken" in outputs["bad", 0].failure.message
+    matches(outputs["good", 0], answers["dora"])
+    core.store.close()
+
+
+def test_an_abort_ends_its_answers_and_returns_what_they_held(base: Path, adapters: Path) -> None:
+    core = make_engine(base)
+    outputs: dict = {}
+    from collections import defaultdict
+
+    outputs = defaultdict(Output)
+    asked = request("a", prompt(9, 1), ["dora"], root=adapters, n=2, max_tokens=100)
+    collect(core.submit(asked), outputs)
+    while not outputs["a", 0].tokens:
+        collect(core.step(), outputs)
+    collect(core.abort("a", 0), outputs)
+    assert outputs["a", 0].finish_reason == "abort"
+    collect(core.step(), outputs)
+    assert outputs["a", 1].finish_reason is None
+    collect(core.abort("a", None), outputs)
+    assert outputs["a", 1].finish_reason == "abort"
+    assert not core.has_work
+    core.check_integrity()
+    assert core.abort("a", None) == []
+    core.store.close()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "word"), [([], "empty"), ([VOCAB], "vocabulary"), ([-1], "vocabulary"), ([1] * 256, "256 tokens")]
+)
+def test_a_request_that_cannot_be_served_is_refused_at_once(base: Path, tokens: list[int], word: str) -> None:
+    core: EngineCore = make_engine(base)
+    (failure,) = core.submit(request("bad", tokens))
+    assert failure.kind == "invalid"
+    assert word in failure.message
+    assert not core.has_work
+    core.store.close()
