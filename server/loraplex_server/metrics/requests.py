@@ -1,0 +1,76 @@
+"""What the API itself can see of requests: counts, tokens and times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from loraplex_server.metrics import buckets
+from loraplex_server.metrics.adapter_names import AdapterNames
+
+LABELS = ("model_name", "engine")
+REASONS = ("stop", "length", "abort", "error")
+LONGEST = 1_000_000
+
+
+class RequestMetrics:
+    """Histograms and counters of requests. All series that have no adapter in them exist from the start, at zero."""
+
+    def __init__(self, registry: CollectorRegistry, model_name: str, adapters: AdapterNames) -> None:
+        self._registry = registry
+        self._base = (model_name, "0")
+        self.adapters = adapters
+        latency = buckets.LATENCY
+        self.time_to_first_token = self._histogram(
+            "time_to_first_token_seconds", "Arrival to first token.", buckets.TTFT
+        )
+        self.inter_token = self._histogram(
+            "inter_token_latency_seconds", "Between tokens of an answer.", buckets.INTER_TOKEN
+        )
+        self.time_per_output_token = self._histogram(
+            "request_time_per_output_token_seconds", "Mean of an answer, first token apart.", buckets.INTER_TOKEN
+        )
+        self.e2e = self._histogram("e2e_request_latency_seconds", "Arrival to last token.", latency)
+        self.queue = self._histogram("request_queue_time_seconds", "Arrival to first scheduled.", latency)
+        self.prefill = self._histogram("request_prefill_time_seconds", "First scheduled to first token.", latency)
+        self.decode = self._histogram("request_decode_time_seconds", "First token to last.", latency)
+        self.inference = self._histogram("request_inference_time_seconds", "First scheduled to last token.", latency)
+        counts: Sequence[float] = buckets.token_counts(LONGEST)
+        self.prompt_length = self._histogram("request_prompt_tokens", "Tokens of a prompt.", counts)
+        self.answer_length = self._histogram("request_generation_tokens", "Tokens of an answer.", counts)
+        self.params_n = self._histogram("request_params_n", "Answers asked for.", buckets.CHOICES)
+        self.params_max_tokens = self._histogram("request_params_max_tokens", "max_tokens of a request.", counts)
+        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens computed or found in the cache.")
+        self.generation_tokens = self._counter("generation_tokens", "Tokens generated.")
+        success = Counter(
+            "vllm:request_success", "Answers that ended.", (*LABELS, "finished_reason"), registry=registry
+        )
+        self.ended = {reason: success.labels(*self._base, reason) for reason in REASONS}
+        self._rejections = Counter(
+            "vllm:admission_rejections", "Requests refused unheard.", ("model_name", "reason"), registry=registry
+        )
+        self._adapter_requests = Counter(
+            "loraplex_adapter_requests", "Requests that ended.", ("adapter", "outcome"), registry=registry
+        )
+        self._adapter_tokens = Counter(
+            "loraplex_adapter_tokens", "Tokens of requests.", ("adapter", "kind"), registry=registry
+        )
+
+    def reject(self, reason: str) -> None:
+        """Count a request that was refused before it reached the engine."""
+        self._rejections.labels(self._base[0], reason).inc()
+
+    def adapter_request(self, names: tuple[str, ...], outcome: str, prompt_tokens: int, output_tokens: int) -> None:
+        """Count a request that ended, for each of its adapters."""
+        for label in self.adapters.labels(names):
+            self._adapter_requests.labels(label, outcome).inc()
+            self._adapter_tokens.labels(label, "prompt").inc(prompt_tokens)
+            self._adapter_tokens.labels(label, "generation").inc(output_tokens)
+
+    def _histogram(self, name: str, text: str, limits: Sequence[float]) -> Histogram:
+        metric = Histogram(f"vllm:{name}", text, LABELS, registry=self._registry, buckets=limits)
+        return metric.labels(*self._base)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(f"vllm:{name}", text, LABELS, registry=self._registry).labels(*self._base)

@@ -1,0 +1,107 @@
+"""Settings from all their sources, and errors that name the source's own spelling."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from loraplex_server.settings.environment import read_environment
+from loraplex_server.settings.errors import SettingsError, did_you_mean
+from loraplex_server.settings.options import PREFIX, ServeSettings
+from loraplex_server.settings.parser import CommandLine
+
+_SECRET = frozenset({"api_key"})
+
+
+def load_settings(
+    command_line: CommandLine,
+    arguments: Sequence[str],
+    environ: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> ServeSettings:
+    """Read the settings: command line first, then LORAPLEX_* variables, then the YAML file, then `defaults`.
+
+    Raises:
+        SettingsError: with a line for each setting that is misspelt or bad.
+        SystemExit: help was asked for and printed.
+    """
+    from_arguments = command_line.read(arguments)
+    from_environment = read_environment(os.environ if environ is None else environ)
+    path = from_arguments.get("config", from_environment.get("config"))
+    from_file = read_yaml(Path(path)) if path else {}
+    merged = {**(defaults or {}), **from_file, **from_environment, **from_arguments}
+    try:
+        return ServeSettings(**merged)
+    except ValidationError as error:
+        spellings = _Spellings(from_arguments, from_environment, path if from_file else None)
+        raise SettingsError([_describe(each, spellings) for each in error.errors()]) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Values of the fields that the file sets; names with dashes or underscores.
+
+    Raises:
+        SettingsError: no such file, no YAML, or a key that names no option.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise SettingsError([f"cannot read the settings file {path}: {reason}"]) from None
+    except yaml.YAMLError as error:
+        raise SettingsError([f"the settings file {path} is no YAML: {' '.join(str(error).split())}"]) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError([f"the settings file {path} must hold `name: value` lines"])
+    return _known_keys(content, path)
+
+
+def _known_keys(content: Mapping[Any, Any], path: Path) -> dict[str, Any]:
+    names = [name for name in ServeSettings.model_fields if name != "config"]
+    values: dict[str, Any] = {}
+    problems = []
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in names:
+            problems.append(f"unknown key {str(key)!r} in {path}{did_you_mean(name, names)}")
+        elif name in values:
+            problems.append(f"key {str(key)!r} is in {path} twice")
+        elif value is None:
+            problems.append(f"key {str(key)!r} in {path} has no value")
+        else:
+            values[name] = str(value) if name == "model" else value
+    if problems:
+        raise SettingsError(problems)
+    return values
+
+
+class _Spellings:
+    """How the source that set a field spells its name."""
+
+    def __init__(self, arguments: Mapping[str, Any], environment: Mapping[str, Any], path: str | None) -> None:
+        self._arguments, self._environment, self._path = arguments, environment, path
+
+    def of(self, name: str) -> str:
+        flag = "MODEL" if name == "model" else "--" + name.replace("_", "-")
+        if name in self._arguments:
+            return flag
+        if name in self._environment:
+            return PREFIX + name.upper()
+        return f"{name} in {self._path}" if self._path else flag
+
+
+def _describe(error: ErrorDetails, spellings: _Spellings) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    if error["type"] == "missing":
+        return f"{spellings.of(name)} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    got = "" if name in _SECRET else f" (got {str(error['input'])[:100]!r})"
+    return f"{spellings.of(name)}: {message}{got}"

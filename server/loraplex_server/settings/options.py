@@ -1,0 +1,149 @@
+"""Every option of `loraplex serve`, once: name, type, default, range and the line that `--help` shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
+from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from loraplex_server.engine.config import Device, DType, EngineConfig, Quantization
+from loraplex_server.settings.quantity import Bytes
+
+PREFIX = "LORAPLEX_"
+_ENGINE = EngineConfig(model="")
+
+
+def _split(value: object) -> object:
+    """A list may be written `a,b` where it cannot be repeated: in the environment."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        return value
+    parts = [part.strip() if isinstance(part, str) else part for part in parts]
+    if "" in parts or (isinstance(value, list | str) and not parts):
+        raise ValueError("is empty, or an item of it is")
+    return tuple(parts)
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+
+
+def _option(default: Any, group: str, metavar: str, help_text: str, **limits: Any) -> Any:
+    shown: dict[str, JsonValue] = {"group": group, "metavar": metavar}
+    return Field(default, description=help_text, json_schema_extra=shown, validate_default=False, **limits)
+
+
+class ServeSettings(BaseSettings):
+    """A server's settings, frozen. Where several sources set one, the first wins: command line, environment, file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    model: CliPositionalArg[str] = _option(..., "Model", "MODEL", "a checkpoint's folder, or a Hugging Face hub id")
+    adapters: Path | None = _option(
+        None,
+        "Model",
+        "DIR",
+        "every sub-folder that holds an adapter_config.json is an adapter, under its folder's name",
+    )
+    served_model_name: Names = _option(
+        (), "Model", "NAME", "name of the base model in the API; repeat it for more (default: MODEL's last part)"
+    )
+    device: Device = _option(_ENGINE.device, "Model", "", "where the model runs")
+    dtype: DType = _option(_ENGINE.dtype, "Model", "", "of weights and activations")
+    quantization: Quantization = _option(_ENGINE.quantization, "Model", "", "of the base model's linears")
+    max_model_len: int | None = _option(
+        None, "Model", "TOKENS", "longest prompt plus answer (default: the model's own, as far as memory allows)", gt=0
+    )
+
+    kv_cache_memory: Bytes | None = _option(
+        None, "Memory", "SIZE", "for keys and values, such as 2GiB (default: from what the machine has)", gt=0
+    )
+    adapter_memory: Bytes | None = _option(
+        None, "Memory", "SIZE", "for adapters, the least recently used make room (default: from the machine)", gt=0
+    )
+    block_size: int = _option(_ENGINE.block_size, "Memory", "TOKENS", "of one block of the KV cache", gt=0, le=1024)
+    enable_prefix_caching: bool = _option(
+        _ENGINE.enable_prefix_caching, "Memory", "", "reuse the keys and values of prompts that begin alike"
+    )
+
+    max_num_seqs: int = _option(_ENGINE.max_num_seqs, "Scheduling", "N", "answers computed at once", gt=0)
+    max_num_batched_tokens: int | None = _option(
+        None, "Scheduling", "N", "tokens computed in one step (default: by device)", gt=0
+    )
+    max_queued_requests: int = _option(
+        _ENGINE.max_queued_requests, "Scheduling", "N", "answers that may wait; more are refused with 429", ge=0
+    )
+    threads: int | None = _option(None, "Scheduling", "N", "CPU threads of the engine (default: all cores)", gt=0)
+
+    host: str = _option("127.0.0.1", "HTTP", "ADDRESS", "address to listen on", min_length=1)
+    port: int = _option(8000, "HTTP", "PORT", "port to listen on; 0 takes a free one", ge=0, le=65535)
+    api_key: Secrets = _option(
+        (), "HTTP", "KEY", "accept only requests with `Authorization: Bearer KEY`; repeat it for more"
+    )
+    max_body_size: Bytes = _option(8 * 2**20, "HTTP", "SIZE", "largest request body; larger ones get 413", gt=0)
+    shutdown_timeout: float = _option(
+        60.0, "HTTP", "SECONDS", "after SIGTERM, let requests in flight finish for this long", ge=0, allow_inf_nan=False
+    )
+
+    request_log: bool = _option(True, "Logs and metrics", "", "one line for each request; prompts are never logged")
+    log_level: Literal["debug", "info", "warning", "error"] = _option("info", "Logs and metrics", "", "least severity")
+    log_format: Literal["json", "console"] = _option(
+        "console", "Logs and metrics", "", "one JSON object a line, or text"
+    )
+    metrics_max_adapters: int = _option(
+        100, "Logs and metrics", "N", "adapters with metrics of their own; the rest count as 'other'", ge=0
+    )
+
+    config: Path | None = _option(None, "Settings", "FILE", "YAML file of these settings, by the same names")
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: str) -> str:
+        if not model.strip():
+            raise ValueError("is empty")
+        if re.match(r"[./~]", model) and not Path(model).expanduser().is_dir():
+            raise ValueError("there is no such folder")
+        return str(Path(model).expanduser()) if model.startswith("~") else model
+
+    @field_validator("adapters")
+    @classmethod
+    def _check_adapters(cls, adapters: Path | None) -> Path | None:
+        if adapters is not None and not adapters.expanduser().is_dir():
+            raise ValueError("there is no such folder")
+        return adapters.expanduser() if adapters is not None else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what it is constructed with: load_settings reads the other sources, and remembers which said what."""
+        return (init_settings,)
+
+    @property
+    def base_names(self) -> tuple[str, ...]:
+        """Names of the base model in the API; the first is the one that is listed and labels metrics."""
+        if self.served_model_name:
+            return self.served_model_name
+        path = Path(self.model)
+        return (path.resolve().name if path.is_dir() else self.model,)
+
+    def engine_config(self) -> EngineConfig:
+        """The part of the settings that the engine process needs."""
+        return EngineConfig(**{name: getattr(self, name) for name in EngineConfig.__struct_fields__})

@@ -1,0 +1,125 @@
+"""The command line of the settings: argparse's parser, filled by pydantic-settings from the fields."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from pydantic_settings import CliSettingsSource
+
+from loraplex_server.settings.errors import SettingsError, did_you_mean
+from loraplex_server.settings.options import PREFIX, ServeSettings
+
+EPILOG = f"""\
+Each option can also be set by a variable ({PREFIX}MAX_NUM_SEQS=64; lists as a,b) or in a YAML file given by
+--config (max-num-seqs: 64). The command line wins over the environment, and the environment over the file."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of leaving the process, so that every problem is reported in one way."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError([message.removeprefix("argument ")])
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Options in one column wide enough for their names, values shown once."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=110)
+
+
+class CommandLine:
+    """Reads settings off an argument list.
+
+    Args:
+        prog: the command as typed, such as `loraplex serve`.
+        description: one sentence for the top of its help.
+        takes_model: whether MODEL is among its arguments.
+    """
+
+    def __init__(self, prog: str, description: str, takes_model: bool = True) -> None:
+        self._groups: dict[str, Any] = {}
+        self._takes_model = takes_model
+        self._parser = _Parser(
+            prog=prog,
+            usage=f"{prog} MODEL [options]" if takes_model else f"{prog} [options]",
+            description=description,
+            epilog=EPILOG,
+            formatter_class=_Help,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self._source: CliSettingsSource[Any] = CliSettingsSource(
+            ServeSettings, root_parser=self._parser, add_argument_method=self._add, formatter_class=_Help
+        )
+        self._group("Settings").add_argument("-h", "--help", action="help", help="show this message and exit")
+
+    def read(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Values of the fields that the arguments set, as strings.
+
+        Raises:
+            SettingsError: an argument is unknown or lacks its value.
+            SystemExit: help was asked for and printed.
+        """
+        namespace, unknown = self._parser.parse_known_args(arguments)
+        if unknown:
+            raise SettingsError([self._unknown(argument) for argument in _without_values(unknown)])
+        return dict(self._source(parsed_args=namespace)())
+
+    def format_help(self) -> str:
+        """The text of --help."""
+        return self._parser.format_help()
+
+    def _add(self, parser: argparse.ArgumentParser, *names: str, **how: Any) -> None:
+        """Called by pydantic-settings for each field: groups it, and words its help for people."""
+        name = (names[0] if names[0].startswith("-") else how.get("dest", names[0])).lstrip("-")
+        field = ServeSettings.model_fields[name.replace("-", "_")]
+        shown = field.json_schema_extra
+        if not isinstance(shown, dict):
+            raise TypeError(f"option {name} says no group")
+        how["help"] = _help_line(field.description or "", field.default)
+        if not names[0].startswith("-"):
+            if not self._takes_model:
+                return
+            how |= {"nargs": "?", "default": argparse.SUPPRESS}  # the environment or the file may name it
+        elif shown["metavar"]:
+            how["metavar"] = str(shown["metavar"])
+        elif how.get("metavar"):
+            how["metavar"] = str(how["metavar"]).replace("str,", "")
+        self._group(str(shown["group"])).add_argument(*names, **how)
+
+    def _group(self, title: str) -> Any:
+        if title not in self._groups:
+            self._groups[title] = self._parser.add_argument_group(title)
+        return self._groups[title]
+
+    def _unknown(self, argument: str) -> str:
+        flag = argument.split("=")[0]
+        if not flag.startswith("-"):
+            return f"unexpected argument {flag!r}"
+        known = [option for action in self._parser._actions for option in action.option_strings]
+        return f"unknown option {flag}{did_you_mean(flag, known)}"
+
+
+def _help_line(text: str, default: object) -> str:
+    hidden = default is None or default == () or "default:" in text or not isinstance(default, str | int | float)
+    if isinstance(default, bool):
+        default = "on" if default else "off"
+    line = text if hidden else f"{text} (default: {_plain(default)})"
+    return line.replace("%", "%%")
+
+
+def _plain(default: object) -> str:
+    if isinstance(default, float) and default.is_integer():
+        return str(int(default))
+    if isinstance(default, int) and default >= 2**20 and default % 2**20 == 0:
+        return f"{default // 2**20}MiB"
+    return str(default)
+
+
+def _without_values(unknown: Sequence[str]) -> list[str]:
+    """Of unknown arguments, the options: what follows an unknown option is most likely its value."""
+    options = [argument for argument in unknown if argument.startswith("-")]
+    return options or list(unknown)
