@@ -1,0 +1,69 @@
+"""DoRA's magnitudes, divided by the norms of the weights that they scale.
+
+With V = W + scale * B A, DoRA's layer is (m / ||V||) * V x, where ||V|| is taken over each output's row: so the norm
+can be computed once, at load, and the forward needs one factor an output.
+Source: arXiv:2402.09353, equation 5; PEFT's `DoraLinearLayer.get_weight_norm` (tuners/lora/dora.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loraplex_adapters import pieces
+
+# OpenBLAS computes a product on the calling thread up to 2^18 multiplications.
+ONE_THREAD = 1 << 18
+# On a device, blocks only bound the memory: 64 MB of float32.
+DEVICE_BLOCK = 1 << 24
+
+
+def norms(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """||W + scale B A|| of every output, in float32.
+
+    Args:
+        weight: [out, in], any float dtype and device; converted block by block, never as a whole.
+        a: [rank, in], any float dtype, on the CPU.
+        b: [rank, out], PEFT's lora_B transposed, likewise.
+        scale: of the product.
+
+    Returns:
+        float32 [out], on the CPU.
+    """
+    if weight.device.type == "cpu":
+        return torch.from_numpy(_on_one_thread(weight, _float32(a), _float32(b), scale))
+    found = torch.empty(weight.shape[0], dtype=torch.float32, device=weight.device)
+    a, b = a.to(weight.device).float(), b.to(weight.device).float()
+    step = max(1, DEVICE_BLOCK // weight.shape[1])
+    for first in range(0, weight.shape[0], step):
+        rows = slice(first, first + step)
+        torch.linalg.vector_norm(
+            torch.addmm(weight[rows].float(), b[:, rows].t(), a, alpha=scale), dim=1, out=found[rows]
+        )
+    return found.cpu()
+
+
+def _on_one_thread(weight: Tensor, a: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
+    """By numpy, in blocks that BLAS does not spread over threads: those would fight with the step loop's."""
+    rank, width = a.shape
+    columns = max(1, min(width, pieces.PIECE, ONE_THREAD // rank))
+    rows = max(1, min(pieces.PIECE, ONE_THREAD // rank) // columns)
+    squares = np.zeros(weight.shape[0], dtype=np.float64)
+    scratch = torch.empty(rows * columns, dtype=torch.float32)
+    for top in range(0, weight.shape[0], rows):
+        factor = b[:, top : top + rows].T * np.float32(scale)  # [rows, rank]
+        for left in range(0, width, columns):
+            part = weight[top : top + rows, left : left + columns]
+            block = scratch[: part.numel()].view(part.shape).copy_(part).numpy()
+            block += factor @ a[:, left : left + columns]
+            squares[top : top + rows] += np.einsum("ij,ij->i", block, block)
+    return np.sqrt(squares).astype(np.float32)
+
+
+def _float32(values: Tensor) -> np.ndarray:
+    if values.dtype == torch.float32:
+        return values.numpy()
+    wide = torch.empty(values.shape, dtype=torch.float32)
+    pieces.copy(wide, values)
+    return wide.numpy()

@@ -1,0 +1,92 @@
+"""An adapter from its files to one flat buffer, ready for the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loraplex_adapters.dora import norms
+from loraplex_adapters.errors import AdapterRefusedError
+from loraplex_adapters.filling import SiteWeight, fill
+from loraplex_adapters.package import Package, inspect
+from loraplex_adapters.pieces import all_finite
+from loraplex_adapters.site import Site
+from loraplex_adapters.source import AdapterSource
+from loraplex_adapters.transfer import Transfer, host_buffer, send
+from loraplex_kernels.lora import AdapterLayout, site_weights
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """What the table needs, once the transfer is done."""
+
+    generation: str  # hash of the content
+    layout: AdapterLayout
+    transfer: Transfer
+    magnitude: bool  # it has DoRA magnitudes
+    touches: frozenset[int]  # indices of the sites
+
+    @property
+    def buffer(self) -> Tensor:
+        """Uint8 `[layout.nbytes]` on the device."""
+        return self.transfer.buffer
+
+
+def load(package: Package, device: torch.device, site_weight: SiteWeight) -> LoadedAdapter:
+    """Read the weights: one pass over the file, one buffer of the adapter's true size, one copy to the device.
+
+    Everything runs on the calling thread, in pieces that leave the interpreter lock and the other cores free.
+
+    Args:
+        package: from `inspect`.
+        device: where the buffer goes.
+        site_weight: the base's weights, for DoRA's norms.
+
+    Raises:
+        AdapterRefusedError: a weight cannot be served exactly.
+        AdapterError: the files changed since they were inspected.
+        OSError: a file cannot be read.
+    """
+    host = host_buffer(package.nbytes, device)
+    generation = fill(package, host, site_weight)
+    package.require_unchanged()
+    _divide_by_norms(package, host, site_weight)
+    return LoadedAdapter(
+        generation=generation,
+        layout=package.layout,
+        transfer=send(host, device),
+        magnitude=any(site.shape.magnitude for site in package.bound),
+        touches=frozenset(site.shape.site for site in package.bound),
+    )
+
+
+def read(
+    source: AdapterSource,
+    sites: Sequence[Site],
+    dtype: torch.dtype,
+    device: torch.device,
+    site_weight: SiteWeight,
+) -> LoadedAdapter:
+    """`inspect` and `load` in one."""
+    return load(inspect(source, sites, dtype), device, site_weight)
+
+
+def _divide_by_norms(package: Package, host: Tensor, site_weight: SiteWeight) -> None:
+    """Turn DoRA's m into m / ||W + scale B A||, with A and B as they are served, one site's W at a time."""
+    reasons = []
+    for site, placement in zip(package.bound, package.layout.placements, strict=True):
+        weights = site_weights(host, placement, package.dtype)
+        if weights.magnitude is None:
+            continue
+        magnitude = weights.magnitude.numpy()
+        found = norms(site_weight(site.shape.site), weights.a, weights.b, weights.scale).numpy()
+        with np.errstate(divide="ignore", invalid="ignore"):  # looked for below, in the result
+            np.divide(magnitude, found, out=magnitude)
+        if not all_finite(weights.magnitude):
+            reasons.append(f"{site.name} has an output whose weights are all zero, so that DoRA divides by zero")
+    if reasons:
+        raise AdapterRefusedError(package.source.name, reasons)

@@ -1,0 +1,138 @@
+"""adapter_model.safetensors: its header, checked, and its tensors, in pieces."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from loraplex_adapters.errors import AdapterError, AdapterRefusedError
+from loraplex_adapters.fingerprint import PICKLE_FILE, TENSOR_FILE
+from loraplex_adapters.pieces import PIECE
+
+DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+# A header takes some 150 bytes a tensor; the largest open models have under 3000 adapted tensors.
+LONGEST_HEADER = 4 << 20
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor of the file."""
+
+    name: str
+    dtype: str  # as the format spells it: F32, BF16, I8
+    shape: tuple[int, ...]
+    start: int  # first byte, from the start of the file
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class TensorHeader:
+    """All tensors of a file, in the order in which they lie there, without holes."""
+
+    raw: bytes  # length and JSON, as in the file
+    tensors: Mapping[str, TensorSpec]
+
+
+def read_header(name: str, folder: str) -> TensorHeader:
+    """Read and check the header of an adapter's tensor file.
+
+    The safetensors library itself says whether the file is sound: the header's length and JSON, known dtypes, sizes
+    that agree with shapes, offsets without holes or overlaps that cover the file to its last byte.
+
+    Args:
+        name: of the adapter, for the messages.
+        folder: that holds the file.
+
+    Raises:
+        AdapterRefusedError: there is no such file, only a pickle, or it is damaged, or a dtype is not a float's.
+        OSError: it cannot be read.
+    """
+    path = os.path.join(folder, TENSOR_FILE)
+    if not os.path.exists(path):
+        raise AdapterRefusedError(name, [_missing(folder)])
+    with open(path, "rb") as file:
+        prefix = file.read(8)
+        length = int.from_bytes(prefix, "little")
+        if len(prefix) < 8 or length > LONGEST_HEADER:
+            raise AdapterRefusedError(name, [f"{TENSOR_FILE} is damaged: its header cannot be {length} bytes long"])
+        try:
+            with safe_open(path, "np"):
+                pass
+        except SafetensorError as error:
+            raise AdapterRefusedError(name, [f"{TENSOR_FILE} is damaged: {error}"]) from error
+        text = file.read(length)
+    tensors = {spec.name: spec for spec in sorted(_specs(text), key=lambda spec: spec.start)}
+    if reasons := [_wrong_dtype(spec) for spec in tensors.values() if spec.dtype not in DTYPES]:
+        raise AdapterRefusedError(name, reasons)
+    return TensorHeader(prefix + text, tensors)
+
+
+def read_pieces(file: BinaryIO, spec: TensorSpec, row: int, scratch: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Read one tensor in pieces of whole rows, each under PIECE elements where a row is.
+
+    Read rather than mapped: a mapped file that someone truncates ends the process with SIGBUS.
+
+    Args:
+        file: unbuffered, at any position.
+        spec: of the tensor.
+        row: elements that must stay together; the tensor's size is a multiple.
+        scratch: uint8, of `scratch_bytes(row)` or more; each piece is a view of it, good until the next.
+
+    Yields:
+        Index of the first element, and the elements, in the file's dtype.
+
+    Raises:
+        AdapterError: the file ends early, so it was changed after its header was read.
+    """
+    dtype = DTYPES[spec.dtype]
+    total = math.prod(spec.shape)
+    step = _step(row)
+    raw = scratch.numpy().data
+    file.seek(spec.start)
+    for first in range(0, total, step):
+        nbytes = min(step, total - first) * dtype.itemsize
+        have = 0
+        while have < nbytes:
+            count = file.readinto(raw[have:nbytes])  # type: ignore[attr-defined]
+            if not count:
+                raise AdapterError(f"{TENSOR_FILE} became shorter while it was being read")
+            have += count
+        yield first, scratch[:nbytes].view(dtype)
+
+
+def scratch_bytes(row: int) -> int:
+    """Bytes of scratch that `read_pieces` needs for rows of so many elements."""
+    return _step(row) * 4
+
+
+def _step(row: int) -> int:
+    return max(1, PIECE // row) * row
+
+
+def _specs(text: bytes) -> Iterator[TensorSpec]:
+    base = 8 + len(text)
+    for key, value in json.loads(text).items():
+        if key != "__metadata__":
+            start, end = value["data_offsets"]
+            yield TensorSpec(key, value["dtype"], tuple(value["shape"]), base + start, end - start)
+
+
+def _missing(folder: str) -> str:
+    if os.path.exists(os.path.join(folder, PICKLE_FILE)):
+        return (
+            f"{PICKLE_FILE} is a pickle, which can run code when it is read, and is not opened; save the adapter with "
+            f"PEFT's save_pretrained(safe_serialization=True), which writes {TENSOR_FILE}"
+        )
+    return f"there is no {TENSOR_FILE}"
+
+
+def _wrong_dtype(spec: TensorSpec) -> str:
+    return f"tensor {spec.name} is {spec.dtype}; the weights of an adapter must be {', '.join(DTYPES)}"
