@@ -7,17 +7,22 @@ import os
 import time
 from collections.abc import Callable
 
+import torch
+
 from loraplex_adapters.store import AdapterStore
+from loraplex_kernels import native
 from loraplex_kernels.attention.cache import allocate, bytes_per_block
 from loraplex_kernels.lora import AdapterTable
 from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.device import checkpoint_dtype, resolve_device, resolve_dtype, set_threads
-from loraplex_server.engine.memory import plan_memory
+from loraplex_server.engine.memory import MemoryPlan, plan_memory
 from loraplex_server.engine.messages import EngineInfo, GenerateRequest, SamplingParams
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduler
+from loraplex_server.models.config import DecoderConfig
+from loraplex_server.models.decoder import Decoder
 from loraplex_server.models.folder import model_folder
 from loraplex_server.models.load import load_model
 
@@ -28,7 +33,7 @@ FIRST_SLOTS = 64  # rows of the adapter table; it grows by itself
 
 
 def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[EngineCore, EngineInfo]:
-    """Load the model, size the caches, wire the parts.
+    """Load the model, size the caches, wire the parts, and answer one request for practice.
 
     Args:
         config: what to build.
@@ -36,7 +41,8 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
 
     Raises:
         EngineStartError: a setting does not fit the machine or the model.
-        UnsupportedModelError: the model's architecture is not served.
+        ModelError: the model is not supported, or its files are wrong.
+        ValueError: a setting is out of the model's range.
     """
     started = time.monotonic()
     set_threads(config)
@@ -49,9 +55,39 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         quantization=config.quantization,
         max_model_len=config.max_model_len,
     )
+    memory = plan_memory(config, model.config.max_model_len, _block_bytes(model.config, config, dtype), device)
+    core = _wire(config, model, memory, dtype, device, wake)
+    _warm(core)
+    info = EngineInfo(
+        model=config.model,
+        architecture=model.config.architecture,
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+        quantization=config.quantization,
+        max_model_len=memory.max_model_len,
+        vocab_size=model.config.vocab_size,
+        block_size=config.block_size,
+        num_blocks=memory.num_blocks,
+        kv_cache_bytes=memory.kv_cache_bytes,
+        weights_bytes=model.weights_nbytes,
+        adapter_memory_bytes=memory.adapter_bytes,
+        max_num_seqs=config.max_num_seqs,
+        max_num_batched_tokens=core.scheduler.max_num_batched_tokens,
+        pid=os.getpid(),
+    )
+    logger.info("engine ready in %.1f s; %s; %s", time.monotonic() - started, native.status(), info)
+    return core, info
+
+
+def _wire(
+    config: EngineConfig,
+    model: Decoder,
+    memory: MemoryPlan,
+    dtype: torch.dtype,
+    device: torch.device,
+    wake: Callable[[], None],
+) -> EngineCore:
     shape = model.config
-    block_bytes = bytes_per_block(shape.num_layers, shape.num_kv_heads, config.block_size, shape.head_dim, dtype)
-    memory = plan_memory(config, shape.max_model_len, block_bytes, device)
     cache = allocate(
         shape.num_layers, memory.num_blocks, shape.num_kv_heads, config.block_size, shape.head_dim, dtype, device
     )
@@ -63,8 +99,8 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         site_weight=model.site_weight,
         on_ready=wake,
     )
-    max_tokens = config.max_num_batched_tokens or DEFAULT_BATCHED_TOKENS[device.type]
-    max_tokens = max(max_tokens, config.max_num_seqs)  # a step of decoding takes one token of each sequence
+    # A step of decoding takes one token of each sequence, so the budget is never below their number.
+    max_tokens = max(config.max_num_batched_tokens or DEFAULT_BATCHED_TOKENS[device.type], config.max_num_seqs)
     scheduler = Scheduler(
         BlockPool(memory.num_blocks, caching=config.enable_prefix_caching),
         block_size=config.block_size,
@@ -73,26 +109,11 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         is_ready=lambda sequence: core.is_ready(sequence),
     )
     core = EngineCore(ModelRunner(model, cache, config.block_size, table), scheduler, store, memory.max_model_len)
-    _warm(core)
-    info = EngineInfo(
-        model=config.model,
-        architecture=shape.architecture,
-        device=str(device),
-        dtype=str(dtype).removeprefix("torch."),
-        quantization=config.quantization,
-        max_model_len=memory.max_model_len,
-        vocab_size=shape.vocab_size,
-        block_size=config.block_size,
-        num_blocks=memory.num_blocks,
-        kv_cache_bytes=memory.kv_cache_bytes,
-        weights_bytes=model.weights_nbytes,
-        adapter_memory_bytes=memory.adapter_bytes,
-        max_num_seqs=config.max_num_seqs,
-        max_num_batched_tokens=max_tokens,
-        pid=os.getpid(),
-    )
-    logger.info("engine ready in %.1f s: %s", time.monotonic() - started, info)
-    return core, info
+    return core
+
+
+def _block_bytes(shape: DecoderConfig, config: EngineConfig, dtype: torch.dtype) -> int:
+    return bytes_per_block(shape.num_layers, shape.num_kv_heads, config.block_size, shape.head_dim, dtype)
 
 
 def _warm(core: EngineCore) -> None:
