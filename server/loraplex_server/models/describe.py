@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from loraplex_server.models.config import DecoderConfig
@@ -21,7 +22,7 @@ def describe(folder: Path, max_model_len: int | None = None) -> DecoderConfig:
         max_model_len: the longest sequence to serve; None for the longest that the model was made for.
 
     Raises:
-        CheckpointError: config.json is missing or is not a JSON object.
+        CheckpointError: config.json is missing, is not a JSON object, or has a value that transformers refuses.
         UnsupportedModelError: the architecture, or something that the config asks of it, is not supported.
         ValueError: `max_model_len` is not between 1 and what the model was made for.
     """
@@ -33,8 +34,12 @@ def describe(folder: Path, max_model_len: int | None = None) -> DecoderConfig:
             f"the checkpoint is quantized already (quantization_config: {method}), which is not supported; "
             "serve the floating-point checkpoint, with --quantization if need be"
         )
-    # The class in transformers itself, never code from the checkpoint, whatever its auto_map says.
-    return family.describe(AutoConfig.from_pretrained(folder, trust_remote_code=False), max_model_len)
+    try:
+        # The class in transformers itself, never code from the checkpoint, whatever its auto_map says.
+        hf = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"transformers cannot make sense of {folder / 'config.json'}: {error}") from error
+    return family.describe(hf, max_model_len)
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -52,7 +57,13 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _family(raw: dict[str, Any]) -> Family:
     architectures = raw.get("architectures") or []
-    if len(architectures) == 1 and architectures[0] in FAMILIES:
-        return FAMILIES[architectures[0]]
-    named = ", ".join(map(str, architectures)) or "none named"
-    raise UnsupportedModelError(f"architecture {named} is not supported; supported: {', '.join(sorted(FAMILIES))}")
+    if len(architectures) != 1 or architectures[0] not in FAMILIES:
+        named = ", ".join(map(str, architectures)) or "none named"
+        raise UnsupportedModelError(f"architecture {named} is not supported; supported: {', '.join(sorted(FAMILIES))}")
+    family = FAMILIES[architectures[0]]
+    if raw.get("model_type") != family.model_type:
+        raise UnsupportedModelError(
+            f"{family.architecture} with model_type {raw.get('model_type')!r} is not supported; "
+            f"supported: {family.model_type!r}"
+        )
+    return family

@@ -45,6 +45,20 @@ def test_a_model_type_that_transformers_does_not_know_is_refused_the_same_way(wr
         describe(folder)
 
 
+def test_an_architecture_with_another_familys_config_is_refused(write_config):
+    folder = write_config(MistralConfig, {"architectures": ["LlamaForCausalLM"]})
+    with pytest.raises(UnsupportedModelError, match="LlamaForCausalLM with model_type 'mistral'"):
+        describe(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": "wide"}, {"hidden_size": 63}, {"rope_parameters": {"rope_type": "yarn"}}]
+)
+def test_values_that_transformers_refuses_are_said_to_be_the_configs(write_config, change):
+    with pytest.raises(CheckpointError, match=r"cannot make sense of .*config\.json"):
+        describe(write_config(LlamaConfig, change))
+
+
 def test_a_rope_that_depends_on_the_running_length_is_refused_by_name(write_config):
     folder = write_config(LlamaConfig, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4})
     with pytest.raises(UnsupportedModelError, match="rope type 'dynamic' is not supported; supported: default, linear"):

@@ -14,7 +14,8 @@ Describe = Callable[[Any, "int | None"], DecoderConfig]
 
 @dataclass(frozen=True)
 class Family:
-    """Args: architecture: transformers' class name, as in config.json. describe: from its config to ours."""
+    """Args: architecture: transformers' class name. model_type: of its config. describe: from its config to ours."""
 
     architecture: str
+    model_type: str
     describe: Describe

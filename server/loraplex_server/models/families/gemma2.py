@@ -35,4 +35,4 @@ def describe(hf: Any, max_model_len: int | None) -> DecoderConfig:
     )
 
 
-GEMMA2 = Family("Gemma2ForCausalLM", describe)
+GEMMA2 = Family("Gemma2ForCausalLM", "gemma2", describe)

@@ -34,4 +34,4 @@ def describe(hf: Any, max_model_len: int | None) -> DecoderConfig:
     )
 
 
-GEMMA3 = Family("Gemma3ForCausalLM", describe)
+GEMMA3 = Family("Gemma3ForCausalLM", "gemma3_text", describe)

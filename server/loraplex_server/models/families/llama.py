@@ -20,4 +20,4 @@ def describe(hf: Any, max_model_len: int | None) -> DecoderConfig:
     )
 
 
-LLAMA = Family("LlamaForCausalLM", describe)
+LLAMA = Family("LlamaForCausalLM", "llama", describe)

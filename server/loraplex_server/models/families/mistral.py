@@ -16,4 +16,4 @@ def describe(hf: Any, max_model_len: int | None) -> DecoderConfig:
     return replace(config, layers=same_window(hf, config))
 
 
-MISTRAL = Family("MistralForCausalLM", describe)
+MISTRAL = Family("MistralForCausalLM", "mistral", describe)

@@ -19,4 +19,4 @@ def describe(hf: Any, max_model_len: int | None) -> DecoderConfig:
     return replace(config, layers=same_window(hf, config), names=_NAMES)
 
 
-PHI3 = Family("Phi3ForCausalLM", describe)
+PHI3 = Family("Phi3ForCausalLM", "phi3", describe)

@@ -16,4 +16,4 @@ def describe(hf: Any, max_model_len: int | None) -> DecoderConfig:
     return replace(config, layers=windows_by_type(hf, config), qkv_bias=True)
 
 
-QWEN2 = Family("Qwen2ForCausalLM", describe)
+QWEN2 = Family("Qwen2ForCausalLM", "qwen2", describe)

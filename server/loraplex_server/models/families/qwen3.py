@@ -21,4 +21,4 @@ def describe(hf: Any, max_model_len: int | None) -> DecoderConfig:
     )
 
 
-QWEN3 = Family("Qwen3ForCausalLM", describe)
+QWEN3 = Family("Qwen3ForCausalLM", "qwen3", describe)
