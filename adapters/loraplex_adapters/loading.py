@@ -52,7 +52,11 @@ def load(package: Package, device: torch.device, site_weight: SiteWeight) -> Loa
         OSError: a file cannot be read.
     """
     host = host_buffer(package.nbytes, device)
-    generation = fill(package, host, site_weight)
+    try:
+        generation = fill(package, host, site_weight)
+    except AdapterRefusedError:
+        package.require_unchanged()  # what is wrong with it may be that it is only half written
+        raise
     package.require_unchanged()
     _divide_by_norms(package, host, site_weight)
     return LoadedAdapter(

@@ -35,12 +35,12 @@ class Package:
         """What it takes in memory."""
         return self.layout.nbytes
 
-    def require_unchanged(self) -> None:
-        """The files are still those that were checked.
+    def unchanged(self) -> bool:
+        """The files are still those that were checked."""
+        return fingerprint(self.source.path) == self.fingerprint
 
-        Raises:
-            AdapterError: they are not.
-        """
+    def require_unchanged(self) -> None:
+        """Raises AdapterError where the files are not those that were checked any more."""
         _require_unchanged(self.source, self.fingerprint)
 
 
@@ -58,10 +58,14 @@ def inspect(source: AdapterSource, sites: Sequence[Site], dtype: torch.dtype) ->
         OSError: a file cannot be read.
     """
     seen = fingerprint(source.path)
-    config = _read_config(source)
-    parsed = parse_config(source.name, config)
-    header = read_header(source.name, source.path)
-    bound = bind(source.name, header.tensors, parsed, sites)
+    try:
+        config = _read_config(source)
+        parsed = parse_config(source.name, config)
+        header = read_header(source.name, source.path)
+        bound = bind(source.name, header.tensors, parsed, sites)
+    except AdapterRefusedError:
+        _require_unchanged(source, seen)  # what is wrong with it may be that it is only half written
+        raise
     _require_unchanged(source, seen)  # so the config and the tensors belong together
     return Package(source, seen, config, header, bound, plan((site.shape for site in bound), dtype.itemsize), dtype)
 

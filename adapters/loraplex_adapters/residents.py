@@ -1,0 +1,54 @@
+"""What residency counts: entries, claims on them, and what has to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+
+class State(Enum):
+    """Of an adapter that somebody waits for or that is in memory; all others are absent."""
+
+    SIZING = "being sized"
+    SIZED = "waiting for room"
+    LOADING = "loading"
+    RESIDENT = "resident"
+
+
+@dataclass(eq=False)
+class Entry(Generic[K]):
+    """One adapter."""
+
+    key: K
+    state: State = State.SIZING
+    nbytes: int = 0  # known from SIZED on
+    pins: int = 0  # of granted claims: it must stay
+    wanted: int = 0  # by claims that wait
+    used: int = 0  # when it was last granted or released, by a count of such events
+    outdated: bool = False  # there is a newer version
+    leaving: bool = False  # takes no new claims, for its room is needed
+
+    @property
+    def held(self) -> bool:
+        """It takes room."""
+        return self.state in (State.LOADING, State.RESIDENT)
+
+
+@dataclass(eq=False)
+class Claim(Generic[K]):
+    """Keys that are needed together; a key may be there twice."""
+
+    keys: list[K]
+
+
+@dataclass
+class Plan(Generic[K]):
+    """What has to be done now, in this order."""
+
+    evict: list[K] = field(default_factory=list)
+    load: list[K] = field(default_factory=list)
+    impossible: list[Claim[K]] = field(default_factory=list)  # larger than the whole budget, and forgotten

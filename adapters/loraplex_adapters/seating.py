@@ -1,0 +1,76 @@
+"""Which adapter sits in which row of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+
+from torch import Tensor
+
+from loraplex_adapters.loading import LoadedAdapter
+from loraplex_adapters.seat import Seat
+from loraplex_kernels.lora import AdapterTable
+
+Key = Hashable
+
+
+class Seating:
+    """Rows are given out and taken back; the table grows when there is none.
+
+    Args:
+        table: all of its rows are free, and belong to the seating.
+    """
+
+    def __init__(self, table: AdapterTable) -> None:
+        self._table = table
+        self._free = list(reversed(range(table.slots)))
+        self._seats: dict[Key, Seat] = {}
+        self._buffers: dict[Key, Tensor] = {}
+
+    def __getitem__(self, key: Key) -> Seat:
+        return self._seats[key]
+
+    @property
+    def nbytes(self) -> int:
+        """Of all that sit."""
+        return sum(buffer.numel() for buffer in self._buffers.values())
+
+    def seat(self, key: Key, loaded: LoadedAdapter) -> None:
+        """Put an adapter into a free row."""
+        if not self._free:
+            slots = self._table.slots
+            self._table.grow(2 * slots)
+            self._free = list(reversed(range(slots, 2 * slots)))
+        slot = self._free.pop()
+        self._table.install(slot, loaded.layout, loaded.buffer)
+        self._seats[key] = Seat(slot, loaded.generation, loaded.magnitude)
+        self._buffers[key] = loaded.buffer
+
+    def unseat(self, key: Key) -> Callable[[], None]:
+        """Empty an adapter's row.
+
+        Returns:
+            What lets go of the buffer: to be called where the milliseconds that this takes hurt nobody.
+        """
+        slot = self._seats.pop(key).slot
+        holder = [self._buffers.pop(key)]  # and no other reference: the call must be the one that frees
+        self._table.clear(slot)
+        self._free.append(slot)
+        return holder.clear
+
+    def clear(self) -> None:
+        """Empty all rows."""
+        for key in list(self._seats):
+            self.unseat(key)()
+
+    def check_integrity(self, resident: Iterable[Key]) -> None:
+        """Raises RuntimeError where rows, buffers and what should be in memory disagree."""
+        if set(resident) != self._seats.keys():
+            raise RuntimeError(f"{sorted(map(str, resident))} should sit, {sorted(map(str, self._seats))} do")
+        slots = sorted([*self._free, *(seat.slot for seat in self._seats.values())])
+        if slots != list(range(self._table.slots)):
+            raise RuntimeError(f"the table has {self._table.slots} rows, given out or free are {slots}")
+        taken = (self._table.rank > 0).any(dim=1).nonzero().flatten().tolist()
+        if taken != sorted(seat.slot for seat in self._seats.values()):
+            raise RuntimeError(f"rows {taken} of the table are filled, not those that are given out")
+        if self._buffers.keys() != self._seats.keys():
+            raise RuntimeError(f"{len(self._buffers)} buffers for {len(self._seats)} adapters")
