@@ -1,0 +1,112 @@
+"""One answer in the making: the engine's deltas to pieces of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from loraplex_server.api.detokenizer import Detokenizer
+from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.schemas.sampling import SamplingFields
+from loraplex_server.api.stop_strings import StopStrings
+from loraplex_server.engine.messages import Delta, FinishReason, Started, TokenLogprob
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What an answer follows; `text` only where it is shown again (echo)."""
+
+    token_ids: list[int]
+    text: str = ""
+
+
+@dataclass
+class Piece:
+    """What is new of one answer. The one with a `finish_reason` is its last."""
+
+    index: int
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)  # of each token in the answer's text, in characters
+    started: Started | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: str | int | None = None  # the stop string or the request's own stop token; None for the model's end
+
+    def extend(self, later: Piece) -> None:
+        """Append what came after."""
+        self.text += later.text
+        self.token_ids += later.token_ids
+        self.logprobs += later.logprobs
+        self.offsets += later.offsets
+        self.started = self.started or later.started
+        self.finish_reason = later.finish_reason
+        self.stop_reason = later.stop_reason
+
+
+def join(pieces: Iterable[Piece]) -> list[Piece]:
+    """One piece for each answer, in the order of their first."""
+    joined: dict[int, Piece] = {}
+    for piece in pieces:
+        if piece.index in joined:
+            joined[piece.index].extend(piece)
+        else:
+            joined[piece.index] = piece
+    return list(joined.values())
+
+
+class Answer:
+    """Args: index: among the request's answers. prompt: that it follows. body: how to end and show it."""
+
+    def __init__(self, index: int, prompt: Prompt, body: SamplingFields, renderer: Renderer) -> None:
+        self.index = index
+        self.prompt = prompt
+        self.tokens = 0
+        self.finish_reason: FinishReason | None = None
+        self._detokenizer = Detokenizer(renderer.tokenizer, prompt.token_ids, body.skip_special_tokens)
+        self._stops = StopStrings(body.stop, body.include_stop_str_in_output)
+        self._min_tokens = body.min_tokens
+        self._own_stop_tokens = frozenset(body.stop_token_ids)
+        self._show_stop = body.include_stop_str_in_output
+
+    def take(self, delta: Delta) -> Piece:
+        """The delta's part of the answer. Tokens after a stop string are no part of it."""
+        piece = Piece(self.index, started=delta.started)
+        hidden = len(delta.token_ids) - 1 if delta.finish_reason == "stop" and not self._show_stop else -1
+        shown: list[str] = []
+        for position, token_id in enumerate(delta.token_ids):
+            piece.token_ids.append(token_id)
+            piece.offsets.append(self._detokenizer.length)
+            if delta.logprobs is not None:
+                piece.logprobs.append(delta.logprobs[position])
+            if position == hidden:
+                self.tokens += 1
+                continue
+            text, stop = self._text_of(token_id)
+            shown.append(text)
+            if stop is not None:
+                self._finish(piece, shown, "stop", stop)
+                return piece
+        if delta.finish_reason is not None:
+            shown.append(self._stops.flush())
+            self._finish(piece, shown, delta.finish_reason, self._stop_token(delta))
+        piece.text = "".join(shown)
+        return piece
+
+    def _text_of(self, token_id: int) -> tuple[str, str | None]:
+        text = self._detokenizer.step(token_id)
+        self.tokens += 1
+        if self.tokens <= self._min_tokens:
+            return self._stops.skip(text), None
+        return self._stops.feed(text)
+
+    def _stop_token(self, delta: Delta) -> int | None:
+        if delta.finish_reason != "stop" or not delta.token_ids:
+            return None
+        last = delta.token_ids[-1]
+        return last if last in self._own_stop_tokens else None
+
+    def _finish(self, piece: Piece, shown: Sequence[str], reason: FinishReason, stop: str | int | None) -> None:
+        self.finish_reason = piece.finish_reason = reason
+        piece.stop_reason = stop
+        piece.text = "".join(shown)

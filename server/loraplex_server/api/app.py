@@ -1,0 +1,80 @@
+"""The HTTP application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from loraplex_adapters.catalog import Catalog
+from loraplex_server import __version__
+from loraplex_server.api.drain import Drain
+from loraplex_server.api.handlers import install_handlers
+from loraplex_server.api.middleware import GuardMiddleware, RecordMiddleware
+from loraplex_server.api.model_names import ModelNames
+from loraplex_server.api.openapi import install_openapi
+from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.routes import chat, completions, models, operations, tokenize
+from loraplex_server.api.services import Services
+from loraplex_server.engine.interface import Engine
+from loraplex_server.metrics import Metrics
+from loraplex_server.settings import ServeSettings
+
+# The engine speaks four times a second; each word holds lists that no later word repeats.
+ABSORB_INTERVAL_S = 0.1
+
+
+def create_app(
+    settings: ServeSettings,
+    engine: Engine,
+    renderer: Renderer,
+    catalog: Catalog,
+    metrics: Metrics | None = None,
+    drain: Drain | None = None,
+) -> FastAPI:
+    """The app over an engine that someone else starts and ends.
+
+    Args:
+        settings: of the server. engine: that answers. renderer: tokenizer and chat template. catalog: of the adapters.
+        metrics: default: new ones. drain: begun by whoever ends the server; default: a new one.
+    """
+    metrics = metrics or Metrics(settings.base_names[0], settings.metrics_max_adapters)
+    drain = drain or Drain()
+    services = Services(settings, engine, renderer, catalog, metrics, ModelNames(settings.base_names, catalog), drain)
+    app = FastAPI(
+        title="Loraplex",
+        version=__version__,
+        docs_url=None,  # their pages fetch scripts from elsewhere; the schema itself is at /openapi.json
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_absorbing,
+    )
+    app.state.services = services
+    for module in (completions, chat, models, tokenize, operations):
+        app.include_router(module.router)
+    install_handlers(app)
+    install_openapi(app)
+    app.add_middleware(GuardMiddleware, settings=settings, drain=drain, metrics=metrics.requests)
+    app.add_middleware(RecordMiddleware, log_requests=settings.request_log)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _absorbing(app: FastAPI) -> AsyncIterator[None]:
+    """While the app lives, each word of the engine reaches the metrics."""
+    services: Services = app.state.services
+
+    async def absorb() -> None:
+        while True:
+            services.metrics.engine.absorb(services.engine.info, services.engine.stats)
+            await asyncio.sleep(ABSORB_INTERVAL_S)
+
+    task = asyncio.create_task(absorb())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

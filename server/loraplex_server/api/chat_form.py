@@ -1,0 +1,68 @@
+"""The bodies of /v1/chat/completions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loraplex_server.api.answer import Piece
+from loraplex_server.api.form import Form
+from loraplex_server.api.generation import Generation
+from loraplex_server.api.logprobs import LogprobFormat
+from loraplex_server.api.schemas.chat import ChatRequest
+from loraplex_server.api.vocabulary import Vocabulary
+
+
+class ChatForm(Form):
+    """`chat.completion` objects, and their chunks: the role first, then text, then the reason of the end."""
+
+    prefix = "chatcmpl-"
+    whole = "chat.completion"
+    part = "chat.completion.chunk"
+
+    def __init__(self, id: str, model: str, body: ChatRequest, generation: Generation, vocabulary: Vocabulary) -> None:
+        super().__init__(id, model, body, generation)
+        self._logprobs = body.logprobs
+        self._format = LogprobFormat(vocabulary)
+
+    def choice(self, piece: Piece) -> dict[str, Any]:
+        """See Form.choice."""
+        choice: dict[str, Any] = {
+            "index": piece.index,
+            "message": {"role": "assistant", "content": piece.text, "refusal": None},
+            "logprobs": self._logprobs_of(piece),
+            "finish_reason": piece.finish_reason,
+            "stop_reason": piece.stop_reason,
+        }
+        if self._return_ids:
+            choice["token_ids"] = piece.token_ids
+        return choice
+
+    def choices(self, piece: Piece) -> list[dict[str, Any]]:
+        """See Form.choices."""
+        chunks = []
+        if self.first_of(piece):
+            opening = self._chunk(piece.index, {"role": "assistant", "content": ""})
+            if self._return_ids:
+                opening["prompt_token_ids"] = self._answers[piece.index].prompt.token_ids
+            chunks.append(opening)
+        if piece.text or (piece.token_ids and (self._return_ids or self._logprobs)):
+            content = self._chunk(piece.index, {"content": piece.text})
+            content["logprobs"] = self._logprobs_of(piece)
+            if self._return_ids:
+                content["token_ids"] = piece.token_ids
+            chunks.append(content)
+        if piece.finish_reason is not None:
+            end = self._chunk(piece.index, {})
+            end |= {"finish_reason": piece.finish_reason, "stop_reason": piece.stop_reason}
+            chunks.append(end)
+        return chunks
+
+    def extras(self) -> dict[str, Any]:
+        """See Form.extras."""
+        return {"prompt_token_ids": self._answers[0].prompt.token_ids} if self._return_ids else {}
+
+    def _chunk(self, index: int, delta: dict[str, str]) -> dict[str, Any]:
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+    def _logprobs_of(self, piece: Piece) -> Any:
+        return {"content": self._format.chat(piece.logprobs)} if self._logprobs else None

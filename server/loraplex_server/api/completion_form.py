@@ -1,0 +1,67 @@
+"""The bodies of /v1/completions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loraplex_server.api.answer import Piece
+from loraplex_server.api.detokenizer import Detokenizer
+from loraplex_server.api.form import Form
+from loraplex_server.api.generation import Generation
+from loraplex_server.api.logprobs import LogprobFormat, prompt_offsets
+from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.schemas.completion import CompletionRequest
+
+
+class CompletionForm(Form):
+    """`text_completion` objects. A chunk is a choice of the same shape as in a whole response."""
+
+    prefix = "cmpl-"
+    whole = part = "text_completion"
+
+    def __init__(
+        self, id: str, model: str, body: CompletionRequest, generation: Generation, renderer: Renderer
+    ) -> None:
+        super().__init__(id, model, body, generation)
+        self._echo = body.echo
+        self._logprobs = body.logprobs is not None
+        self._skip = body.skip_special_tokens
+        self._renderer = renderer
+        self._format = LogprobFormat(renderer.vocabulary)
+
+    def choice(self, piece: Piece) -> dict[str, Any]:
+        """See Form.choice."""
+        first = self.first_of(piece)
+        prompt = self._answers[piece.index].prompt
+        choice: dict[str, Any] = {
+            "index": piece.index,
+            "text": prompt.text + piece.text if first else piece.text,
+            "logprobs": self._logprobs_of(piece, first) if self._logprobs else None,
+            "finish_reason": piece.finish_reason,
+            "stop_reason": piece.stop_reason,
+        }
+        if self._return_ids:
+            choice["token_ids"] = piece.token_ids
+            if first:
+                choice["prompt_token_ids"] = prompt.token_ids
+        return choice
+
+    def choices(self, piece: Piece) -> list[dict[str, Any]]:
+        """See Form.choices."""
+        says_more = piece.finish_reason is not None or (piece.token_ids and (self._return_ids or self._logprobs))
+        fresh = piece.index not in self._seen
+        if piece.text or says_more or (fresh and (self._echo or self._return_ids)):
+            return [self.choice(piece)]
+        return []
+
+    def _logprobs_of(self, piece: Piece, first: bool) -> Any:
+        prompt = self._answers[piece.index].prompt
+        start = len(prompt.text)
+        ids, offsets = list(piece.token_ids), [start + offset for offset in piece.offsets]
+        logprobs = list[Any](piece.logprobs)
+        if first and self._echo and piece.started is not None and piece.started.prompt_logprobs is not None:
+            detokenizer = Detokenizer(self._renderer.tokenizer, (), self._skip)
+            ids = prompt.token_ids + ids
+            offsets = prompt_offsets(detokenizer, prompt.token_ids) + offsets
+            logprobs = piece.started.prompt_logprobs + logprobs
+        return self._format.completion(logprobs, ids, offsets)

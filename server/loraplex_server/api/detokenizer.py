@@ -1,0 +1,50 @@
+"""Token ids to text, one at a time, never half a character."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+# Enough of the prompt for decoders that look at the token before, few enough to cost nothing.
+CONTEXT_TOKENS = 8
+
+
+class Detokenizer:
+    """The text of one answer. Bytes that do not make a character yet wait for their rest; without it they are dropped.
+
+    Args:
+        tokenizer: of the model.
+        context: the token ids before the answer: some decoders drop the space of a text's first word.
+        skip_special_tokens: leave special tokens out of the text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = (), skip_special_tokens: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._skip = skip_special_tokens
+        self._stream = self._begin(context)
+        self.length = 0  # characters so far
+
+    def step(self, token_id: int) -> str:
+        """The text that this token completes, possibly none."""
+        try:
+            text = self._stream.step(self._tokenizer, token_id)
+        except Exception as error:  # tokenizers raises no type of its own
+            if "prefix" not in str(error).lower():
+                raise
+            # A decoder that rewrites what it already gave (tokenizers#1671): go on from here.
+            self._stream = DecodeStream(skip_special_tokens=self._skip)
+            text = self._stream.step(self._tokenizer, token_id)
+        if text is None:
+            return ""
+        self.length += len(text)
+        return text
+
+    def _begin(self, context: Sequence[int]) -> DecodeStream:
+        """A stream that has seen the last tokens of the context, cut where a character ends."""
+        for count in range(CONTEXT_TOKENS, 2 * CONTEXT_TOKENS):
+            ids = list(context[-count:])
+            if "\ufffd" not in self._tokenizer.decode(ids, skip_special_tokens=self._skip):
+                return DecodeStream(ids=ids, skip_special_tokens=self._skip)
+        return DecodeStream(skip_special_tokens=self._skip)

@@ -1,0 +1,88 @@
+"""Errors as OpenAI's clients expect them: `{"error": {"message", "type", "param", "code"}}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from loraplex_adapters.errors import AdapterError, UnknownAdapterError
+from loraplex_server.engine.interface import (
+    AdapterUnusableError,
+    EngineDeadError,
+    EngineError,
+    InvalidRequestError,
+    QueueFullError,
+)
+
+INVALID = "invalid_request_error"
+# Long enough for the supervisor to start an engine again, short enough that OpenAI's client still waits for it.
+RETRY_AFTER_S = 2
+
+
+class ApiError(Exception):
+    """An answer that is an error; `outcome` is its word in logs and metrics."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str = INVALID,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        outcome: str = "invalid",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.type = type
+        self.param = param
+        self.code = code
+        self.headers = dict(headers or {})
+        self.outcome = outcome
+
+    def envelope(self) -> dict[str, Any]:
+        """The body, also of an error event in a stream."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    """400: what was sent cannot be served, and sending it again will not help."""
+    return ApiError(400, message, param=param, code=code)
+
+
+def unavailable(message: str, code: str, headers: Mapping[str, str] | None = None) -> ApiError:
+    """503: the request is fine, the server is not ready for it."""
+    all_headers = {"retry-after": str(RETRY_AFTER_S), **(headers or {})}
+    return ApiError(503, message, type="server_error", code=code, headers=all_headers, outcome="unavailable")
+
+
+def model_not_found(name: str, param: str = "model") -> ApiError:
+    """404: neither the base model nor an adapter has this name."""
+    message = f"The model '{name[:200]}' does not exist; GET /v1/models lists those that do"
+    return ApiError(404, message, param=param, code="model_not_found", outcome="not_found")
+
+
+def internal_error(request_id: str) -> ApiError:
+    """500: says nothing of what went wrong, only where to look it up."""
+    message = f"Internal error; the server's log has it under request id {request_id}"
+    return ApiError(500, message, type="server_error", code="internal_error", outcome="error")
+
+
+def from_domain(error: EngineError | AdapterError) -> ApiError:
+    """The answer to an error of the engine or the adapters."""
+    if isinstance(error, QueueFullError):
+        headers = {"retry-after": str(error.retry_after)}
+        return ApiError(
+            429, str(error), type="rate_limit_error", code="queue_full", headers=headers, outcome="queue_full"
+        )
+    if isinstance(error, EngineDeadError):
+        return unavailable(str(error), "engine_unavailable")
+    if isinstance(error, UnknownAdapterError):
+        return ApiError(404, str(error), param="model", code="model_not_found", outcome="not_found")
+    if isinstance(error, AdapterUnusableError | AdapterError):
+        return ApiError(400, str(error), param="model", code="adapter_refused", outcome="adapter_refused")
+    if isinstance(error, InvalidRequestError):
+        return bad_request(str(error))
+    return ApiError(500, str(error), type="server_error", code="engine_error", outcome="error")

@@ -1,0 +1,59 @@
+"""Every exception to a response in the envelope."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from loraplex_adapters.errors import AdapterError
+from loraplex_server.api.departure import ClientGoneError
+from loraplex_server.api.errors import ApiError, from_domain
+from loraplex_server.api.record import record_of
+from loraplex_server.api.responses import error_response
+from loraplex_server.api.services import services_of
+from loraplex_server.engine.interface import EngineError
+
+# nginx's status for a client that closed the connection; only the log sees it.
+CLIENT_GONE = 499
+REJECTIONS = {"queue_full": "max_num_queued_reqs", "unavailable": "engine_unavailable"}
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Handlers for what routes raise; anything else is RecordMiddleware's."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(EngineError, _domain_error)
+    app.add_exception_handler(AdapterError, _domain_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientGoneError, _client_gone)
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    error = cast("ApiError", error)
+    record = record_of(request)
+    record.outcome = record.outcome or error.outcome
+    if error.outcome in REJECTIONS:
+        services_of(request).metrics.requests.reject(REJECTIONS[error.outcome])
+    return error_response(error)
+
+
+async def _domain_error(request: Request, error: Exception) -> Response:
+    return await _api_error(request, from_domain(cast("EngineError | AdapterError", error)))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    error = cast("HTTPException", error)
+    if error.status_code == 404:
+        message, code = f"There is no {request.url.path[:200]}", "unknown_url"
+    elif error.status_code == 405:
+        message, code = f"{request.url.path[:200]} does not take {request.method[:20]}", "method_not_allowed"
+    else:
+        message, code = str(error.detail)[:200], "http_error"
+    return await _api_error(request, ApiError(error.status_code, message, code=code, headers=error.headers))
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    record = record_of(request)
+    record.outcome = record.outcome or "cancelled"
+    return Response(status_code=CLIENT_GONE)

@@ -1,0 +1,109 @@
+"""Around every route: the request's id and log line, the key, and the door that closes when the server drains."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from loraplex_server.api.drain import Drain
+from loraplex_server.api.errors import INVALID, ApiError, internal_error, unavailable
+from loraplex_server.api.record import RequestRecord, request_id_from
+from loraplex_server.api.responses import error_response
+from loraplex_server.logs import log_request
+from loraplex_server.metrics.requests import RequestMetrics
+from loraplex_server.settings import ServeSettings
+
+logger = logging.getLogger(__name__)
+
+
+def is_guarded(path: str) -> bool:
+    """Whether a path does work for clients; the others are for probes and scrapers."""
+    return path.startswith("/v1/") or path in ("/tokenize", "/detokenize")
+
+
+class RecordMiddleware:
+    """Gives each request its record, id and times; answers what nothing else caught; writes the log line."""
+
+    def __init__(self, app: ASGIApp, log_requests: bool) -> None:
+        self._app = app
+        self._log_requests = log_requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = RequestRecord(request_id_from(Headers(scope=scope).get("x-request-id")), scope["path"][:200])
+        scope.setdefault("state", {})["record"] = record
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = record.request_id
+                headers["openai-processing-ms"] = str(round((time.perf_counter() - record.arrival) * 1000))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("request %s failed", record.request_id)
+            record.outcome = "error"
+            if record.status is not None:
+                raise  # the response has begun: all that is left is to cut the connection
+            await error_response(internal_error(record.request_id))(scope, receive, send_with_id)
+        finally:
+            if self._log_requests and is_guarded(record.endpoint):
+                log_request(record.log_fields())
+
+
+class GuardMiddleware:
+    """Refuses guarded paths to who has no key, and to all once the server drains; counts those inside."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings, drain: Drain, metrics: RequestMetrics) -> None:
+        self._app = app
+        self._keys = [key.get_secret_value().encode() for key in settings.api_key]
+        self._drain = drain
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http" or not is_guarded(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(Headers(scope=scope))
+        if refusal is not None:
+            scope["state"]["record"].outcome = refusal.outcome
+            await error_response(refusal)(scope, receive, send)
+            return
+        self._drain.in_flight += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._drain.in_flight -= 1
+
+    def _refusal(self, headers: Headers) -> ApiError | None:
+        if self._drain.begun:
+            self._metrics.reject("draining")
+            return unavailable("The server is shutting down", "draining", {"connection": "close"})
+        if self._keys and not self._has_key(headers.get("authorization", "")):
+            return ApiError(
+                401,
+                "Send a valid API key as 'Authorization: Bearer KEY'",
+                type=INVALID,
+                code="invalid_api_key",
+                headers={"www-authenticate": "Bearer"},
+                outcome="unauthorized",
+            )
+        return None
+
+    def _has_key(self, authorization: str) -> bool:
+        scheme, _, key = authorization.partition(" ")
+        given = key.strip().encode()
+        # All keys are compared, in constant time: how long it takes tells nothing of how near a guess was.
+        matches = [hmac.compare_digest(given, known) for known in self._keys]
+        return scheme.lower() == "bearer" and any(matches)

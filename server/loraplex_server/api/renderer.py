@@ -1,0 +1,131 @@
+"""The model's tokenizer and chat template: requests to token ids."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jinja2
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig
+
+from loraplex_server.api.errors import bad_request
+from loraplex_server.api.schemas.chat import Conversation, Message
+from loraplex_server.api.vocabulary import Vocabulary
+
+# Longer texts are tokenized on a thread, since every stream waits while the event loop does not turn.
+INLINE_CHARACTERS = 4096
+
+_T = TypeVar("_T")
+
+
+class RendererError(Exception):
+    """The model's folder has no tokenizer that can be used."""
+
+
+class Renderer:
+    """Args: tokenizer: transformers' own, backed by the tokenizers library. end_tokens: ids that end an answer.
+
+    Raises:
+        RendererError: the tokenizer is not backed by the tokenizers library.
+    """
+
+    def __init__(self, tokenizer: Any, end_tokens: Sequence[int]) -> None:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if not isinstance(backend, Tokenizer):
+            raise RendererError("the model has no tokenizer.json, and its tokenizer cannot be turned into one")
+        # Used from several threads: nothing of transformers' that changes the backend's state may run beside it.
+        backend.no_truncation()
+        backend.no_padding()
+        self._chat = tokenizer
+        self.tokenizer = backend
+        self.vocabulary = Vocabulary(backend)
+        self.end_tokens = tuple(sorted(set(end_tokens)))
+
+    async def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a text."""
+
+        def encode() -> list[int]:
+            return list(self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+
+        return await _off_loop(encode, len(text))
+
+    async def encode_chat(self, conversation: Conversation) -> list[int]:
+        """Token ids of a conversation as the model's template writes it.
+
+        Raises:
+            ApiError: the model has no template, or its template refuses the conversation.
+        """
+        text = await _off_loop(lambda: self._render(conversation), sum(len(m.text) for m in conversation.messages))
+        return await self.encode(text, add_special_tokens=False)
+
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Text of token ids."""
+        return self.tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
+
+    def _render(self, conversation: Conversation) -> str:
+        template = self._chat.chat_template
+        if template is None:
+            raise bad_request("This model has no chat template: use /v1/completions", code="no_chat_template")
+        messages = [_as_template_sees(message, str(template)) for message in conversation.messages]
+        try:
+            text = self._chat.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=conversation.opens_answer,
+                continue_final_message=conversation.continue_final_message,
+            )
+        except (jinja2.TemplateError, ValueError, TypeError) as error:
+            raise bad_request(f"The chat template refuses these messages: {str(error)[:200]}", "messages") from None
+        _check_nothing_lost(conversation.messages, text)
+        return str(text)
+
+
+def load_renderer(model: str) -> Renderer:
+    """The tokenizer, template and end tokens of a checkpoint's folder or hub id.
+
+    Raises:
+        RendererError: there is no usable tokenizer.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        config, _ = PretrainedConfig.get_config_dict(model)
+    except (OSError, ValueError, KeyError) as error:
+        raise RendererError(f"cannot load the tokenizer of {model}: {' '.join(str(error).split())[:300]}") from error
+    return Renderer(tokenizer, _end_tokens(model, config, tokenizer))
+
+
+def _end_tokens(model: str, config: dict[str, Any], tokenizer: Any) -> list[int]:
+    """All that any of the model's files calls its end: chat models often end a turn and a text differently."""
+    try:
+        generation: Any = GenerationConfig.from_pretrained(model).eos_token_id
+    except OSError:  # the file is optional
+        generation = None
+    nested = config.get("text_config") or {}
+    found: list[int | None] = []
+    for ids in (generation, config.get("eos_token_id"), nested.get("eos_token_id"), tokenizer.eos_token_id):
+        found += ids if isinstance(ids, list) else [ids]
+    return [id for id in found if id is not None]
+
+
+def _as_template_sees(message: Message, template: str) -> dict[str, Any]:
+    """OpenAI's developer role is the system role to templates that were written before it."""
+    fields = message.model_dump(exclude_none=True) | {"content": message.text}
+    if message.role == "developer" and "developer" not in template:
+        fields["role"] = "system"
+    return fields
+
+
+def _check_nothing_lost(messages: Sequence[Message], text: str) -> None:
+    """Some templates drop in silence the roles they do not know."""
+    for message in messages:
+        content = message.text.strip()
+        if message.role in ("user", "assistant") or content in text or json.dumps(content)[1:-1] in text:
+            continue
+        raise bad_request(f"This model's chat template leaves out messages of role '{message.role}'", param="messages")
+
+
+async def _off_loop(work: Callable[[], _T], size: int) -> _T:
+    return work() if size <= INLINE_CHARACTERS else await asyncio.to_thread(work)

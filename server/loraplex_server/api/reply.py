@@ -1,0 +1,116 @@
+"""Answers on their way out: whole, or as a stream of events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
+
+from loraplex_adapters.errors import AdapterError
+from loraplex_server.api.answer import Piece
+from loraplex_server.api.departure import ClientGoneError, unless_gone
+from loraplex_server.api.errors import from_domain, internal_error
+from loraplex_server.api.form import DONE, Form, event
+from loraplex_server.api.generation import Generation, collect
+from loraplex_server.api.record import RequestRecord, record_of
+from loraplex_server.engine.interface import EngineError
+
+logger = logging.getLogger(__name__)
+
+GENERATION_HEADER = "x-loraplex-generation"
+
+
+async def reply(request: Request, generation: Generation, form: Form, stream: bool) -> Response:
+    """The response to a request for answers.
+
+    A stream begins when its first token is there: until then an error still gets its own status.
+
+    Raises:
+        EngineError: before anything was sent.
+        ClientGoneError: the client did not wait; the engine's work is ended.
+    """
+    record = record_of(request)
+    record.stream = stream
+    batches = generation.run()
+    if not stream:
+        async with aclosing(batches):
+            body = form.response(await unless_gone(request.receive, collect(batches)))
+        return Response(body, headers=_headers(generation), media_type="application/json")
+    try:
+        first = await unless_gone(request.receive, _first(batches))
+    except BaseException:
+        await batches.aclose()
+        raise
+    return EventStream(first, batches, form, _headers(generation), record)
+
+
+def _headers(generation: Generation) -> dict[str, str]:
+    name = generation.adapter_generation
+    return {GENERATION_HEADER: name} if name else {}
+
+
+class EventStream(Response):
+    """Server-sent events: chunks, then usage or an error, then [DONE]. Whatever happens, the generator is closed.
+
+    Args:
+        first, batches: the pieces. form: their bodies. headers: of the response. record: for the id of an error.
+    """
+
+    def __init__(
+        self,
+        first: list[Piece],
+        batches: AsyncGenerator[list[Piece], None],
+        form: Form,
+        headers: dict[str, str],
+        record: RequestRecord,
+    ) -> None:
+        # Proxies that gather a response before they pass it on would undo the stream.
+        headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(headers=headers, media_type="text/event-stream")
+        del self.headers["content-length"]
+        self._first = first
+        self._batches = batches
+        self._form = form
+        self._record = record
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream, or as much of it as the client waits for."""
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await unless_gone(receive, self._send_events(send))
+        except ClientGoneError:
+            pass  # the record says "cancelled"
+        finally:
+            await self._batches.aclose()
+
+    async def _send_events(self, send: Send) -> None:
+        async with aclosing(self._events()) as events:
+            async for chunk in events:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": DONE, "more_body": False})
+
+    async def _events(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for pieces in _chain(self._first, self._batches):
+                if chunk := self._form.events(pieces):
+                    yield chunk
+            if closing := self._form.closing():
+                yield closing
+        except (EngineError, AdapterError) as error:
+            yield event(from_domain(error).envelope())
+        except Exception:
+            logger.exception("request %s failed in its stream", self._record.request_id)
+            yield event(internal_error(self._record.request_id).envelope())
+
+
+async def _first(batches: AsyncIterator[list[Piece]]) -> list[Piece]:
+    return await anext(batches)
+
+
+async def _chain(first: list[Piece], rest: AsyncIterator[list[Piece]]) -> AsyncIterator[list[Piece]]:
+    yield first
+    async for pieces in rest:
+        yield pieces

@@ -1,0 +1,21 @@
+"""JSON responses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from fastapi import Response
+
+from loraplex_server.api.errors import ApiError
+
+
+def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A body as JSON."""
+    return Response(msgspec.json.encode(body), status, dict(headers or {}), "application/json")
+
+
+def error_response(error: ApiError) -> Response:
+    """An error in OpenAI's envelope."""
+    return json_response(error.envelope(), error.status, error.headers)

@@ -1,0 +1,60 @@
+"""GET /v1/models: the base first, then every adapter, found anew at each call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from loraplex_server.api.errors import model_not_found
+from loraplex_server.api.responses import json_response
+from loraplex_server.api.services import Services, services_of
+
+router = APIRouter()
+
+
+@router.get("/v1/models")
+async def list_models(request: Request) -> Response:
+    """All names that `model` may have."""
+    services = services_of(request)
+    cards = [_base_card(services, name) for name in services.settings.base_names]
+    cards += [_adapter_card(services, name) for name in _adapter_names(services)]
+    return json_response({"object": "list", "data": cards})
+
+
+@router.get("/v1/models/{name:path}")
+async def get_model(request: Request, name: str) -> Response:
+    """One of them."""
+    services = services_of(request)
+    if name and services.names.is_base(name):
+        return json_response(_base_card(services, name))
+    if name not in _adapter_names(services):
+        raise model_not_found(name)
+    return json_response(_adapter_card(services, name))
+
+
+def _adapter_names(services: Services) -> list[str]:
+    """Those that a request can reach: the base's names win."""
+    return [name for name in services.catalog.names() if not services.names.is_base(name)]
+
+
+def _base_card(services: Services, name: str) -> dict[str, Any]:
+    # `parent` must be null: routers tell adapters from bases by it. `root` is a name, never a path of this machine.
+    return _card(services, name, services.started_at, root=services.names.base, parent=None)
+
+
+def _adapter_card(services: Services, name: str) -> dict[str, Any]:
+    return _card(services, name, services.catalog.created(name), root=name, parent=services.names.base)
+
+
+def _card(services: Services, name: str, created: int, root: str, parent: str | None) -> dict[str, Any]:
+    info = services.engine.info
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "loraplex",
+        "root": root,
+        "parent": parent,
+        "max_model_len": info.max_model_len if info is not None else None,
+    }

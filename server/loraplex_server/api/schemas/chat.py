@@ -1,0 +1,91 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, SamplingFields, Schema
+
+MAX_MESSAGES = 4096
+
+
+class TextPart(Schema):
+    """The one kind of content that a text model reads."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(Schema):
+    """One turn. Tool calls of earlier turns are handed to the model's template as they are."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Message:
+        if self.content is None and not (self.role == "assistant" and self.tool_calls):
+            raise ValueError("content: is missing")
+        if self.tool_calls is not None and self.role != "assistant":
+            raise ValueError("tool_calls: only an assistant makes them")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The content as one string; parts stand on lines of their own, as in vLLM."""
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class Conversation(Schema):
+    """Messages and how the template ends them; also the body of /tokenize."""
+
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool = False
+
+    @model_validator(mode="after")
+    def _check_end(self) -> Conversation:
+        if self.continue_final_message and self.add_generation_prompt:
+            raise ValueError("continue_final_message: excludes 'add_generation_prompt'")
+        return self
+
+    @property
+    def opens_answer(self) -> bool:
+        """Whether the template writes the beginning of the assistant's turn."""
+        if self.add_generation_prompt is None:
+            return not self.continue_final_message
+        return self.add_generation_prompt
+
+
+class ChatRequest(SamplingFields, Conversation):
+    """Without a limit on tokens, an answer may fill what is left of the context."""
+
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> ChatRequest:
+        both = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(both) > 1:
+            raise ValueError("max_tokens: differs from 'max_completion_tokens'")
+        return self
+
+    @model_validator(mode="after")
+    def _check_logprobs(self) -> ChatRequest:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs: only allowed when 'logprobs' is true")
+        return self
+
+    @property
+    def token_limit(self) -> int | None:
+        """Whichever of the two spellings was used."""
+        return self.max_completion_tokens or self.max_tokens

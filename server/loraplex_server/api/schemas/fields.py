@@ -1,0 +1,131 @@
+"""Fields of other servers' requests: which values change nothing, and what is said of the others.
+
+Nothing is ignored in silence: a field is served, or its value asks for what is done anyway, or it is refused by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from loraplex_server.api.errors import bad_request
+
+Harmless = Callable[[Any, Mapping[str, Any]], bool]
+
+
+def _is(*values: object) -> Harmless:
+    # The type counts too: in Python 0 == False, in JSON it is another value.
+    return lambda value, _: any(type(value) is type(other) and value == other for other in values)
+
+
+def _anything(value: Any, body: Mapping[str, Any]) -> bool:
+    return True
+
+
+def _text(value: Any, body: Mapping[str, Any]) -> bool:
+    return isinstance(value, str)
+
+
+def _empty(value: Any, body: Mapping[str, Any]) -> bool:
+    return value in ([], {}) and not isinstance(value, bool)
+
+
+def _same_as_n(value: Any, body: Mapping[str, Any]) -> bool:
+    return type(value) is int and value == (body.get("n") or 1)
+
+
+def _flag(value: Any, body: Mapping[str, Any]) -> bool:
+    return isinstance(value, bool)
+
+
+# Null changes nothing anywhere, and needs no entry.
+NO_OPS: dict[str, Harmless] = {
+    # OpenAI's
+    "user": _text,
+    "metadata": _anything,
+    "safety_identifier": _text,
+    "prompt_cache_key": _text,
+    "prompt_cache_retention": _text,
+    "prompt_cache_options": _empty,
+    "store": _is(False),
+    "service_tier": _is("auto", "default"),
+    "modalities": _is(["text"]),
+    "response_format": _is({"type": "text"}),
+    "tools": _empty,
+    "tool_choice": _is("none", "auto"),
+    "parallel_tool_calls": _flag,  # no tools, no calls
+    "functions": _empty,
+    "function_call": _is("none", "auto"),
+    "verbosity": _is("medium"),
+    "suffix": _is(""),
+    "best_of": _same_as_n,
+    # vLLM's
+    "use_beam_search": _is(False),
+    "length_penalty": _is(1, 1.0),
+    "spaces_between_special_tokens": _is(True),
+    "truncation_side": _text,  # of no truncation
+    "bad_words": _empty,
+    "documents": _empty,
+    "chat_template_kwargs": _empty,
+    "mm_processor_kwargs": _empty,
+    "media_io_kwargs": _empty,
+    "vllm_xargs": _empty,
+    "structured_outputs": _empty,
+    "priority": _is(0),
+    "session_id": _text,
+    "return_tokens_as_token_ids": _is(False),
+    "return_token_offsets": _is(False),
+    "return_prompt_text": _is(False),
+    "include_reasoning": _flag,  # no reasoning, nothing to include
+    "stream_interval": _is(1),
+    "watermarking": _is(False),
+    "echo": _is(False),
+    "logprobs": _is(False),
+    "add_special_tokens": _is(False),  # of chats: the template writes them
+}
+
+# fmt: off
+_KNOWN = (
+    "adapter_id", "adapter_source", "allowed_token_ids", "audio", "cache_salt", "chat_template", "ec_transfer_params",
+    "guided_choice", "guided_decoding_backend", "guided_grammar", "guided_json", "guided_regex",
+    "guided_whitespace_pattern", "kv_transfer_params", "logprob_token_ids", "lora_name", "lora_path", "lora_request",
+    "max_completion_tokens", "messages", "mm_payload", "moderation", "prediction", "prompt", "prompt_embeds",
+    "prompt_logprobs", "reasoning_effort", "repetition_detection", "request_id", "return_mm_kwargs",
+    "return_weight_versions", "routed_experts_prompt_start", "thinking_token_budget", "top_logprobs",
+    "truncate_prompt_tokens", "web_search_options",
+)
+# fmt: on
+_NAMES_ADAPTER = frozenset({"adapter_id", "adapter_source", "lora_name", "lora_path", "lora_request"})
+KNOWN = frozenset(_KNOWN) | NO_OPS.keys()
+
+
+def served_fields(body: Mapping[str, Any], served: Collection[str]) -> dict[str, Any]:
+    """The part of a request that a schema has to look at.
+
+    Raises:
+        ApiError: a field is unknown, or known but not served with this value.
+    """
+    kept = {}
+    for name, value in body.items():
+        if name in served:
+            kept[name] = value
+            continue
+        if name not in KNOWN:
+            raise bad_request(_unknown(name, served), param=name[:200], code="unknown_parameter")
+        harmless = NO_OPS.get(name)
+        if value is not None and (harmless is None or not harmless(value, body)):
+            raise bad_request(_refusal(name), param=name, code="unsupported_parameter")
+    return kept
+
+
+def _unknown(name: str, served: Collection[str]) -> str:
+    near = difflib.get_close_matches(name[:100], sorted(served), n=1, cutoff=0.75)
+    return f"Unknown field '{name[:200]}'" + (f"; did you mean '{near[0]}'?" if near else "")
+
+
+def _refusal(name: str) -> str:
+    if name in _NAMES_ADAPTER:
+        return f"'{name}' is not supported here: name the adapter in 'model' or 'adapters'"
+    detail = "with this value " if name in NO_OPS else ""
+    return f"'{name}' is not supported {detail}here: leave it out"

@@ -1,0 +1,109 @@
+"""The fields that completions and chats share."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+MAX_LOGPROBS = 20
+MAX_STOPS = 16
+MAX_STOP_TOKENS = 128
+MAX_ADAPTERS = 16
+INT64 = 2**63
+
+
+class Schema(BaseModel):
+    """Strict: a number in quotes is not a number. Null means the default wherever there is one."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, body: Any) -> Any:
+        if isinstance(body, dict):
+            return {name: value for name, value in body.items() if value is not None}
+        return body
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _token_ids(value: Any) -> Any:
+    """Keys of a JSON object are strings; these stand for token ids."""
+    if not isinstance(value, dict):
+        return value
+    biases = {}
+    for key, bias in value.items():
+        if not (isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 12):
+            raise ValueError(f"the key {str(key)[:20]!r} is no token id")
+        biases[int(key)] = bias
+    return biases
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be finite")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_finite)]
+Penalty = Annotated[Number, Field(ge=-2.0, le=2.0)]
+Stop = Annotated[str, Field(min_length=1)]
+
+
+class AdapterWeight(Schema):
+    """One adapter of a weighted sum."""
+
+    name: str = Field(min_length=1)
+    weight: Number = 1.0
+
+
+class StreamOptions(Schema):
+    """What a stream tells besides the answer. Padding against eavesdroppers is OpenAI's own, and off."""
+
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+
+
+class SamplingFields(Schema):
+    """OpenAI's fields, and vLLM's under vLLM's names and defaults."""
+
+    model: str = ""
+    adapters: list[AdapterWeight] = Field(default=[], max_length=MAX_ADAPTERS)
+    n: int = Field(1, ge=1, le=128)
+    temperature: Number = Field(1.0, ge=0.0)
+    top_p: Number = Field(1.0, gt=0.0, le=1.0)
+    top_k: int = Field(0, ge=-1)  # 0 and -1: off
+    min_p: Number = Field(0.0, ge=0.0, le=1.0)
+    seed: int | None = Field(None, ge=-INT64, lt=INT64)
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
+    repetition_penalty: Number = Field(1.0, gt=0.0)
+    logit_bias: Annotated[
+        dict[int, Annotated[Number, Field(ge=-100.0, le=100.0)]], BeforeValidator(_token_ids), Field(max_length=1024)
+    ] = {}
+    stop: Annotated[list[Stop], BeforeValidator(_as_list), Field(max_length=MAX_STOPS)] = []
+    stop_token_ids: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=MAX_STOP_TOKENS)
+    include_stop_str_in_output: bool = False
+    ignore_eos: bool = False
+    min_tokens: int = Field(0, ge=0)
+    skip_special_tokens: bool = True
+    return_token_ids: bool = False
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+
+    @model_validator(mode="after")
+    def _check_stream_options(self) -> SamplingFields:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options: only allowed when 'stream' is true")
+        return self
+
+    @model_validator(mode="after")
+    def _check_adapters(self) -> SamplingFields:
+        names = [adapter.name for adapter in self.adapters]
+        if len(set(names)) < len(names):
+            raise ValueError("adapters: each may be named once")
+        return self

@@ -1,0 +1,135 @@
+"""A whole server in one process beside the engine's: build the parts, serve, take them down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+
+import uvicorn
+import uvloop
+
+from loraplex_adapters.catalog import Catalog
+from loraplex_server.api.app import create_app
+from loraplex_server.api.drain import Drain
+from loraplex_server.api.renderer import Renderer, RendererError, load_renderer
+from loraplex_server.api.server import LAST_WORDS_S, GracefulServer
+from loraplex_server.api.start_error import StartError
+from loraplex_server.engine.client import EngineClient
+from loraplex_server.engine.device import EngineStartError
+from loraplex_server.engine.messages import EngineInfo
+from loraplex_server.logs import configure_logging
+from loraplex_server.settings import ServeSettings
+from loraplex_server.settings.quantity import format_bytes
+
+logger = logging.getLogger(__name__)
+
+OnReady = Callable[[str, EngineInfo], None]
+
+
+def run(settings: ServeSettings, on_ready: OnReady | None = None) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        settings: of the server.
+        on_ready: called once with the server's URL and the engine's facts, when it answers requests.
+
+    Raises:
+        StartError: the address is taken, or the model or its tokenizer cannot be served.
+    """
+    configure_logging(settings.log_level, settings.log_format)
+    with _bind(settings.host, settings.port) as listener:
+        uvloop.run(_serve(settings, listener, on_ready))
+
+
+async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnReady | None) -> None:
+    catalog = Catalog(settings.adapters)
+    engine = EngineClient(settings.engine_config())
+    starting = asyncio.create_task(engine.start())
+    try:
+        renderer = await _load_renderer(settings, starting)
+        drain = Drain()
+        app = create_app(settings, engine, renderer, catalog, drain=drain)
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=LAST_WORDS_S,
+        )
+        server = GracefulServer(config, drain, settings.shutdown_timeout, engine.close)
+        # It listens while the model loads: probes are told "not ready" instead of meeting a closed port.
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await asyncio.wait({starting, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done() and starting.exception() is None:
+            _announce(settings, listener, starting.result(), catalog, on_ready)
+        else:
+            server.should_exit = True
+        try:
+            await serving
+        except OSError as error:  # another server bound the address too, and listened first
+            raise StartError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
+        if starting.done():
+            _raise_start_error(starting)
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await engine.close()
+
+
+async def _load_renderer(settings: ServeSettings, starting: asyncio.Task[EngineInfo]) -> Renderer:
+    """Load the tokenizer while the engine starts. Where both fail, the engine knows better why."""
+    try:
+        return await asyncio.to_thread(load_renderer, settings.model)
+    except RendererError as error:
+        await asyncio.wait({starting}, timeout=LAST_WORDS_S)
+        if starting.done():
+            _raise_start_error(starting)
+        raise StartError(str(error)) from error
+
+
+def _raise_start_error(starting: asyncio.Task[EngineInfo]) -> None:
+    error = starting.exception()
+    if isinstance(error, EngineStartError):
+        raise StartError(str(error)) from error
+    if error is not None:
+        raise error
+
+
+def _announce(
+    settings: ServeSettings, listener: socket.socket, info: EngineInfo, catalog: Catalog, on_ready: OnReady | None
+) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    logger.info(
+        "ready",
+        extra={
+            "fields": {
+                "url": url,
+                "model": settings.base_names[0],
+                "device": info.device,
+                "dtype": info.dtype,
+                "max_model_len": info.max_model_len,
+                "kv_cache": format_bytes(info.kv_cache_bytes),
+                "adapters": len(catalog.names()),
+            }
+        },
+    )
+    if on_ready is not None:
+        on_ready(url, info)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the address before anything is loaded; listening comes later."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return listener

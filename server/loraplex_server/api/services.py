@@ -1,0 +1,56 @@
+"""What the routes work with; one set for each app."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from loraplex_adapters.catalog import Catalog
+from loraplex_server.api.drain import Drain
+from loraplex_server.api.errors import unavailable
+from loraplex_server.api.model_names import ModelNames
+from loraplex_server.api.parameters import ModelLimits
+from loraplex_server.api.renderer import Renderer
+from loraplex_server.engine.interface import Engine
+from loraplex_server.engine.messages import EngineInfo
+from loraplex_server.metrics import Metrics
+from loraplex_server.settings import ServeSettings
+
+
+@dataclass(frozen=True)
+class Services:
+    """Args: as create_app's."""
+
+    settings: ServeSettings
+    engine: Engine
+    renderer: Renderer
+    catalog: Catalog
+    metrics: Metrics
+    names: ModelNames
+    drain: Drain
+    started_at: int = field(default_factory=lambda: int(time.time()))
+
+    def engine_info(self) -> EngineInfo:
+        """Facts of the engine.
+
+        Raises:
+            ApiError: 503 while it loads.
+        """
+        info = self.engine.info
+        if info is None:
+            raise unavailable("The model is still being loaded; try again in a moment", "loading")
+        return info
+
+    def limits(self) -> ModelLimits:
+        """What the model can take. Raises as engine_info does."""
+        return ModelLimits(self.engine_info(), self.renderer.end_tokens)
+
+
+def services_of(request: Request) -> Services:
+    """Those of the app that serves the request."""
+    services = request.app.state.services
+    if not isinstance(services, Services):
+        raise TypeError("the app was not made by create_app")
+    return services

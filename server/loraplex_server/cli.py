@@ -1,0 +1,111 @@
+"""The command `loraplex`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from loraplex_server import __version__
+from loraplex_server.api.start_error import StartError
+from loraplex_server.demo import Demo, find_demo
+from loraplex_server.settings import SettingsError, load_settings
+from loraplex_server.settings.errors import did_you_mean
+from loraplex_server.settings.parser import CommandLine
+
+BAD_USAGE = 2
+FAILED = 1
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """Args: summary: one line for the help. run: takes the arguments after the name, returns the exit code."""
+
+    summary: str
+    run: Callable[[Sequence[str]], int]
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """`loraplex serve`."""
+    summary = "Serve a base model and any number of LoRA adapters over an OpenAI-compatible API."
+    settings = load_settings(CommandLine("loraplex serve", summary), arguments)
+    from loraplex_server.api.serve import run  # transformers takes seconds to import; --help must not
+
+    run(settings)
+    return 0
+
+
+def demo(arguments: Sequence[str]) -> int:
+    """`loraplex demo`."""
+    summary = "Serve the bundled demo: a small base model, and adapters that each learnt one task."
+    command_line = CommandLine("loraplex demo", summary, takes_model=False)
+    bundled = Demo(find_demo())
+    settings = load_settings(command_line, arguments, defaults=bundled.defaults)
+    from loraplex_server.api.serve import run
+
+    run(settings, on_ready=bundled.announce)
+    return 0
+
+
+def version(arguments: Sequence[str]) -> int:
+    """`loraplex version`."""
+    if arguments:
+        raise SettingsError([f"unexpected argument {arguments[0]!r}"])
+    print(__version__)
+    return 0
+
+
+COMMANDS = {
+    "serve": Command("serve a model and its adapters", serve),
+    "demo": Command("serve the bundled demo", demo),
+    "version": Command("print the version", version),
+}
+
+
+def usage() -> str:
+    """The text of `loraplex --help`."""
+    lines = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: loraplex COMMAND ...",
+            "",
+            "One base model in memory, any number of LoRA adapters in the same batch.",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            "`loraplex COMMAND --help` shows a command's options.",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 2 for bad usage or settings, 1 for a server that cannot start."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else BAD_USAGE
+    name = "version" if arguments[0] == "--version" else arguments[0]
+    if name not in COMMANDS:
+        return _complain("loraplex", [f"unknown command {name!r}{did_you_mean(name, COMMANDS)}"])
+    try:
+        return COMMANDS[name].run(arguments[1:])
+    except SettingsError as error:
+        return _complain(f"loraplex {name}", error.problems)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except StartError as error:
+        print(f"loraplex {name}: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _complain(prog: str, problems: Sequence[str]) -> int:
+    for problem in problems:
+        print(f"{prog}: {problem}", file=sys.stderr)
+    print(f"`{prog} --help` shows what there is.", file=sys.stderr)
+    return BAD_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
