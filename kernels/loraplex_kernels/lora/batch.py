@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from loraplex_kernels.lora.cpu_plan import CpuPlan
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,13 @@ class LoraBatch:
     def segments(self) -> int:
         """S."""
         return self.slot.shape[0]
+
+    @cached_property
+    def cpu_plan(self) -> CpuPlan:
+        """How the CPU kernel walks this step, worked out when its first linear asks."""
+        from loraplex_kernels.lora.cpu_plan import CpuPlan
+
+        return CpuPlan(self.runs)
 
 
 def build_batch(runs: Sequence[Run], device: torch.device, magnitude: bool = False) -> LoraBatch | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 
@@ -16,7 +17,7 @@ class SiteGroup:
     sites: tuple[int, ...]  # columns of the AdapterTable
     widths: tuple[int, ...]  # output features of each
 
-    @property
+    @cached_property
     def offsets(self) -> tuple[int, ...]:
         """First column of y of each site."""
         return (0, *accumulate(self.widths[:-1]))

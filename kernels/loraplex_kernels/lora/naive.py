@@ -35,7 +35,7 @@ def add_lora_naive(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, tab
         for t, w in zip(tokens[begin:end], weights[begin:end], strict=True):
             for site, offset, width in zip(group.sites, group.offsets, group.widths, strict=True):
                 cell = table.weights(slot, site)
-                if cell is None:
+                if cell is None or cell.a.shape[0] == 0:
                     continue
                 columns = slice(offset, offset + width)
                 update = cell.scale * (cell.b.to(wide).T @ (cell.a.to(wide) @ x[t].to(wide)))  # [width]

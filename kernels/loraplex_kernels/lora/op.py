@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from loraplex_kernels.lora.batch import LoraBatch
-from loraplex_kernels.lora.eager import add_lora_eager
+from loraplex_kernels.lora.cpu import add_lora_cpu
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
 
@@ -28,4 +28,11 @@ def add_lora(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: Ad
         raise ValueError(f"y is {list(y.shape)}: it must be [{x.shape[0]}, {sum(group.widths)}] for this group")
     if not y.dtype == x.dtype == table.dtype:
         raise ValueError(f"y, x and the adapters must share a dtype, not {y.dtype}, {x.dtype}, {table.dtype}")
-    add_lora_eager(y, x, group, batch, table)
+    if y.stride(1) != 1:
+        raise ValueError("the columns of y must lie side by side")
+    if y.is_cuda:
+        from loraplex_kernels.lora.triton_op import add_lora_triton  # a machine without a GPU need not have triton
+
+        add_lora_triton(y, x, group, batch, table)
+        return
+    add_lora_cpu(y, x, group, batch, table)

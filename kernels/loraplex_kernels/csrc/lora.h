@@ -1,0 +1,69 @@
+/* The low-rank update on the CPU: y += weight * scale * B (A x) for rows that each name their adapters.
+ *
+ * Two phases, each one lp_parallel_for. Shrink: v = weight * scale * A x, float32, one dot product for each row and rank.
+ * Expand: y += sum over the adapters of the row, sum over the ranks, v_j * B[j]. The rows come in blocks that use the same
+ * adapters, so that a piece of A or B that was loaded serves the whole block. A row's sums do not depend on what else
+ * is in the block: every product and sum of a row keeps its place and order, in any block shape.
+ */
+#ifndef LORAPLEX_LORA_H
+#define LORAPLEX_LORA_H
+
+#include <stdint.h>
+
+/* The structures below are mirrored in lora/cpu_plan.py. */
+
+/* A step: its rows, and the adapters in memory. */
+struct lora_step {
+    int64_t bf16;   /* elements of x, y, A and B: 1 bfloat16, 0 float32 */
+    int64_t blocks; /* sets of rows that use the same adapters */
+    const int32_t *row_start; /* [blocks + 1] first of each block in row */
+    const int32_t *row;       /* rows of x and y; none twice */
+    const int32_t *use_start; /* [blocks + 1] first of each block in slot */
+    const int32_t *slot;      /* adapters of each block, rows of the table */
+    const float *weight;      /* for each use in order, of each row of its block */
+    int64_t sites;            /* columns of the table */
+    const int64_t *a;         /* the table: addresses of A [rank, in] */
+    const int64_t *b;         /*            of B transposed [rank, out] */
+    const int64_t *magnitude; /*            of float [out], 0 where the adapter has none */
+    const int32_t *rank;      /*            0: the adapter leaves this linear alone */
+    const float *scale;
+};
+
+/* Linears that share x and lie side by side in y. */
+struct lora_group {
+    int64_t count;
+    const int64_t *site;   /* columns of the table */
+    const int64_t *offset; /* first column of y */
+    const int64_t *width;  /* columns of y */
+};
+
+struct lora_matrix {
+    void *data;
+    int64_t stride; /* elements from row to row */
+};
+
+/* What one adapter does to one linear for one block of rows. */
+struct lora_cell {
+    const void *a, *b;
+    const float *magnitude;
+    const float *weight; /* [rows] */
+    float *v;            /* [rows, rank] */
+    float scale;
+    int32_t rank;
+};
+
+struct lora_rows {
+    const int32_t *row;
+    int64_t count;
+};
+
+/* v[:, first .. last) of one cell. */
+void lora_shrink(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x, int64_t in, int first, int last,
+                 int bf16);
+
+/* The columns [first, last) of one linear, for one block. y and base begin at the linear's first column; base is read
+ * where an adapter has a magnitude: y as it was before any adapter. The block's adapters are cells[0], cells[step], ... */
+void lora_expand(const struct lora_cell *cells, int64_t uses, int64_t step, struct lora_rows rows, struct lora_matrix y,
+                 struct lora_matrix base, int64_t width, int64_t first, int64_t last, int bf16);
+
+#endif

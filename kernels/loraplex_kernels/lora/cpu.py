@@ -1,0 +1,83 @@
+"""The low-rank update on the CPU: short runs through csrc/lora.c, long ones through torch's matrix products."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+
+import torch
+from torch import Tensor
+
+from loraplex_kernels import native
+from loraplex_kernels.lora.batch import LoraBatch
+from loraplex_kernels.lora.cpu_plan import group_struct
+from loraplex_kernels.lora.eager import add_lora_eager, add_runs
+from loraplex_kernels.lora.group import SiteGroup
+from loraplex_kernels.lora.table import AdapterTable
+
+
+def add_lora_cpu(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable) -> None:
+    """Add every adapter's update of the step to y.
+
+    Semantics: those of `add_lora_naive`. In the kernel a row's adapters are summed in float32 and rounded once into y;
+    torch's way rounds A x and each adapter's update to y's dtype.
+
+    Args:
+        y: `[T, sum(group.widths)]`, unit stride along the columns; changed in place.
+        x: `[T, K]`, of y's dtype.
+        group: the linears side by side in y.
+        batch: the step's entries.
+        table: the adapters' weights, of y's dtype.
+    """
+    if _function() is None or y.dtype not in (torch.float32, torch.bfloat16):
+        add_lora_eager(y, x, group, batch, table)
+        return
+    plan = batch.cpu_plan
+    # The kernel reads the base's output before it writes; only where torch writes first must it be kept.
+    base = y.clone() if batch.magnitude and plan.bulk else None
+    add_runs(y, x, group, plan.bulk, table, base)
+    if plan.blocks:
+        add_blocks(y, x, group, batch, table, y if base is None else base)
+
+
+def add_blocks(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable, base: Tensor) -> None:
+    """Add the updates of the plan's blocks, which are all runs but the bulky; arguments as above.
+
+    Args:
+        base: y before any adapter, or y itself where nothing was added yet.
+
+    Raises:
+        MemoryError: there is none for the intermediate values.
+        RuntimeError: no native library is loaded.
+    """
+    function = _function()
+    if function is None:
+        raise RuntimeError(native.status())
+    if x.stride(1) != 1:
+        x = x.contiguous()
+    failed = function(
+        batch.cpu_plan.bind(table),
+        ctypes.addressof(group_struct(group)),
+        x.data_ptr(),
+        x.stride(0),
+        x.shape[1],
+        y.data_ptr(),
+        y.stride(0),
+        base.data_ptr(),
+        base.stride(0),
+        torch.get_num_threads(),
+    )
+    if failed:
+        raise MemoryError("no memory for the adapters' intermediate values")
+
+
+@functools.cache
+def _function() -> ctypes._NamedFuncPointer | None:
+    library = native.library()
+    if library is None:
+        return None
+    function = library.loraplex_lora
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    function.argtypes = [pointer, pointer, pointer, size, size, pointer, size, pointer, size, ctypes.c_int]
+    function.restype = ctypes.c_int
+    return function
