@@ -63,7 +63,7 @@ def write_adapter(base: Path, folder: Path, *, seed: int = 0, **options: Any) ->
             torch.nn.init.normal_(parameter, std=0.15)
         elif "lora_magnitude" in name:
             parameter.data *= 1 + 0.2 * torch.randn_like(parameter)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_embedding_layers=False)  # "auto" adds a copy of the base's own head
     return folder
 
 

@@ -49,7 +49,7 @@ class EngineCore:
         sequences = [self._sequence(message, index) for index in range(message.n)]
         for sequence in sequences[1:]:
             sequence.leader = sequences[0]
-        leases = [self.store.request(use.source) for use in message.adapters]
+        leases = self.store.request_all([use.source for use in message.adapters]) if message.adapters else []
         self.requests[message.request_id] = Request(message, sequences, leases)
         for sequence in sequences:
             self.scheduler.add(sequence)
