@@ -13,10 +13,11 @@ from collections.abc import Callable
 import torch
 
 from loraplex_kernels import native
-from loraplex_kernels.attention import KVLayer, Span, allocate, build_batch, paged_attention
+from loraplex_kernels.attention import Span, allocate, build_batch, bytes_per_block, paged_attention
 from loraplex_kernels.attention.sequence import sequence_attention
 
 BLOCK = 16
+POOL = 512 << 20  # bytes
 CPU = torch.device("cpu")
 # name, query heads, kv heads, head_dim
 SHAPES = [
@@ -45,23 +46,24 @@ def read_bandwidth(budget: float) -> float:
 
 
 def decode(shape: tuple[str, int, int, int], sequences: int, context: int, dtype: torch.dtype, budget: float) -> float:
-    """Bytes of keys and values a second, over layers enough to leave the caches cold."""
+    """Bytes of keys and values a second, each step reading other blocks of a pool that no cache holds."""
     _, heads, kv_heads, head_dim = shape
     blocks = -(-context // BLOCK)
-    one = 2 * sequences * context * kv_heads * head_dim * dtype.itemsize
-    cache = [
-        KVLayer(layer.k.normal_(), layer.v.normal_())
-        for layer in allocate(max(1, (256 << 20) // one), sequences * blocks, kv_heads, BLOCK, head_dim, dtype, CPU)
+    each = bytes_per_block(1, kv_heads, BLOCK, head_dim, dtype)
+    pool = max(POOL // each, sequences * blocks)
+    layer = allocate(1, pool, kv_heads, BLOCK, head_dim, dtype, CPU)[0]
+    order = torch.randperm(pool)[: pool // (sequences * blocks) * sequences * blocks]
+    batches = [
+        build_batch([Span(1, context, table) for table in step], BLOCK, CPU)
+        for step in order.view(-1, sequences, blocks).tolist()
     ]
-    order = torch.randperm(sequences * blocks).view(sequences, blocks).tolist()
-    batch = build_batch([Span(1, context, table) for table in order], BLOCK, CPU)
     q = torch.randn(sequences, heads, head_dim, dtype=dtype)
 
-    def step() -> None:
-        for layer in cache:
+    def walk() -> None:
+        for batch in batches:
             paged_attention(q, layer, batch, head_dim**-0.5)
 
-    return len(cache) * one / seconds(step, budget)
+    return len(batches) * sequences * context * each / BLOCK / seconds(walk, budget)
 
 
 def prefill(

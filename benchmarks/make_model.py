@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from synthetic.blueprint import Blueprint
+from synthetic.blueprint import Blueprint, shape_config
 from synthetic.model import ModelFolderError, is_made, make_model
-from synthetic.shapes import SHAPES, shape_config
+from synthetic.shapes import SHAPES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,15 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     console = Console(stderr=True, highlight=False)
     try:
-        make(
-            given.shape,
-            given.out,
-            given.adapters,
-            given.ranks or [given.rank],
-            given.seed,
-            given.adapter_dtype,
-            console,
-        )
+        ranks = given.ranks or [given.rank]
+        make(given.shape, given.out, given.adapters, ranks, given.seed, given.adapter_dtype, console)
     except ModelFolderError as error:
         console.print(f"make_model.py: {error}", style="red", markup=False)
         return 2

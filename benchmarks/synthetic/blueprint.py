@@ -1,13 +1,25 @@
-"""What tensors a model has, without having them."""
+"""A shape as transformers knows it: its config, and what tensors it has, without having them."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+
+from synthetic.shapes import SHAPES
 
 # The seven linears of a decoder layer.
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def shape_config(shape: str) -> PreTrainedConfig:
+    """transformers' config of a shape, in bfloat16.
+
+    Raises:
+        KeyError: no such shape.
+    """
+    fields = dict(SHAPES[shape])
+    return AutoConfig.for_model(fields.pop("model_type"), dtype="bfloat16", **fields)
 
 
 class Blueprint:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from transformers import GenerationConfig
 
-from synthetic.blueprint import Blueprint
-from synthetic.shapes import SHAPES, shape_config
+from synthetic.blueprint import Blueprint, shape_config
+from synthetic.shapes import SHAPES
 from synthetic.tokenizer import VOCABULARY, train_tokenizer
 from synthetic.weights import write_weights
 

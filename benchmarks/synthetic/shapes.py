@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedConfig
-
 
 def _llama3_rope(factor: float) -> dict[str, Any]:
     return {
@@ -80,13 +78,3 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
     },
 }
-
-
-def shape_config(shape: str) -> PreTrainedConfig:
-    """transformers' config of a shape, in bfloat16.
-
-    Raises:
-        KeyError: no such shape.
-    """
-    fields = dict(SHAPES[shape])
-    return AutoConfig.for_model(fields.pop("model_type"), dtype="bfloat16", **fields)

@@ -1,0 +1,117 @@
+"""The rates of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from limits.timing import Rate, rate
+
+# Sixteen times the last-level cache of the largest part that this is likely to meet.
+READ_MB = 512
+# Square products: large enough that packing the weights is nothing, as it is for a server that packs them once.
+GEMM_SIZES = {"float32": 2048, "bfloat16": 4096, "int8": 4096}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What bounds are computed from.
+
+    Attributes:
+        read_gb_s: memory read, in 1e9 bytes a second.
+        tflops: 1e12 multiplications and additions a second, by the type that is multiplied.
+    """
+
+    read_gb_s: float
+    tflops: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The rates at some number of threads.
+
+    Attributes:
+        threads: of torch.
+        read_gb_s: of a sum over memory that no cache holds.
+        tflops: of a matrix product, by type.
+    """
+
+    threads: int
+    read_gb_s: Rate
+    tflops: Mapping[str, Rate]
+
+    @property
+    def best(self) -> Rates:
+        """The best of each rate."""
+        return Rates(self.read_gb_s.best, {name: rate.best for name, rate in self.tflops.items()})
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def measure(threads: int, scale: float = 1.0) -> Machine:
+    """Measure this machine's CPU; a few seconds, and right only while nothing else runs.
+
+    Args:
+        threads: for torch, during the measurement.
+        scale: of all sizes; 1 for a measurement, less for a trial.
+    """
+    with _threads(threads):
+        tflops = {name: gemm_rate(name, max(64, int(size * scale))) for name, size in GEMM_SIZES.items()}
+        return Machine(threads, read_rate(max(1, int(READ_MB * scale))), tflops)
+
+
+def read_rate(megabytes: int) -> Rate:
+    """1e9 bytes a second that a sum over `megabytes` of float32 reads."""
+    values = torch.ones(megabytes * 250_000)
+    return rate(values.nbytes / 1e9, values.sum)
+
+
+def gemm_rate(dtype: str, size: int) -> Rate:
+    """1e12 operations a second of a product of two `[size, size]` matrices.
+
+    int8 is a oneDNN linear with packed weights and per-row scales (W8A8), as quantized layers run; the others `x @ w`.
+
+    Raises:
+        ValueError: `dtype` is not float32, bfloat16 or int8.
+    """
+    work = 2 * size**3 / 1e12
+    if dtype == "int8":
+        return rate(work, _Int8Linear(size))
+    if dtype not in GEMM_SIZES:
+        raise ValueError(f"a product's type is {', '.join(GEMM_SIZES)}, not {dtype!r}")
+    x, w = (torch.randn(size, size).to(getattr(torch, dtype)) for _ in range(2))
+    out = torch.empty_like(x)
+    return rate(work, lambda: torch.mm(x, w, out=out))
+
+
+class _Int8Linear:
+    def __init__(self, size: int) -> None:
+        draw = [torch.randint(-127, 128, (size, size), dtype=torch.int8) for _ in range(2)]
+        self._x = draw[0]
+        self._packed: Tensor = torch.ops.onednn.qlinear_prepack(draw[1], None)
+        self._scales, self._zeros = torch.ones(size), torch.zeros(size, dtype=torch.int64)
+
+    def __call__(self) -> Tensor:
+        weight = (self._packed, self._scales, self._zeros)
+        # With a bfloat16 output oneDNN falls back to its reference code, ten thousand times slower.
+        output: tuple[object, ...] = (1.0, 0, torch.float32, "none", [], "")
+        y: Tensor = torch.ops.onednn.qlinear_pointwise(self._x, 1.0, 0, *weight, None, *output)
+        return y
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
