@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loraplex_kernels.attention.pages import advise_huge_pages
+
 
 @dataclass(frozen=True)
 class KVLayer:
@@ -60,10 +62,12 @@ def allocate(
             raise ValueError(f"{name} must be positive, not {size}")
     shape = tuple(sizes.values())
 
-    def empty() -> Tensor:
-        return torch.zeros(shape, dtype=dtype, device=device)
+    def pages() -> Tensor:
+        pages = torch.empty(shape, dtype=dtype, device=device)
+        advise_huge_pages(pages)
+        return pages.zero_()
 
-    return [KVLayer(empty(), empty()) for _ in range(num_layers)]
+    return [KVLayer(pages(), pages()) for _ in range(num_layers)]
 
 
 def bytes_per_block(num_layers: int, num_kv_heads: int, block_size: int, head_dim: int, dtype: torch.dtype) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from loraplex_kernels.attention.batch import AttentionBatch
 from loraplex_kernels.attention.cache import KVLayer
+from loraplex_kernels.attention.native import native_attention, supported
 from loraplex_kernels.attention.sequence import sequence_attention
 
 
@@ -37,6 +38,8 @@ def paged_attention(
         ValueError: shapes or dtypes do not fit each other, or the window or the softcap is not positive.
     """
     _check(q, cache, batch, window, softcap)
+    if supported(q, cache):
+        return native_attention(q, cache, batch, scale, window, softcap)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     row = 0
     for sequence, count in enumerate(batch.query_counts):

@@ -1,0 +1,95 @@
+/* Vectors of 16 float32, whatever the machine's registers hold: the compiler splits them where those are shorter.
+ *
+ * For kernels whose data layout is in 16s (one layout, tested everywhere) rather than in LP_LANES.
+ */
+#ifndef LORAPLEX_LANES_H
+#define LORAPLEX_LANES_H
+
+#include "simd.h"
+
+enum { LANES = 16 };
+
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+typedef uint32_t u32x16 __attribute__((vector_size(64)));
+typedef lp_bf16 bf16x16 __attribute__((vector_size(32)));
+typedef lp_bf16 bf16x32 __attribute__((vector_size(64)));
+
+LP_INLINE f32x16 splat(float value) { return (f32x16){0} + value; }
+LP_INLINE u32x16 splat_bits(uint32_t value) { return (u32x16){0} + value; }
+
+LP_INLINE f32x16 load_floats(const float *p) {
+    f32x16 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+LP_INLINE void store_floats(float *p, f32x16 v) { memcpy(p, &v, sizeof v); }
+
+LP_INLINE f32x16 widen(bf16x16 value) { return (f32x16)(__builtin_convertvector(value, u32x16) << 16); }
+
+/* As lp_narrow. */
+LP_INLINE bf16x16 narrow(f32x16 value) {
+    u32x16 bits = (u32x16)value;
+    u32x16 rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    u32x16 quiet = bits >> 16 | 0x40;
+    u32x16 nan = (u32x16)(value != value);
+    return __builtin_convertvector((nan & quiet) | (~nan & rounded), bf16x16);
+}
+
+/* The first n elements of a row, 16 at most, zeros after them. */
+LP_INLINE bf16x16 load_halves_part(const lp_bf16 *p, int64_t n) {
+    bf16x16 v = {0};
+    if (n >= LANES) {
+        memcpy(&v, p, sizeof v);
+    } else {
+        memcpy(&v, p, (size_t)n * 2);
+    }
+    return v;
+}
+
+LP_INLINE u32x16 load_bits_part(const void *p, int64_t n) {
+    u32x16 v = {0};
+    if (n >= LANES) { /* apart, so that the usual case is one load rather than a call */
+        memcpy(&v, p, sizeof v);
+    } else {
+        memcpy(&v, p, (size_t)n * 4);
+    }
+    return v;
+}
+
+LP_INLINE float lanes_sum(f32x16 v) {
+    float lanes[LANES];
+    memcpy(lanes, &v, sizeof v);
+#pragma clang loop unroll(full)
+    for (int half = LANES / 2; half > 0; half /= 2) {
+#pragma clang loop unroll(full)
+        for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    }
+    return lanes[0];
+}
+
+/* e^x to 1e-7 of itself; 0 below -87, where the result would no longer be a normal number, and not to be asked above 88.
+ *
+ * x = n ln 2 + r with |r| <= ln 2 / 2, the power of two put together from its bits, e^r by Taylor's polynomial.
+ */
+LP_INLINE f32x16 exponential(f32x16 x) {
+    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    f32x16 clamped = __builtin_elementwise_max(x, splat(-87.0f));
+    f32x16 whole = (clamped * 1.44269504f + shift) - shift;
+    f32x16 r = clamped - whole * 0.693145752f; /* ln 2 in two parts, so that n of them are subtracted exactly */
+    r = r - whole * 1.42860677e-6f;
+    f32x16 p = splat(1.0f / 5040);
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    i32x16 power = (__builtin_convertvector(whole, i32x16) + 127) << 23;
+    i32x16 normal = x >= -87.0f;
+    return (f32x16)((i32x16)(p * (f32x16)power) & normal);
+}
+
+#endif

@@ -1,0 +1,125 @@
+/* The inner matrix product that attention and the dense linears share. */
+#ifndef LORAPLEX_MATRIX_H
+#define LORAPLEX_MATRIX_H
+
+#include "lanes.h"
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+/* What a 32-bit element is: one float, or two bfloat16 whose products are added. */
+enum format { FLOATS, PAIRS };
+
+/* Accumulators of a tile in vectors of 16: as many as fill the registers, less what A and B need. */
+#if defined(__AVX512F__)
+enum { TILE_ROWS = 6, TILE_VECTORS = 4 };
+#elif defined(__AVX__) || defined(__aarch64__)
+enum { TILE_ROWS = 6, TILE_VECTORS = 1 };
+#else
+enum { TILE_ROWS = 3, TILE_VECTORS = 1 };
+#endif
+
+#ifdef __AVX512BF16__
+enum { HAS_PAIRS = 1 };
+LP_INLINE f32x16 add_products(enum format format, f32x16 sum, u32x16 a, u32x16 b) {
+    if (format == FLOATS) return sum + (f32x16)a * (f32x16)b;
+    return (f32x16)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+#else
+enum { HAS_PAIRS = 0 };
+LP_INLINE f32x16 add_products(enum format format, f32x16 sum, u32x16 a, u32x16 b) {
+    (void)format;
+    return sum + (f32x16)a * (f32x16)b;
+}
+#endif
+
+struct product {
+    int64_t steps; /* K in elements of the format */
+    const uint32_t *a;
+    int64_t lda; /* elements */
+    const u32x16 *b;
+    int64_t ldb; /* vectors */
+    float *c;
+    int64_t ldc;        /* floats */
+    const float *decay; /* of each row, or NULL for 0: what C is multiplied by first */
+};
+
+/* C[m][n] = decay[m] C[m][n] + sum_k A[m][k] B[k][n] for m rows and v vectors of n. Each sum runs over k in order, however
+ * the tile is cut: no row's result depends on the rows beside it. */
+LP_INLINE void multiply_tile(const struct product *p, const enum format format, const int m, const int v) {
+    f32x16 sum[TILE_ROWS][TILE_VECTORS];
+#pragma clang loop unroll(full)
+    for (int i = 0; i < m; i++) {
+#pragma clang loop unroll(full)
+        for (int j = 0; j < v; j++) {
+            sum[i][j] = p->decay ? load_floats(p->c + i * p->ldc + LANES * j) * p->decay[i] : splat(0);
+        }
+    }
+    const uint32_t *a = p->a;
+    const u32x16 *b = p->b;
+    for (int64_t k = 0; k < p->steps; k++, a++, b += p->ldb) {
+        u32x16 y[TILE_VECTORS];
+#pragma clang loop unroll(full)
+        for (int j = 0; j < v; j++) y[j] = b[j];
+#pragma clang loop unroll(full)
+        for (int i = 0; i < m; i++) {
+            u32x16 x = splat_bits(a[i * p->lda]);
+#pragma clang loop unroll(full)
+            for (int j = 0; j < v; j++) sum[i][j] = add_products(format, sum[i][j], x, y[j]);
+        }
+    }
+#pragma clang loop unroll(full)
+    for (int i = 0; i < m; i++) {
+#pragma clang loop unroll(full)
+        for (int j = 0; j < v; j++) store_floats(p->c + i * p->ldc + LANES * j, sum[i][j]);
+    }
+}
+
+LP_INLINE void multiply_rows(const struct product *p, const enum format format, const int m, int v) {
+    switch (v) {
+    case 1: return multiply_tile(p, format, m, 1);
+#if defined(__AVX512F__)
+    case 2: return multiply_tile(p, format, m, 2);
+    case 3: return multiply_tile(p, format, m, 3);
+    default: return multiply_tile(p, format, m, 4);
+#endif
+    }
+}
+
+LP_INLINE void multiply_format(const struct product *p, const enum format format, int m, int v) {
+    switch (m) {
+    case 1: return multiply_rows(p, format, 1, v);
+    case 2: return multiply_rows(p, format, 2, v);
+    case 3: return multiply_rows(p, format, 3, v);
+#if defined(__AVX__) || defined(__aarch64__)
+    case 4: return multiply_rows(p, format, 4, v);
+    case 5: return multiply_rows(p, format, 5, v);
+    default: return multiply_rows(p, format, 6, v);
+#endif
+    }
+}
+
+/* The product over any number of rows and vectors. */
+static inline void multiply(enum format format, int rows, int vectors, struct product whole) {
+    int strips = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    for (int j = 0; j < vectors; j += TILE_VECTORS) {
+        int v = vectors - j < TILE_VECTORS ? vectors - j : TILE_VECTORS;
+        for (int strip = 0, i = 0; strip < strips; strip++) {
+            int left = strips - strip, m = (rows - i + left - 1) / left; /* 7 rows are 4 and 3, not 6 and 1 */
+            struct product part = whole;
+            part.a += i * whole.lda;
+            part.b += j;
+            part.c += i * whole.ldc + LANES * j;
+            if (whole.decay) part.decay += i;
+            if (HAS_PAIRS && format == PAIRS) {
+                multiply_format(&part, PAIRS, m, v);
+            } else {
+                multiply_format(&part, FLOATS, m, v);
+            }
+            i += m;
+        }
+    }
+}
+
+#endif

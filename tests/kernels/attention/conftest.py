@@ -1,0 +1,110 @@
+"""Batches over a cache in which everything that no sequence owns is NaN."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from loraplex_kernels import native
+from loraplex_kernels.attention import AttentionBatch, KVLayer, Span, allocate, build_batch, write_kv
+from loraplex_kernels.attention.naive import paged_attention_naive
+
+CPU = torch.device("cpu")
+
+# Largest difference from the formula in float64: (of the value itself, absolute).
+TOLERANCE = {
+    torch.float64: (1e-12, 1e-12),
+    torch.float32: (2e-6, 2e-6),
+    torch.bfloat16: (1.6e-2, 8e-3),
+    torch.float16: (2e-3, 2e-3),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    q: Tensor
+    cache: KVLayer
+    spans: tuple[Span, ...]
+    batch: AttentionBatch
+
+    def take(self, chosen: Sequence[tuple[int, int, int]]) -> Scene:
+        """Other rows of the same sequences: (sequence, first row of its span, rows) each."""
+        spans, rows = [], []
+        starts = self.batch.query_start.tolist()
+        for sequence, first, count in chosen:
+            span = self.spans[sequence]
+            spans.append(Span(count, span.context - span.count + first + count, span.block_table))
+            rows.append(self.q[starts[sequence] + first : starts[sequence] + first + count])
+        return Scene(torch.cat(rows), self.cache, tuple(spans), build_batch(spans, self.cache.block_size, CPU))
+
+    def expected(self, scale: float, window: int | None, softcap: float | None) -> Tensor:
+        wide = KVLayer(self.cache.k.double(), self.cache.v.double())
+        return paged_attention_naive(self.q.double(), wide, self.batch, scale, window, softcap)
+
+
+MakeScene = Callable[..., Scene]
+
+
+@pytest.fixture
+def scene() -> MakeScene:
+    """Builds a Scene from `(count, context)` of each sequence, its blocks scattered."""
+
+    def make(
+        rows: Sequence[tuple[int, int]],
+        heads: int = 4,
+        kv_heads: int = 2,
+        head_dim: int = 64,
+        block_size: int = 16,
+        dtype: torch.dtype = torch.float32,
+    ) -> Scene:
+        generator = torch.Generator().manual_seed(len(rows) + head_dim)
+        needed = [-(-context // block_size) for _, context in rows]
+        cache = allocate(1, sum(needed) + 3, kv_heads, block_size, head_dim, dtype, CPU)[0]
+        cache.k.fill_(float("nan"))
+        cache.v.fill_(float("nan"))
+        free = list(range(cache.num_blocks))
+        random.Random(0).shuffle(free)
+        tables = [[free.pop() for _ in range(count)] for count in needed]
+        whole = [Span(context, context, table) for (_, context), table in zip(rows, tables, strict=True)]
+        slots = build_batch(whole, block_size, CPU).slot_mapping
+        k, v = torch.randn(2, len(slots), kv_heads, head_dim, generator=generator).to(dtype)
+        write_kv(k, v, cache, slots)
+        spans = tuple(Span(count, context, table) for (count, context), table in zip(rows, tables, strict=True))
+        batch = build_batch(spans, block_size, CPU)
+        # As the models hand it over: a view of the packed q, k and v.
+        packed = torch.randn(batch.tokens, heads + 2 * kv_heads, head_dim, generator=generator).to(dtype)
+        return Scene(packed[:, :heads], cache, spans, batch)
+
+    return make
+
+
+@pytest.fixture
+def close() -> Callable[[Tensor, Tensor], None]:
+    """Asserts that a result is the float64 reference within its own dtype's tolerance."""
+
+    def check(result: Tensor, expected: Tensor) -> None:
+        relative, absolute = TOLERANCE[result.dtype]
+        torch.testing.assert_close(result.double(), expected, rtol=relative, atol=absolute)
+
+    return check
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Switches to one build of the kernels, or to `torch` for none."""
+
+    def switch(path: str) -> None:
+        library = None
+        if path != "torch":
+            try:
+                library = native.load(path)
+            except OSError:
+                pytest.skip(f"{path} is not built: python hatch_build.py")
+        monkeypatch.setattr(native, "library", lambda: library)
+
+    return switch
