@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from support.peft_files import Base, Write, Written
+
+from loraplex_adapters.errors import AdapterRefusedError
+from loraplex_adapters.fingerprint import CONFIG_FILE, TENSOR_FILE
+from loraplex_adapters.package import inspect
+
+Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
+
+
+def reasons(written: Written, base: Base) -> tuple[str, ...]:
+    with pytest.raises(AdapterRefusedError) as refused:
+        inspect(written.source, base.sites, torch.float32)
+    return refused.value.reasons
+
+
+def bound(written: Written, base: Base) -> list[str]:
+    return [site.name for site in inspect(written.source, base.sites, torch.float32).bound]
+
+
+def rename(old: str, new: str):
+    def edit(tensors) -> None:
+        for name in [name for name in tensors if old in name]:
+            tensors[name.replace(old, new)] = tensors.pop(name)
+
+    return edit
+
+
+def test_every_tensor_finds_its_site(write: Write, llama: Base) -> None:
+    assert bound(write(), llama) == [site.name for site in llama.sites if site.name.endswith(("q_proj", "v_proj"))]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (".lora_A.weight", ".lora_A.default.weight"),
+        (".lora_B.weight", ".lora_B.default.weight"),
+        (".lora_magnitude_vector", ".lora_magnitude_vector.weight"),
+        (".lora_magnitude_vector", ".lora_magnitude_vector.default.weight"),
+    ],
+)
+def test_names_are_taken_as_peft_takes_them(write: Write, llama: Base, old: str, new: str) -> None:
+    written = write(use_dora=True)
+    before = bound(written, llama)
+    written.edit_tensors(rename(old, new))
+    assert bound(written, llama) == before
+
+
+def test_a_tensor_there_under_two_names_is_refused(write: Write, llama: Base) -> None:
+    written = write()
+    written.edit_tensors(lambda tensors: tensors.update({f"{Q0}.lora_A.default.weight": torch.zeros(8, 32)}))
+    assert "there twice" in reasons(written, llama)[0]
+
+
+def test_an_adapter_of_another_architecture_is_refused_with_all_names(write: Write, llama: Base) -> None:
+    written = write(family="phi3", target_modules=["qkv_proj"])
+    nothing, left = reasons(written, llama)
+    assert nothing == "target_modules ['qkv_proj'] select no linear of this model"
+    assert left.startswith("6 tensors bind to nothing, for a linear that this model does not have: ")
+    assert all(f"layers.{layer}.self_attn.qkv_proj.lora_{m}.weight" in left for layer in range(3) for m in "AB")
+
+
+def test_an_adapter_for_more_layers_is_refused(write: Write, llama: Base) -> None:
+    sites = tuple(site for site in llama.sites if ".layers.2." not in site.name)
+    (left,) = reasons(write(), Base(llama.model, sites))
+    assert left.startswith("4 tensors bind to nothing, for a linear that this model does not have: ")
+
+
+def test_tensors_that_the_config_does_not_select_are_refused(write: Write, llama: Base) -> None:
+    written = write()
+    written.edit_config(target_modules=["q_proj"])
+    (left,) = reasons(written, llama)
+    assert left.startswith("6 tensors bind to nothing, for a linear that the config does not select: ")
+    assert "v_proj.lora_B.weight" in left
+
+
+@pytest.mark.parametrize("part", ["lora_A", "lora_B", "lora_magnitude_vector"])
+def test_a_missing_part_is_refused_by_site(write: Write, llama: Base, part: str) -> None:
+    written = write(use_dora=True)
+    written.edit_tensors(
+        lambda tensors: [tensors.pop(name) for name in list(tensors) if f"0.self_attn.v_proj.{part}" in name]
+    )
+    assert reasons(written, llama) == (
+        f"1 linears that the config selects have no {part} in the file: model.layers.0.self_attn.v_proj",
+    )
+
+
+def test_a_file_without_tensors_is_refused(write: Write, llama: Base) -> None:
+    written = write()
+    written.edit_tensors(dict.clear)
+    assert [reason.split(" have ")[1][:9] for reason in reasons(written, llama)] == ["no lora_A", "no lora_B"]
+
+
+def test_magnitudes_without_dora_in_the_config_are_refused(write: Write, llama: Base) -> None:
+    written = write(use_dora=True)
+    written.edit_config(use_dora=False)
+    assert "use_dora is off" in reasons(written, llama)[0]
+
+
+def test_every_wrong_shape_is_told_with_the_right_one(write: Write, llama: Base) -> None:
+    written = write(r=4)
+
+    def edit(tensors) -> None:
+        tensors[f"{Q0}.lora_A.weight"] = torch.zeros(4, 33)
+        tensors[f"{Q0}.lora_B.weight"] = torch.zeros(4, 32)
+
+    written.edit_tensors(edit)
+    assert reasons(written, llama) == (
+        f"{Q0}.lora_A.weight has shape [4, 33], expected [4, 32]",
+        f"{Q0}.lora_B.weight has shape [4, 32], expected [32, 4]",
+    )
+
+
+def test_a_rank_that_is_not_the_configs_is_refused(write: Write, llama: Base) -> None:
+    written = write(r=4)
+    written.edit_config(r=5)
+    found = reasons(written, llama)
+    assert len(found) == 12
+    assert found[0].endswith("has shape [4, 32], expected [5, 32]")
+
+
+def test_an_adapter_on_the_input_embedding_is_refused(write: Write, llama: Base) -> None:
+    (left,) = reasons(write(target_modules=["q_proj", "embed_tokens"]), llama)
+    assert left.startswith("3 tensors bind to nothing, on the input embedding")
+    assert "embed_tokens.lora_embedding_A" in left
+
+
+def test_saved_base_weights_are_refused_with_the_way_out(write: Write, llama: Base) -> None:
+    written = write()
+    written.edit_tensors(lambda tensors: tensors.update({"base_model.model.lm_head.weight": torch.zeros(96, 32)}))
+    assert "save_embedding_layers=False" in reasons(written, llama)[0]
+
+
+def test_biases_of_lora_are_refused_by_the_config_and_by_name(write: Write, llama: Base) -> None:
+    written = write(lora_bias=True)
+    assert reasons(written, llama) == (
+        "'lora_bias' is set: a bias on lora_B is not served; train with lora_bias=False",
+    )
+    written.edit_config(lora_bias=False)
+    assert "bind to nothing, biases" in reasons(written, llama)[0]
+
+
+def test_names_of_another_tool_are_refused(write: Write, llama: Base) -> None:
+    written = write()
+    written.edit_tensors(rename("base_model.model.", ""))
+    left = reasons(written, llama)[0]
+    assert "not named as PEFT names them" in left
+
+
+def test_modules_to_save_are_refused(write: Write, llama: Base) -> None:
+    (reason,) = reasons(write(modules_to_save=["lm_head"]), llama)
+    assert "'modules_to_save' is set" in reason
+
+
+def test_no_config_is_refused(write: Write, llama: Base) -> None:
+    written = write()
+    (written.folder / CONFIG_FILE).unlink()
+    assert reasons(written, llama) == (f"there is no {CONFIG_FILE}",)
+
+
+def test_pissa_is_refused_until_it_was_converted(write: Write, llama: Base, tmp_path) -> None:
+    written = write(init_lora_weights="pissa", target_modules=["q_proj"])
+    assert "path_initial_model_for_weight_conversion" in reasons(written, llama)[0]
+    initial = tmp_path / "initial"
+    shutil.copytree(written.folder, initial)
+    (initial / CONFIG_FILE).write_text(
+        json.dumps(json.loads((initial / CONFIG_FILE).read_text()) | {"init_lora_weights": True})
+    )
+    converted = Written(written.peft, tmp_path / "converted")
+    written.peft.save_pretrained(converted.folder, path_initial_model_for_weight_conversion=str(initial))
+    assert len(bound(converted, llama)) == 3
+    assert (converted.folder / TENSOR_FILE).exists()

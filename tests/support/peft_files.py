@@ -1,0 +1,102 @@
+"""Adapters in all their kinds: a small random model of each family, LoRA on it by PEFT, files that tests can damage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Phi3Config, PretrainedConfig, Qwen2Config
+
+from loraplex_adapters.fingerprint import CONFIG_FILE, TENSOR_FILE
+from loraplex_adapters.site import Site
+from loraplex_adapters.source import AdapterSource
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 56,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+CONFIGS: dict[str, PretrainedConfig] = {
+    "llama": LlamaConfig(**SHAPE, tie_word_embeddings=False),
+    "qwen2": Qwen2Config(**SHAPE, tie_word_embeddings=True),
+    "phi3": Phi3Config(**SHAPE, tie_word_embeddings=False),
+    "gemma3": Gemma3TextConfig(**SHAPE, head_dim=8),
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model, and what the store sees of it."""
+
+    model: nn.Module
+    sites: tuple[Site, ...]
+
+    def weight(self, index: int) -> Tensor:
+        return self.model.get_submodule(self.sites[index].name).weight.data
+
+    def site(self, name: str) -> Site:
+        return next(site for site in self.sites if site.name == name)
+
+
+def make_base(family: str) -> Base:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS[family], dtype=torch.float32).eval()
+    linears = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    sites = (Site(i, name, linear.in_features, linear.out_features) for i, (name, linear) in enumerate(linears))
+    return Base(model, tuple(sites))
+
+
+@dataclass(frozen=True)
+class Written:
+    """An adapter as PEFT holds it, and the folder it was saved in."""
+
+    peft: PeftModel
+    folder: Path
+
+    @property
+    def source(self) -> AdapterSource:
+        return AdapterSource(name=self.folder.name, path=str(self.folder), fingerprint="as asked")
+
+    def edit_config(self, **changes: Any) -> None:
+        """Rewrite the config with these keys; None writes a null."""
+        path = self.folder / CONFIG_FILE
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    def edit_tensors(self, edit: Callable[[dict[str, Tensor]], None]) -> None:
+        """Rewrite the tensors after `edit` changed them in place."""
+        path = self.folder / TENSOR_FILE
+        tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+        edit(tensors)
+        save_file(tensors, path)
+
+
+Write = Callable[..., Written]
+
+
+def write_adapter(root: Path, name: str, *, family: str = "llama", seed: int = 0, **options: Any) -> Written:
+    """All weights random: PEFT starts with B = 0, which would hide a B that was never read."""
+    options.setdefault("target_modules", ["q_proj", "v_proj"])
+    base = make_base(family)
+    torch.manual_seed(seed)
+    peft = get_peft_model(base.model, LoraConfig(task_type="CAUSAL_LM", **options)).eval()
+    for key, parameter in peft.named_parameters():
+        if ".lora_A." in key or ".lora_B." in key:
+            nn.init.normal_(parameter, std=0.3)
+        elif "lora_magnitude" in key:
+            parameter.data *= 1 + 0.2 * torch.rand_like(parameter)
+    peft.save_pretrained(root / name)
+    return Written(peft, root / name)
