@@ -122,3 +122,4 @@ def _warm(core: EngineCore) -> None:
     core.submit(GenerateRequest(request_id="warm-up", prompt_token_ids=[0] * 4, sampling=sampling))
     while core.has_work:
         core.step()
+    core.forget_history()

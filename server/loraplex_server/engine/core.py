@@ -188,6 +188,11 @@ class EngineCore:
                     self.store.release(lease)
                 del self.requests[request.message.request_id]
 
+    def forget_history(self) -> None:
+        """Start all counts anew: what was answered for practice is nobody's traffic."""
+        self._step_tokens.clear()
+        self.scheduler.prefix_queries = self.scheduler.prefix_hits = self.scheduler.num_preemptions = 0
+
     def stats(self) -> EngineStats:
         """The engine at this moment; lists are of what happened since the last call."""
         adapters = self.store.stats()

@@ -1,0 +1,85 @@
+"""Each family of models with adapters of mixed ranks, in one mixed batch, against PEFT on the same files."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.checkpoints import VOCAB, load_adapter, load_base, write_adapters, write_base
+from support.engines import make_engine, request, run
+from support.oracle import greedy
+from transformers import (
+    Gemma2Config,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+FAMILIES: dict[str, PreTrainedConfig] = {
+    "llama": LlamaConfig(**SHAPE),
+    "llama3": LlamaConfig(**SHAPE, rope_parameters=LLAMA3_ROPE, tie_word_embeddings=True),
+    "mistral": MistralConfig(**SHAPE, sliding_window=6),
+    "qwen2": Qwen2Config(**SHAPE),
+    "qwen3": Qwen3Config(**SHAPE, head_dim=16),
+    "gemma2": Gemma2Config(**SHAPE, head_dim=16, query_pre_attn_scalar=16, sliding_window=6),
+    "gemma3": Gemma3TextConfig(
+        **SHAPE, head_dim=16, query_pre_attn_scalar=16, sliding_window=6, sliding_window_pattern=2
+    ),
+    "phi3": Phi3Config(**SHAPE),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_mixed_adapters_of_a_family_match_peft(family: str, tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", FAMILIES[family])
+    attention = "qkv_proj" if family == "phi3" else "v_proj"
+    variants: dict[str, dict[str, Any]] = {
+        "r3": {"r": 3, "target_modules": "all-linear"},
+        "r17": {"r": 17, "use_rslora": True, "target_modules": [attention, "down_proj"]},
+        "dora": {"r": 5, "use_dora": True, "target_modules": [attention, "o_proj"]},
+    }
+    adapters = write_adapters(base, tmp_path / "adapters", variants)
+    prompts = {
+        name: random.Random(name).choices(range(3, VOCAB), k=9 + i) for i, name in enumerate([*variants, "base"])
+    }
+    core = make_engine(base, max_num_batched_tokens=16, max_num_seqs=8)
+    outputs = run(
+        core,
+        [
+            request(name, tokens, [name] if name != "base" else [], root=adapters, max_tokens=6)
+            for name, tokens in prompts.items()
+        ],
+    )
+    for name, tokens in prompts.items():
+        model = load_base(base) if name == "base" else load_adapter(base, adapters / name)
+        expected = greedy(model, tokens, 6)
+        assert outputs[name, 0].tokens == expected.tokens, name
+        assert outputs[name, 0].logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+    core.store.close()
