@@ -13,6 +13,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from loraplex_kernels.lora.cpu_plan import CpuPlan
+    from loraplex_kernels.lora.triton_plan import TritonPlan
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,13 @@ class LoraBatch:
         from loraplex_kernels.lora.cpu_plan import CpuPlan
 
         return CpuPlan(self.runs)
+
+    @cached_property
+    def triton_plan(self) -> TritonPlan:
+        """The same for the Triton kernels, on the batch's device."""
+        from loraplex_kernels.lora.triton_plan import TritonPlan
+
+        return TritonPlan(self.runs, self.token.device)
 
 
 def build_batch(runs: Sequence[Run], device: torch.device, magnitude: bool = False) -> LoraBatch | None:

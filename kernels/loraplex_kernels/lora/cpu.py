@@ -28,8 +28,12 @@ def add_lora_cpu(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table
         group: the linears side by side in y.
         batch: the step's entries.
         table: the adapters' weights, of y's dtype.
+
+    Raises:
+        MemoryError: there is none for the intermediate values.
     """
-    if _function() is None or y.dtype not in (torch.float32, torch.bfloat16):
+    function = kernel()
+    if function is None or y.dtype not in (torch.float32, torch.bfloat16):
         add_lora_eager(y, x, group, batch, table)
         return
     plan = batch.cpu_plan
@@ -37,34 +41,27 @@ def add_lora_cpu(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table
     base = y.clone() if batch.magnitude and plan.bulk else None
     add_runs(y, x, group, plan.bulk, table, base)
     if plan.blocks:
-        add_blocks(y, x, group, batch, table, y if base is None else base)
+        _add_blocks(function, y, x, group, batch, table, y if base is None else base)
 
 
-def add_blocks(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable, base: Tensor) -> None:
-    """Add the updates of the plan's blocks, which are all runs but the bulky; arguments as above.
-
-    Args:
-        base: y before any adapter, or y itself where nothing was added yet.
-
-    Raises:
-        MemoryError: there is none for the intermediate values.
-        RuntimeError: no native library is loaded.
-    """
-    function = _function()
-    if function is None:
-        raise RuntimeError(native.status())
+def _add_blocks(
+    function: ctypes._NamedFuncPointer,
+    y: Tensor,
+    x: Tensor,
+    group: SiteGroup,
+    batch: LoraBatch,
+    table: AdapterTable,
+    base: Tensor,
+) -> None:
+    """Add all runs but the bulky; `base` is y before any adapter, or y itself where nothing was added yet."""
     if x.stride(1) != 1:
         x = x.contiguous()
     failed = function(
         batch.cpu_plan.bind(table),
         ctypes.addressof(group_struct(group)),
-        x.data_ptr(),
-        x.stride(0),
-        x.shape[1],
-        y.data_ptr(),
-        y.stride(0),
-        base.data_ptr(),
-        base.stride(0),
+        *(x.data_ptr(), x.stride(0), x.shape[1]),
+        *(y.data_ptr(), y.stride(0)),
+        *(base.data_ptr(), base.stride(0)),
         torch.get_num_threads(),
     )
     if failed:
@@ -72,10 +69,14 @@ def add_blocks(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: 
 
 
 @functools.cache
-def _function() -> ctypes._NamedFuncPointer | None:
+def kernel() -> ctypes._NamedFuncPointer | None:
+    """The best build's `loraplex_lora`, None where there is none."""
     library = native.library()
-    if library is None:
-        return None
+    return None if library is None else bind(library)
+
+
+def bind(library: ctypes.CDLL) -> ctypes._NamedFuncPointer:
+    """`loraplex_lora` of one build, told its arguments."""
     function = library.loraplex_lora
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     function.argtypes = [pointer, pointer, pointer, size, size, pointer, size, pointer, size, ctypes.c_int]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from loraplex_kernels.lora.batch import Run
+from loraplex_kernels.lora.blocks import cut
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
 
@@ -49,16 +50,14 @@ class CpuPlan:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.bulk = tuple(run for run in runs if run.count >= BULK_ROWS)
-        blocks = _blocks([run for run in runs if run.count < BULK_ROWS])
+        blocks = cut([run for run in runs if run.count < BULK_ROWS], BLOCK_ROWS)
         self.blocks = len(blocks)
-        rows = [row for rows, _, _ in blocks for row in rows]
-        slots = [slot for _, slots, _ in blocks for slot in slots]
-        weights = [weight for _, _, weights in blocks for weight in weights]
+        weights = [weight for block in blocks for of_slot in block.weights for weight in of_slot]
         self._arrays = {
-            "row_start": np.cumsum([0, *(len(rows) for rows, _, _ in blocks)], dtype=np.int32),
-            "row": np.array(rows, dtype=np.int32),
-            "use_start": np.cumsum([0, *(len(slots) for _, slots, _ in blocks)], dtype=np.int32),
-            "slot": np.array(slots, dtype=np.int32),
+            "row_start": np.cumsum([0, *(len(block.rows) for block in blocks)], dtype=np.int32),
+            "row": np.array([row for block in blocks for row in block.rows], dtype=np.int32),
+            "use_start": np.cumsum([0, *(len(block.slots) for block in blocks)], dtype=np.int32),
+            "slot": np.array([slot for block in blocks for slot in block.slots], dtype=np.int32),
             "weight": np.array(weights, dtype=np.float32),
         }
         self._table: AdapterTable | None = None
@@ -78,23 +77,6 @@ class CpuPlan:
                 *(column.data_ptr() for column in columns),
             )
         return ctypes.addressof(self._step)
-
-
-def _blocks(runs: Sequence[Run]) -> list[tuple[list[int], tuple[int, ...], list[float]]]:
-    """Rows that use the same adapters, with the adapters, and with the weights `[adapter, row]`."""
-    uses: dict[int, list[tuple[int, float]]] = {}
-    for run in runs:
-        for row in range(run.first, run.first + run.count):
-            uses.setdefault(row, []).append((run.slot, run.weight))
-    alike: dict[tuple[int, ...], list[int]] = {}
-    for row, mix in uses.items():
-        alike.setdefault(tuple(slot for slot, _ in mix), []).append(row)
-    blocks = []
-    for slots, members in alike.items():
-        for start in range(0, len(members), BLOCK_ROWS):
-            rows = members[start : start + BLOCK_ROWS]
-            blocks.append((rows, slots, [uses[row][use][1] for use in range(len(slots)) for row in rows]))
-    return blocks
 
 
 @functools.lru_cache(maxsize=4096)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,7 @@ class AdapterTable:
         self.scale = torch.zeros(slots, sites, dtype=torch.float32, device=device)
         self._buffers: list[Tensor | None] = [None] * slots  # keeps alive what the addresses point at
         self._placements: list[dict[int, Placement]] = [{} for _ in range(slots)]  # by site
+        self._highest = [0] * slots
         self._cells: list[dict[int, SiteWeights]] = [{} for _ in range(slots)]  # by site, made when first asked for
 
     @property
@@ -70,6 +73,7 @@ class AdapterTable:
             column[slot].copy_(torch.tensor(rows[name], dtype=column.dtype))
         self._buffers[slot] = buffer
         self._placements[slot] = {placement.shape.site: placement for placement in layout.placements}
+        self._highest[slot] = max((placement.shape.rank for placement in layout.placements), default=0)
 
     def clear(self, slot: int) -> None:
         """Empty a row and let go of its buffer."""
@@ -77,6 +81,7 @@ class AdapterTable:
             column[slot] = 0
         self._buffers[slot] = None
         self._placements[slot] = {}
+        self._highest[slot] = 0
         self._cells[slot] = {}
 
     def grow(self, slots: int) -> None:
@@ -88,6 +93,7 @@ class AdapterTable:
             setattr(self, name, torch.cat([column, column.new_zeros(extra, column.shape[1])]))
         self._buffers.extend([None] * extra)
         self._placements.extend({} for _ in range(extra))
+        self._highest.extend([0] * extra)
         self._cells.extend({} for _ in range(extra))
 
     def weights(self, slot: int, site: int) -> SiteWeights | None:
@@ -99,6 +105,10 @@ class AdapterTable:
                 return None
             cell = self._cells[slot][site] = site_weights(buffer, placement, self.dtype)
         return cell
+
+    def highest_rank(self, slots: Iterable[int]) -> int:
+        """The largest rank that any of these adapters has at any site, known without asking the device."""
+        return max((self._highest[slot] for slot in slots), default=0)
 
     def _columns(self) -> list[tuple[str, Tensor]]:
         return [(name, getattr(self, name)) for name in ("a", "b", "magnitude", "rank", "scale")]

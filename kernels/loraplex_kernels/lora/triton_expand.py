@@ -1,0 +1,95 @@
+"""The second half of the low-rank update on a GPU: y += weight * scale * B v, for every block of rows."""
+
+# A kernel's arguments are Triton's, not Python's.
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def lora_expand_kernel(
+    # Tensors
+    y_ptr,  # [T, sum of widths], changed in place
+    v_ptr,  # float32 [SPLITS, uses, sites, M, R]
+    row_ptr,  # int32 [blocks, M]
+    use_start_ptr,  # int32 [blocks + 1]
+    slot_ptr,  # int32 [uses]
+    weight_ptr,  # float32 [uses, M]
+    group_ptr,  # int32 [sites, 3]
+    # The table
+    table_b_ptr,  # int64 [slots, columns]: addresses of B transposed [rank, width], of y's dtype
+    table_magnitude_ptr,  # int64 [slots, columns]: of float32 [width], 0 without DoRA
+    table_rank_ptr,  # int32 [slots, columns]
+    table_scale_ptr,  # float32 [slots, columns]
+    # Sizes and strides
+    R,
+    uses,
+    sites,
+    y_stride,
+    table_stride,
+    # Tiles
+    M: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    SPLITS: tl.constexpr,
+    WIDTH_MULTIPLE: tl.constexpr,  # divides every width and offset: rows of B and y can be read in wide words
+    MAGNITUDE: tl.constexpr,
+):
+    """Semantics: y[row[b, i], columns of s] += sum over b's uses u of w * ((m - 1) * y + m * scale * v[u, s, i] B).
+
+    With m = 1 where the adapter has no magnitude; the y on the right is the base's, as it came in.
+
+    Grid: (blocks, tiles of the widest site, sites). A row is in one block and a column in one tile, so every element
+    of y is read once and written once, by one program, which adds its adapters in order: no atomics, no race between
+    the adapters of one row, and no copy of the base's output for DoRA.
+    """
+    block = tl.program_id(0).to(tl.int64)
+    site = tl.program_id(2)
+    column = tl.load(group_ptr + site * 3)
+    offset = tl.multiple_of(tl.load(group_ptr + site * 3 + 1), WIDTH_MULTIPLE)
+    width = tl.multiple_of(tl.load(group_ptr + site * 3 + 2), WIDTH_MULTIPLE)
+    o_n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    if tl.program_id(1) * BLOCK_N >= width:
+        return
+    m_n = o_n < width
+    o_m = tl.arange(0, M)
+    row = tl.load(row_ptr + block * M + o_m)  # [M]
+    p_y = y_ptr + row.to(tl.int64)[:, None] * y_stride + (offset + o_n)[None, :]
+    m_y = (row >= 0)[:, None] & m_n[None, :]
+    b_total = tl.zeros([M, BLOCK_N], dtype=tl.float32)
+    touched = 0
+    first = tl.load(use_start_ptr + block).to(tl.int64)
+    last = tl.load(use_start_ptr + block + 1).to(tl.int64)
+    for use in range(first, last):
+        cell = tl.load(slot_ptr + use).to(tl.int64) * table_stride + column
+        rank = tl.load(table_rank_ptr + cell)
+        touched += rank
+        b_ptr = tl.load(table_b_ptr + cell).to(tl.pointer_type(y_ptr.dtype.element_ty))
+        b_ptr = tl.multiple_of(b_ptr, 64)  # buffers begin on 64 bytes, and layout.py aligns each array in them
+        b_sum = tl.zeros([M, BLOCK_N], dtype=tl.float32)
+        for r in range(0, rank, BLOCK_R):
+            o_r = r + tl.arange(0, BLOCK_R)
+            m_r = o_r < rank
+            b_v = tl.zeros([M, BLOCK_R], dtype=tl.float32)
+            for part in tl.static_range(SPLITS):
+                at = ((part * uses + use) * sites + site) * M + o_m  # [M]
+                b_v += tl.load(v_ptr + at[:, None] * R + o_r[None, :], mask=m_r[None, :], other=0.0)
+            p_b = b_ptr + o_r.to(tl.int64)[:, None] * width + o_n[None, :]
+            b_b = tl.load(p_b, mask=m_r[:, None] & m_n[None, :], other=0.0)  # [BLOCK_R, BLOCK_N]
+            b_sum = tl.dot(b_v.to(b_b.dtype), b_b, b_sum, input_precision="ieee")
+        weight = tl.load(weight_ptr + use * M + o_m)  # [M]
+        b_sum *= (weight * tl.load(table_scale_ptr + cell))[:, None]
+        if MAGNITUDE:
+            magnitude = tl.load(table_magnitude_ptr + cell)
+            if (magnitude != 0) & (rank > 0):
+                p_m = magnitude.to(tl.pointer_type(tl.float32)) + o_n
+                b_m = tl.load(p_m, mask=m_n, other=1.0)[None, :]  # [1, BLOCK_N]
+                b_y = tl.load(p_y, mask=m_y, other=0.0).to(tl.float32)  # the base's: nothing is stored before the end
+                b_sum = b_sum * b_m + weight[:, None] * (b_m - 1.0) * b_y
+        b_total += b_sum
+    if touched > 0:  # rows that no adapter touches at this site keep their very bits
+        b_y = tl.load(p_y, mask=m_y, other=0.0).to(tl.float32)
+        tl.store(p_y, (b_y + b_total).to(y_ptr.dtype.element_ty), mask=m_y)

@@ -1,0 +1,66 @@
+"""The first half of the low-rank update on a GPU: v = A x, for every adapter of every block of rows."""
+
+# A kernel's arguments are Triton's, not Python's.
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def lora_shrink_kernel(
+    # Tensors
+    v_ptr,  # float32 [SPLITS, uses, sites, M, R], written
+    x_ptr,  # [T, K]
+    row_ptr,  # int32 [blocks, M]
+    use_block_ptr,  # int32 [uses]
+    slot_ptr,  # int32 [uses]
+    group_ptr,  # int32 [sites, 3]
+    # The table
+    table_a_ptr,  # int64 [slots, columns]: addresses of A [rank, K], of x's dtype
+    table_rank_ptr,  # int32 [slots, columns]
+    # Sizes and strides
+    K,
+    R,
+    uses,
+    sites,
+    x_stride,
+    table_stride,
+    # Tiles
+    M: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    SPLITS: tl.constexpr,
+):
+    """Semantics: v[p, u, s, i, j] = sum over part p of K of A[slot[u], site[s]][j, :] * x[row[block[u], i], :].
+
+    Grid: (uses, tiles of R * SPLITS, sites). A tile past its adapter's own rank reads and writes nothing, so an adapter
+    costs its true rank. Each part of K is a sum of its own: the second kernel adds them in order, without atomics.
+    """
+    use = tl.program_id(0).to(tl.int64)
+    tile = tl.program_id(1) // SPLITS
+    part = tl.program_id(1) % SPLITS
+    site = tl.program_id(2)
+    cell = tl.load(slot_ptr + use).to(tl.int64) * table_stride + tl.load(group_ptr + site * 3)
+    rank = tl.load(table_rank_ptr + cell)
+    if tile * BLOCK_R >= rank:
+        return
+    a_ptr = tl.load(table_a_ptr + cell).to(tl.pointer_type(x_ptr.dtype.element_ty))
+    a_ptr = tl.multiple_of(a_ptr, 64)  # buffers begin on 64 bytes, and layout.py aligns each array in them
+
+    o_m = tl.arange(0, M)
+    o_r = tile * BLOCK_R + tl.arange(0, BLOCK_R)
+    row = tl.load(row_ptr + tl.load(use_block_ptr + use).to(tl.int64) * M + o_m)  # [M]
+    p_x = x_ptr + row.to(tl.int64)[:, None] * x_stride  # [M, 1]
+    p_a = a_ptr + o_r.to(tl.int64)[None, :] * K  # [1, BLOCK_R]
+    b_v = tl.zeros([M, BLOCK_R], dtype=tl.float32)
+    tiles = tl.cdiv(tl.cdiv(K, BLOCK_K), SPLITS)
+    for k in range(part * tiles * BLOCK_K, min((part + 1) * tiles * BLOCK_K, K), BLOCK_K):
+        o_k = k + tl.arange(0, BLOCK_K)
+        b_x = tl.load(p_x + o_k[None, :], mask=(row >= 0)[:, None] & (o_k < K)[None, :], other=0.0)  # [M, BLOCK_K]
+        b_a = tl.load(p_a + o_k[:, None], mask=(o_r < rank)[None, :] & (o_k < K)[:, None], other=0.0)
+        b_v = tl.dot(b_x, b_a, b_v, input_precision="ieee")  # [M, BLOCK_K] @ [BLOCK_K, BLOCK_R]
+    p_v = v_ptr + (((part * uses + use) * sites + site) * M + o_m.to(tl.int64))[:, None] * R + o_r[None, :]
+    tl.store(p_v, b_v, mask=(o_r < rank)[None, :])

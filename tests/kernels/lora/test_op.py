@@ -1,0 +1,164 @@
+"""The op against its formula, on every path that this machine has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from loraplex_kernels.lora import Run, SiteGroup, SiteShape, add_lora, add_lora_naive, build_batch
+from loraplex_kernels.lora.workload import POPULARITIES, pick_slots, random_table
+
+DTYPES = (torch.float32, torch.bfloat16)
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("popularity", POPULARITIES)
+@pytest.mark.parametrize("rows", [3, 37])
+def test_mixed_ranks_match_the_formula(add_lora, make_scene, assert_matches, popularity, rows, dtype):
+    slots = pick_slots(popularity, rows, 8, seed=rows)
+    scene = make_scene([Run(row, 1, slot) for row, slot in enumerate(slots)], rows, dtype)
+    assert_matches(scene.run(add_lora), scene.expected())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("in_features", [1, 31, 33, 200])
+def test_odd_sizes_match_the_formula(add_lora, make_scene, assert_matches, in_features, dtype):
+    scene = make_scene([Run(row, 1, row % 8) for row in range(11)], 11, dtype, in_features)
+    assert_matches(scene.run(add_lora), scene.expected())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_decoding_rows_and_prefill_runs_share_a_step(add_lora, make_scene, assert_matches, dtype):
+    scene = make_scene([Run(0, 5, 3), Run(5, 1, 1), Run(7, 80, 4), Run(87, 1, 4), Run(88, 70, 0)], 160, dtype)
+    assert_matches(scene.run(add_lora), scene.expected())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_row_may_mix_adapters(add_lora, make_scene, assert_matches, dtype):
+    runs = [
+        Run(0, 2, 3, 0.5),
+        Run(0, 2, 1, 0.25),
+        Run(1, 1, 7, -1.0),
+        Run(3, 1, 3),
+        Run(4, 1, 6, 0.1),
+        Run(4, 1, 6, 0.2),
+    ]
+    scene = make_scene(runs, 6, dtype)
+    assert scene.batch.mixed
+    assert_matches(scene.run(add_lora), scene.expected())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("rows", [3, 70])
+def test_dora_scales_the_base_as_it_came_in(add_lora, make_scene, assert_matches, rows, dtype):
+    runs = [Run(0, rows, 1, 0.5), Run(0, rows, 3, 0.75), Run(rows, 1, 3), Run(rows + 1, 1, 6), Run(rows, 1, 2, 2.0)]
+    scene = make_scene(runs, rows + 3, dtype, magnitudes=[slot in (1, 2, 3) for slot in range(8)])
+    assert scene.batch.magnitude
+    assert_matches(scene.run(add_lora), scene.expected())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_rows_on_the_base_keep_their_very_bits(add_lora, make_scene, dtype):
+    scene = make_scene([Run(1, 2, 4), Run(6, 1, 2)], 9, dtype)
+    outside = [0, 3, 4, 5, 7, 8]
+    scene.y[outside] = torch.tensor([float("nan"), float("inf"), -0.0, 1.0, -1.0, 0.0]).to(dtype)[:, None]
+    scene.x[outside] = float("nan")
+    after, bits = scene.run(add_lora), torch.int32 if dtype == torch.float32 else torch.int16
+    assert torch.equal(after[outside].view(bits), scene.y[outside].view(bits))
+    assert after[[1, 2, 6]].isfinite().all()
+
+
+def test_a_site_that_no_adapter_of_the_row_touches_keeps_its_very_bits(add_lora, make_scene):
+    scene = make_scene([Run(0, 1, 2), Run(1, 1, 5)], 2, magnitudes=(True,) * 8)
+    scene.y[0, :96] = -0.0  # slot 2 has rank 0 there
+    scene.y[1, 96:113] = -0.0  # slot 5 has nothing there
+    after = scene.run(add_lora)
+    assert torch.equal(after[0, :96].view(torch.int32), scene.y[0, :96].view(torch.int32))
+    assert torch.equal(after[1, 96:113].view(torch.int32), scene.y[1, 96:113].view(torch.int32))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_same_step_gives_the_same_bits(add_lora, make_scene, dtype):
+    runs = [Run(row, 1, row % 8) for row in range(40)] + [Run(40, 90, 3)]
+    scene = make_scene(runs, 130, dtype)
+    first = scene.run(add_lora)
+    assert all(torch.equal(first, scene.run(add_lora)) for _ in range(5))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_row_does_not_feel_its_neighbours(add_lora, make_scene, dtype):
+    full = make_scene([Run(row, 1, (0, 1, 1, 4)[row % 4]) for row in range(64)], 64, dtype)
+    together = full.run(add_lora)
+    for row in (0, 1, 2, 3, 62):
+        alone = make_scene([Run(row, 1, (0, 1, 1, 4)[row % 4])], 64, dtype).run(add_lora)
+        assert torch.equal(together[row], alone[row])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_threads_changes_nothing(add_lora, make_scene, threads):
+    scene = make_scene([Run(row, 1, row % 8) for row in range(40)], 40)
+    before, kept = scene.run(add_lora), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert torch.equal(scene.run(add_lora), before)
+    finally:
+        torch.set_num_threads(kept)
+
+
+def test_y_and_x_may_be_parts_of_larger_tensors(add_lora, make_scene, assert_matches):
+    scene = make_scene([Run(row, 1, row) for row in range(6)], 6)
+    around = torch.full((6, scene.y.shape[1] + 9), float("nan"))
+    y = around[:, 4:-5]
+    y.copy_(scene.y)
+    x = torch.cat([scene.x, scene.x], dim=1)[:, : scene.x.shape[1]]
+    add_lora(y, x, scene.group, scene.batch, scene.table)
+    assert_matches(y, scene.expected())
+    assert around[:, :4].isnan().all()
+    assert around[:, -5:].isnan().all()
+
+
+def test_nan_and_infinity_pass_through(add_lora, make_scene):
+    scene = make_scene([Run(0, 1, 1), Run(1, 1, 1), Run(2, 1, 1)], 3)
+    scene.x[0, 0], scene.x[1, 0] = float("nan"), float("inf")
+    after = scene.run(add_lora)
+    assert after[0].isnan().all()
+    assert not after[1].isfinite().any()
+    assert after[2].isfinite().all()
+
+
+def test_growing_the_table_moves_no_adapter(add_lora, make_scene, assert_matches):
+    scene = make_scene([Run(row, 1, row) for row in range(8)], 8)
+    scene.run(add_lora)  # a plan that remembers where the table was
+    scene.table.grow(50)
+    assert_matches(scene.run(add_lora), scene.expected())
+
+
+def test_float16_goes_through_torch(make_scene, assert_matches):
+    scene = make_scene([Run(row, 1, row) for row in range(8)], 8, torch.float16)
+    assert_matches(scene.run(add_lora), scene.expected())
+
+
+def test_shapes_and_dtypes_that_do_not_fit_are_named(make_scene):
+    scene = make_scene([Run(0, 1, 1)], 2)
+    with pytest.raises(ValueError, match=r"y is \[2, 152\]"):
+        add_lora(scene.y[:, 1:], scene.x, scene.group, scene.batch, scene.table)
+    with pytest.raises(ValueError, match="share a dtype"):
+        add_lora(scene.y, scene.x.bfloat16(), scene.group, scene.batch, scene.table)
+    with pytest.raises(ValueError, match="side by side"):
+        add_lora(scene.y.T.contiguous().T, scene.x, scene.group, scene.batch, scene.table)
+
+
+def test_a_magnitude_that_the_batch_was_not_told_of_is_an_error(make_scene):
+    scene = make_scene([Run(0, 70, 1)], 70, magnitudes=(True,) * 8)
+    untold = build_batch([Run(0, 70, 1)], CPU)
+    with pytest.raises(ValueError, match="DoRA"):
+        add_lora(scene.y, scene.x, SiteGroup((1, 0, 3), (96, 17, 40)), untold, scene.table)
+
+
+def test_the_reference_agrees_with_the_formula_written_out():
+    table = random_table([[SiteShape(0, 4, 3, 2, 0.5)]], torch.float32, CPU, seed=0, sites=1)
+    x, y, cell = torch.randn(1, 4), torch.randn(1, 3), table.weights(0, 0)
+    expected = y + 0.5 * x @ cell.a.T @ cell.b  # PEFT's B is the transpose of ours
+    add_lora_naive(y, x, SiteGroup((0,), (3,)), build_batch([Run(0, 1, 0)], CPU), table)
+    torch.testing.assert_close(y, expected)
