@@ -16,7 +16,7 @@ from loadgen.medians import medians, spread
 from loadgen.options import LoadOptions
 from loadgen.plot import PlotError, plot_runs, pyplot
 from loadgen.runs import Run, run_load, warm_up
-from loadgen.table import print_runs
+from loadgen.table import print_runs, report_console
 from loadgen.targets import Targets, TargetsError, find_targets
 from rich.console import Console
 
@@ -24,7 +24,7 @@ from rich.console import Console
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 1 where a run had no whole answer at all; 2 where the command cannot be carried out."""
     given = parser().parse_args(arguments)
-    console = Console(stderr=True)
+    console = report_console()
     try:
         options = load_options(given)
         if given.plot is not None:

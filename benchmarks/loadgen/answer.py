@@ -68,7 +68,7 @@ class Answer:
             self.fail("malformed", f"{error}: {payload[:DETAIL_BYTES]!r}")
             return
         if chunk.error is not None:
-            self.fail("error event", bytes(chunk.error)[:DETAIL_BYTES].decode(errors="replace"))
+            self.fail("error event", str(chunk.error)[:DETAIL_BYTES])
         if chunk.usage is not None:
             self._usage = chunk.usage
         for choice in chunk.choices:

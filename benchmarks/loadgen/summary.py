@@ -39,6 +39,7 @@ class RunSummary:
     output_tokens: float
     short_outputs: int
     counted_by: str
+    events_per_token: float | None
     request_s: float
     output_tok_s: float
     total_tok_s: float
@@ -79,6 +80,7 @@ def summarize(traces: Sequence[Trace], options: LoadOptions, cpu_s: float = 0.0)
         output_tokens=round(outputs, 3),
         short_outputs=sum(trace.tokens < trace.planned.output_tokens for trace in good),
         counted_by=_counted_by(good),
+        events_per_token=round(sum(len(t.times) for t in good) / outputs, 4) if outputs else None,
         request_s=round(len(good) * per_second, 3),
         output_tok_s=round(outputs * per_second, 3),
         total_tok_s=round((prompts + outputs) * per_second, 3),

@@ -23,6 +23,12 @@ COLUMNS: tuple[tuple[str, tuple[str, ...]], ...] = (
 GOODPUT = ("goodput req/s", ("goodput_req_s",))
 
 
+def report_console() -> Console:
+    """Standard error; wide enough for the table where that is no terminal."""
+    console = Console(stderr=True, highlight=False)
+    return console if console.is_terminal else Console(stderr=True, highlight=False, width=150)
+
+
 def print_runs(console: Console, title: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """A line for each labelled summary; goodput only where an objective was set; what went wrong, under it."""
     columns = [*COLUMNS, GOODPUT] if any(row["goodput_req_s"] is not None for _, row in rows) else COLUMNS
@@ -59,6 +65,9 @@ def warnings(summary: Mapping[str, Any]) -> list[str]:
         found.append(f"{summary['short_outputs']:g} answers had fewer tokens than asked for (ignore_eos not honoured?)")
     if summary["ok"] and summary.get("counted_by") != "usage":
         found.append("the server sent no usage: tokens are counted as events, which misses those without text")
+    if (summary["events_per_token"] or 1) < 0.9:
+        share = f"{summary['events_per_token']:.0%}"
+        found.append(f"only {share} as many events as tokens: TTFT and ITL are those of events (tokens without text?)")
     if (summary["late_p99_ms"] or 0) > 20:
         found.append(f"the client sent requests up to {summary['late_p99_ms']:.0f} ms late: it is the bottleneck")
     return found

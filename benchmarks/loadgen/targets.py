@@ -20,13 +20,18 @@ class Targets:
     api_key: str | None = None
 
     def __post_init__(self) -> None:
-        address = urlsplit(self.url)
-        if address.scheme not in {"http", "https"} or not address.hostname:
-            raise ValueError(f"--url is http://HOST:PORT or https://..., got {self.url!r}")
+        check_url(self.url)
 
     def name(self, adapter: int | None) -> str:
         """The name that a request for this adapter gives as its model."""
         return self.base if adapter is None else self.adapters[adapter]
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no address of a server, with a ValueError."""
+    address = urlsplit(url)
+    if address.scheme not in {"http", "https"} or not address.hostname:
+        raise ValueError(f"--url is http://HOST:PORT or https://..., got {url!r}")
 
 
 class TargetsError(Exception):
@@ -51,8 +56,10 @@ def find_targets(
         api_key: sent as a bearer token.
 
     Raises:
+        ValueError: `url` is no address of a server.
         TargetsError: the list cannot be had, or names no base model or fewer adapters than `at_most`.
     """
+    check_url(url)
     if base is None or adapters is None:
         listed = _listed(url, api_key)
         if base is None:

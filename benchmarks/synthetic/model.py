@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 
 from synthetic.blueprint import Blueprint, shape_config
 from synthetic.shapes import SHAPES
-from synthetic.tokenizer import VOCABULARY, train_tokenizer
+from synthetic.tokenizer import make_tokenizer
 from synthetic.weights import write_weights
 
 
@@ -34,7 +34,7 @@ def make_model(shape: str, folder: Path, seed: int) -> int:
     config = shape_config(shape)
     folder.mkdir(parents=True, exist_ok=True)
     total = write_weights(folder, Blueprint(config).tensors, seed)
-    tokenizer = train_tokenizer(min(VOCABULARY, config.vocab_size))
+    tokenizer = make_tokenizer(config.vocab_size)
     tokenizer.model_max_length = config.max_position_embeddings
     tokenizer.save_pretrained(folder)
     config.bos_token_id = None
