@@ -40,6 +40,7 @@ def demo(arguments: Sequence[str]) -> int:
     """`loraplex demo`."""
     summary = "Serve the bundled demo: a small base model, and adapters that each learnt one task."
     command_line = CommandLine("loraplex demo", summary, takes_model=False)
+    command_line.read(arguments)  # --help ends here, demo or not
     bundled = Demo(find_demo())
     settings = load_settings(command_line, arguments, defaults=bundled.defaults)
     from loraplex_server.api.serve import run

@@ -90,12 +90,13 @@ class Generation:
             self._account(outcome)
 
     async def _one(self, job: Job) -> AsyncGenerator[list[Piece], None]:
-        left = len(job.answers)
+        left = computed = len(job.answers)  # answers that are not done, for the client and in the engine
         # The seam promises an iterator that can be closed; its type in typing is a generator.
         deltas = cast("AsyncGenerator[Delta, None]", self._engine.generate(job.request))
         async with aclosing(deltas):
             async for delta in deltas:
                 answer = job.answers[delta.index]
+                computed -= delta.finish_reason is not None
                 if answer.finish_reason is not None:
                     continue  # computed before the engine heard of the stop string
                 if delta.started is not None:
@@ -109,9 +110,10 @@ class Generation:
                     if delta.finish_reason is None:
                         await self._engine.abort(job.request.request_id, delta.index)
                 yield [piece]
-                if not left:
-                    return
-        raise EngineError("the engine ended the request without finishing it")
+                if not left and computed:
+                    return  # what the engine still computes is behind stop strings: closing ends it
+        if left:
+            raise EngineError("the engine ended the request without finishing it")
 
     async def _all(self) -> AsyncGenerator[list[Piece], None]:
         """The jobs' pieces merged. A consumer that is slow gets several steps' text as one piece."""

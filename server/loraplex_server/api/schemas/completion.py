@@ -41,7 +41,7 @@ class CompletionRequest(SamplingFields):
         Field(min_length=1, max_length=MAX_PROMPTS),
     ]
     max_tokens: int | None = Field(None, ge=0)
-    logprobs: Annotated[int | None, BeforeValidator(_false_is_none), Field(ge=0, le=MAX_LOGPROBS)] = None
+    logprobs: Annotated[Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None, BeforeValidator(_false_is_none)] = None
     echo: bool = False
     add_special_tokens: bool = True
 

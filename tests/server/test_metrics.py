@@ -1,0 +1,148 @@
+"""Metrics by themselves: totals that never go down, gauges, buckets, labels."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.fake_engine import INFO
+
+from loraplex_server.engine.messages import AdapterStats, EngineInfo, EngineStats
+from loraplex_server.metrics import Metrics
+from loraplex_server.metrics.adapter_names import AdapterNames
+from loraplex_server.metrics.buckets import token_counts
+
+
+def read(metrics: Metrics, info: EngineInfo | None, stats: EngineStats) -> dict[str, float]:
+    """Values by name, and by name and tier where there is one."""
+    metrics._rendered_at = float("-inf")
+    values = {}
+    for family in text_string_to_metric_families(metrics.render(info, stats).decode()):
+        for sample in family.samples:
+            tier = sample.labels.get("tier")
+            values[sample.name + (f"[{tier}]" if tier else "")] = sample.value
+    return values
+
+
+def totals(number: int) -> EngineStats:
+    adapters = AdapterStats(
+        loads_total=number,
+        load_failures_total=number,
+        evictions_total=number,
+        hits_total=number,
+        misses_total=number,
+        load_seconds=[0.5],
+    )
+    return EngineStats(
+        preemptions_total=number,
+        prefix_queries_total=number,
+        prefix_hits_total=number,
+        step_tokens=[4, 8],
+        adapters=adapters,
+    )
+
+
+TOTALS = [
+    "vllm:num_preemptions_total",
+    "vllm:prefix_cache_queries_total",
+    "vllm:prefix_cache_hits_total",
+    "loraplex_adapter_loads_total",
+    "loraplex_adapter_load_failures_total",
+    "loraplex_adapter_evictions_total[cpu]",
+    "loraplex_adapter_cache_hits_total",
+    "loraplex_adapter_cache_misses_total",
+]
+
+
+def test_totals_grow_on_when_the_engine_starts_again() -> None:
+    metrics = Metrics("m", 10)
+    again = msgspec.structs.replace(INFO, pid=2)
+    seen = [
+        read(metrics, INFO, totals(3)),
+        read(metrics, INFO, totals(10)),
+        read(metrics, again, totals(4)),  # a new process counts from zero
+        read(metrics, again, totals(5)),
+    ]
+    for name in TOTALS:
+        assert [values[name] for values in seen] == [3, 10, 14, 15], name
+    assert [values["loraplex_adapter_load_seconds_count"] for values in seen] == [1, 2, 3, 4]
+    assert [values["vllm:iteration_tokens_total_sum"] for values in seen] == [12, 24, 36, 48]
+
+
+def test_the_same_word_counts_once() -> None:
+    metrics = Metrics("m", 10)
+    stats = totals(3)
+    first = read(metrics, INFO, stats)
+    assert read(metrics, INFO, stats)["vllm:iteration_tokens_total_count"] == first["vllm:iteration_tokens_total_count"]
+    # The engine is new, but what is known of it is still the old one's.
+    after = read(metrics, msgspec.structs.replace(INFO, pid=2), stats)
+    assert after["loraplex_adapter_loads_total"] == 3
+
+
+def test_a_total_that_fell_without_a_new_process_is_never_negative() -> None:
+    metrics = Metrics("m", 10)
+    read(metrics, INFO, totals(9))
+    assert read(metrics, INFO, totals(2))["vllm:num_preemptions_total"] == 11
+
+
+def test_gauges_are_the_engines_latest_word() -> None:
+    stats = EngineStats(
+        running=3,
+        waiting=4,
+        kv_used_blocks=16,
+        kv_total_blocks=64,
+        adapters=AdapterStats(resident=["a", "b"], resident_bytes=100),
+    )
+    values = read(Metrics("m", 10), INFO, stats)
+    assert values["vllm:num_requests_running"] == 3
+    assert values["vllm:num_requests_waiting"] == 4
+    assert values["vllm:kv_cache_usage_perc"] == 0.25
+    assert values["loraplex_adapters[cpu]"] == 2
+    assert values["loraplex_adapter_bytes[cpu]"] == 100
+    assert values["vllm:cache_config_info"] == 1
+
+
+def test_the_tier_is_where_the_engine_computes() -> None:
+    values = read(Metrics("m", 10), msgspec.structs.replace(INFO, device="cuda:0"), totals(1))
+    assert "loraplex_adapters[gpu]" in values
+    assert values["loraplex_adapter_evictions_total[gpu]"] == 1
+
+
+def test_before_the_engine_is_ready_there_are_zeros_and_no_cache() -> None:
+    values = read(Metrics("m", 10), None, EngineStats())
+    assert values["vllm:num_requests_waiting"] == 0
+    assert values["vllm:prompt_tokens_total"] == 0
+    assert "vllm:cache_config_info" not in values
+
+
+@pytest.mark.parametrize(
+    ("resident", "size", "fits"), [([], 0, 8), (["a"], 1 << 20, 1), (["a", "b"], 1 << 17, 16), (["a"], 1 << 30, 1)]
+)
+def test_how_many_adapters_fit_is_told_from_those_that_are_there(resident: list[str], size: int, fits: int) -> None:
+    metrics = Metrics("m", 10)
+    stats = EngineStats(adapters=AdapterStats(resident=resident, resident_bytes=size))
+    assert f'max_lora="{fits}"' in metrics.render(INFO, stats).decode()
+
+
+def test_a_name_with_a_comma_cannot_pass_for_two() -> None:
+    stats = EngineStats(adapters=AdapterStats(resident=["a,b", "c"]))
+    assert 'running_lora_adapters="c"' in Metrics("m", 10).render(INFO, stats).decode()
+
+
+def test_names_are_labels_up_to_the_limit() -> None:
+    names = AdapterNames(2)
+    assert [names.labels((name,)) for name in ("a", "b", "c", "a")] == [("a",), ("b",), ("other",), ("a",)]
+    assert names.labels(("c", "d", "a")) == ("other", "a")
+    assert names.labels(()) == ("base",)
+    assert AdapterNames(0).labels(("a",)) == ("other",)
+
+
+def test_buckets_of_token_counts_follow_vllm() -> None:
+    assert token_counts(100) == (1, 2, 5, 10, 20, 50, 100)
+    assert token_counts(4096)[-1] == 2000
+
+
+def test_two_servers_in_one_process_share_nothing() -> None:
+    first, second = Metrics("a", 1), Metrics("b", 1)
+    first.requests.reject("x")
+    assert b'reason="x"' not in second.render(None, EngineStats())

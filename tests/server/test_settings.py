@@ -1,0 +1,238 @@
+"""Settings: where they come from, which source wins, and how faults are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraplex_server.engine.config import EngineConfig
+from loraplex_server.settings import ServeSettings, SettingsError, load_settings
+from loraplex_server.settings.parser import CommandLine
+from loraplex_server.settings.quantity import format_bytes, parse_bytes
+
+
+def load(*arguments: str, env: dict[str, str] | None = None, **defaults: Any) -> ServeSettings:
+    return load_settings(CommandLine("loraplex serve", "Serve."), arguments, env or {}, defaults)
+
+
+def problems(*arguments: str, env: dict[str, str] | None = None) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        load(*arguments, env=env)
+    return caught.value.problems
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text("model: from-file\nport: 1\nmax-num-seqs: 1\nblock_size: 1\n")
+    return path
+
+
+def test_the_command_line_wins_over_the_environment_over_the_file_over_the_defaults(file: Path) -> None:
+    env = {"LORAPLEX_PORT": "2", "LORAPLEX_MAX_NUM_SEQS": "2"}
+    settings = load("--config", str(file), "--port", "3", env=env, max_queued_requests=9)
+    assert (settings.port, settings.max_num_seqs, settings.block_size) == (3, 2, 1)
+    assert (settings.model, settings.max_queued_requests, settings.host) == ("from-file", 9, "127.0.0.1")
+
+
+def test_the_file_can_be_named_by_the_environment(file: Path) -> None:
+    assert load(env={"LORAPLEX_CONFIG": str(file)}).model == "from-file"
+
+
+OPTIONS: list[tuple[list[str], str, str]] = [
+    # command line, field, value in the environment
+    (["--served-model-name", "a"], "served_model_name", "a"),
+    (["--device", "cpu"], "device", "cpu"),
+    (["--dtype", "bfloat16"], "dtype", "bfloat16"),
+    (["--quantization", "int8"], "quantization", "int8"),
+    (["--max-model-len", "100"], "max_model_len", "100"),
+    (["--kv-cache-memory", "2GiB"], "kv_cache_memory", "2GiB"),
+    (["--adapter-memory", "5"], "adapter_memory", "5"),
+    (["--block-size", "32"], "block_size", "32"),
+    (["--no-enable-prefix-caching"], "enable_prefix_caching", "false"),
+    (["--max-num-seqs", "3"], "max_num_seqs", "3"),
+    (["--max-num-batched-tokens", "64"], "max_num_batched_tokens", "64"),
+    (["--max-queued-requests", "0"], "max_queued_requests", "0"),
+    (["--threads", "2"], "threads", "2"),
+    (["--host", "::1"], "host", "::1"),
+    (["--port", "0"], "port", "0"),
+    (["--api-key", "a", "--api-key", "b"], "api_key", "a, b"),
+    (["--max-body-size", "1MB"], "max_body_size", "1MB"),
+    (["--shutdown-timeout", "2.5"], "shutdown_timeout", "2.5"),
+    (["--no-request-log"], "request_log", "0"),
+    (["--log-level", "debug"], "log_level", "debug"),
+    (["--log-format=json"], "log_format", "json"),
+    (["--metrics-max-adapters", "5"], "metrics_max_adapters", "5"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "field", "value"), OPTIONS)
+def test_each_option_is_the_same_from_each_source(arguments: list[str], field: str, value: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"{field.replace('_', '-')}: {value!r}\n")
+    given = getattr(load("m", *arguments), field)
+    assert given != ServeSettings.model_fields[field].default
+    assert getattr(load("m", env={f"LORAPLEX_{field.upper()}": value}), field) == given
+    assert getattr(load("m", "--config", str(path)), field) == given
+
+
+def test_every_option_is_in_the_table_above(tmp_path: Path) -> None:
+    tested = {field for _, field, _ in OPTIONS} | {"model", "adapters", "config"}
+    assert tested == set(ServeSettings.model_fields)
+    assert load("m", "--adapters", str(tmp_path)).adapters == tmp_path
+
+
+def test_the_engine_is_told_everything_that_concerns_it() -> None:
+    settings = load("m", "--device", "cpu", "--max-num-seqs", "7", "--kv-cache-memory", "1KiB", "--threads", "2")
+    config = settings.engine_config()
+    assert config == EngineConfig(model="m", device="cpu", max_num_seqs=7, kv_cache_memory=1024, threads=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["m", "--prot", "8"], "unknown option --prot; did you mean --port?"),
+        (["m", "--max_num_seqs", "8"], "unknown option --max_num_seqs; did you mean --max-num-seqs?"),
+        (["m", "--por", "8"], "unknown option --por; did you mean --port?"),
+        (["m", "extra"], "unexpected argument 'extra'"),
+        (["m", "--port"], "--port: expected one argument"),
+        (["m", "--port", "x"], "--port: input should be a valid integer"),
+        (["m", "--port", "65536"], "--port: input should be less than or equal to 65535 (got '65536')"),
+        (["m", "--max-num-seqs", "0"], "--max-num-seqs: input should be greater than 0"),
+        (["m", "--device", "gpu"], "--device: input should be 'auto', 'cpu' or 'cuda' (got 'gpu')"),
+        (["m", "--kv-cache-memory", "2 apples"], "--kv-cache-memory: not a size in bytes"),
+        (["m", "--shutdown-timeout", "inf"], "--shutdown-timeout: input should be a finite number"),
+        (["m", "--adapters", "/no/such"], "--adapters: there is no such folder (got"),
+        (["m", "--config", "/no/such"], "cannot read the settings file /no/such: No such file"),
+        (["m", "--served-model-name", ""], "--served-model-name: is empty"),
+        (["./no-such-folder"], "MODEL: there is no such folder (got './no-such-folder')"),
+        ([], "MODEL is missing"),
+    ],
+)
+def test_a_fault_on_the_command_line_is_named(arguments: list[str], named: str) -> None:
+    (problem,) = problems(*arguments)
+    assert problem.startswith(named)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("LORAPLEX_PROT", "1", "unknown variable LORAPLEX_PROT; did you mean LORAPLEX_PORT?"),
+        ("LORAPLEX_XYZZY", "1", "unknown variable LORAPLEX_XYZZY"),
+        ("LORAPLEX_PORT", "x", "LORAPLEX_PORT: input should be a valid integer"),
+        ("LORAPLEX_PORT", "", "LORAPLEX_PORT is empty"),
+        ("LORAPLEX_API_KEY", "", "LORAPLEX_API_KEY is empty"),
+        ("LORAPLEX_API_KEY", "a,,b", "LORAPLEX_API_KEY: is empty, or an item of it is"),
+    ],
+)
+def test_a_fault_in_the_environment_is_named(variable: str, value: str, named: str) -> None:
+    (problem,) = problems("m", env={variable: value, "OTHER": "x"})
+    assert problem.startswith(named)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("prot: 1", "unknown key 'prot' in {}; did you mean port?"),
+        ("port: x", "port in {}: input should be a valid integer"),
+        ("port:", "key 'port' in {} has no value"),
+        ("max-num-seqs: 1\nmax_num_seqs: 2", "key 'max_num_seqs' is in {} twice"),
+        ("config: x", "unknown key 'config' in {}"),
+        ("- a", "the settings file {} must hold `name: value` lines"),
+        ("a: [", "the settings file {} is no YAML: "),
+        ("api-key: []", "api_key in {}: is empty"),
+    ],
+)
+def test_a_fault_in_the_file_is_named(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    (problem,) = problems("m", "--config", str(path))
+    assert problem.startswith(named.format(path))
+
+
+def test_an_empty_file_sets_nothing_and_lists_may_be_lists(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("# nothing\n")
+    assert load("m", "--config", str(path)).port == 8000
+    path.write_text("api-key: [a, b]\nserved-model-name: one\n")
+    settings = load("m", "--config", str(path))
+    assert [key.get_secret_value() for key in settings.api_key] == ["a", "b"]
+    assert settings.served_model_name == ("one",)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    assert len(problems("--port", "x", "--device", "y", env={"LORAPLEX_MAX_NUM_SEQS": "z"})) == 4
+
+
+def test_keys_are_never_shown() -> None:
+    assert "hush" not in repr(load("m", "--api-key", "hush"))
+    assert "hush" not in str(problems("m", "--api-key", "hush,"))
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load("m").port = 5
+
+
+def test_variables_that_kubernetes_adds_for_a_service_are_not_ours() -> None:
+    env = {
+        "LORAPLEX_SERVICE_HOST": "10.0.0.1",
+        "LORAPLEX_SERVICE_PORT": "8000",
+        "LORAPLEX_SERVICE_PORT_HTTP": "8000",
+        "LORAPLEX_PORT": "tcp://10.0.0.1:8000",
+        "LORAPLEX_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "LORAPLEX_PORT_8000_TCP_PROTO": "tcp",
+        "LORAPLEX_PORT_8000_TCP_PORT": "8000",
+        "LORAPLEX_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "LORAPLEX_CHAT_SERVICE_HOST": "10.0.0.1",
+        "LORAPLEX_CHAT_PORT": "tcp://10.0.0.1:8000",
+    }
+    assert load("m", env=env) == load("m")
+
+
+def test_the_base_is_called_after_its_folder_or_as_it_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    assert load(str(folder)).base_names == ("small",)
+    assert load(f"{folder}/").base_names == ("small",)
+    assert load("org/model").base_names == ("org/model",)
+    assert load("m", "--served-model-name", "a", "--served-model-name", "b").base_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("1024", 1024),
+        ("2GiB", 2**31),
+        ("2Gi", 2**31),
+        ("2gb", 2 * 10**9),
+        ("1.5 MiB", 3 * 2**19),
+        ("1k", 1000),
+    ],
+)
+def test_sizes_are_read_with_their_units(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "1e9", "2XB", "1 2", "2 Gibibytes", "i", "5i"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a size"):
+        parse_bytes(text)
+
+
+def test_sizes_are_written_for_people() -> None:
+    assert [format_bytes(n) for n in (5, 2048, 3 * 2**20, 5 * 2**29)] == ["5 B", "2.0 KiB", "3.0 MiB", "2.5 GiB"]
+
+
+def test_help_names_every_option_with_its_default() -> None:
+    text = CommandLine("loraplex serve", "Serve.").format_help()
+    for field in ServeSettings.model_fields:
+        assert ("MODEL" if field == "model" else "--" + field.replace("_", "-")) in text
+    assert max(map(len, text.splitlines())) <= 110
+    assert "(default: 8000)" in text
+    assert "(default: on)" in text
+    assert "null" not in text
+    assert "None" not in text

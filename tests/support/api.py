@@ -1,0 +1,101 @@
+"""What tests of the API start from: a small tokenizer, a folder of adapters, an app, and eyes for its streams."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from loraplex_adapters.catalog import Catalog
+from loraplex_server.api.app import create_app
+from loraplex_server.api.renderer import Renderer
+from loraplex_server.settings import ServeSettings
+from support.fake_engine import FakeEngine
+
+SPECIAL = ["<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('no role ' + m['role']) }}{% endif %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+CORPUS = ["the quick brown fox jumps over the lazy dog", "hello world, hello there", "stop here and there"] * 4
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE: words of the corpus are few tokens, any other character is its bytes."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token="<|end|>", chat_template=TEMPLATE
+    )
+
+
+def build_renderer() -> Renderer:
+    tokenizer = build_tokenizer()
+    return Renderer(tokenizer, [tokenizer.eos_token_id])
+
+
+def write_adapters(root: Path, *names: str) -> Path:
+    for name in names:
+        folder = root / name
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text("{}")
+        (folder / "adapter_model.safetensors").write_bytes(b"")
+    return root
+
+
+class Api:
+    """An app over a fake engine, and how to ask it."""
+
+    def __init__(self, engine: FakeEngine, renderer: Renderer, adapters: Path, **settings: Any) -> None:
+        self.engine = engine
+        self.renderer = renderer
+        self.settings = ServeSettings(model="test-model", adapters=adapters, **settings)
+        self.app = create_app(self.settings, engine, renderer, Catalog(adapters))
+        self.services = self.app.state.services
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test")
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        async with self.client() as client:
+            return await client.get(path, headers=headers)
+
+    async def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> httpx.Response:
+        async with self.client() as client:
+            return await client.post(path, json=body, headers=headers)
+
+    async def complete(self, body: Any, **headers: str) -> httpx.Response:
+        return await self.post("/v1/completions", body, headers)
+
+    async def chat(self, body: Any, **headers: str) -> httpx.Response:
+        if "messages" not in body:
+            body = {"messages": [{"role": "user", "content": "hello"}], **body}
+        return await self.post("/v1/chat/completions", body, headers)
+
+
+def events(text: str) -> list[Any]:
+    """Bodies of a stream's events; every stream ends in one [DONE]."""
+    blocks = text.split("\n\n")
+    assert blocks[-1] == ""
+    assert all(block.startswith("data: ") and "\n" not in block for block in blocks[:-1])
+    payloads = [block.removeprefix("data: ") for block in blocks[:-1]]
+    assert payloads[-1] == "[DONE]"
+    assert payloads.count("[DONE]") == 1
+    return [json.loads(payload) for payload in payloads[:-1]]
+
+
+def streamed_text(chunks: list[Any], index: int = 0) -> str:
+    """The text of one choice of a stream, of chats or completions."""
+    choices = [choice for chunk in chunks for choice in chunk.get("choices", ()) if choice["index"] == index]
+    return "".join(c["text"] if "text" in c else c["delta"].get("content", "") for c in choices)

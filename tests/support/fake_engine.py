@@ -1,0 +1,130 @@
+"""An engine behind the API's seam that says what a test tells it to, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from loraplex_server.engine.interface import EngineError
+from loraplex_server.engine.messages import Delta, EngineInfo, EngineStats, GenerateRequest, Started, TokenLogprob
+
+INFO = EngineInfo(
+    model="test",
+    architecture="LlamaForCausalLM",
+    device="cpu",
+    dtype="float32",
+    quantization="none",
+    max_model_len=256,
+    vocab_size=512,
+    block_size=16,
+    num_blocks=64,
+    kv_cache_bytes=1 << 20,
+    weights_bytes=1 << 20,
+    adapter_memory_bytes=1 << 20,
+    max_num_seqs=8,
+    max_num_batched_tokens=512,
+    pid=1,
+)
+
+Script = Callable[[GenerateRequest, int], list[int]]
+
+
+def logprob_of(token_id: int, position: int, count: int) -> TokenLogprob:
+    """Made up, but the same for the same token at the same place."""
+    top = [(token_id, -0.25 * (position + 1))] + [((token_id + k) % 512, -1.0 - k) for k in range(1, count)]
+    return TokenLogprob(token_id=token_id, logprob=-0.25 * (position + 1), rank=1, top=top[:count])
+
+
+@dataclass
+class FakeEngine:
+    """Each answer is `script(request, index)`, cut at a stop token or max_tokens as the real one would.
+
+    `per_delta` tokens come at a time, `delay` seconds apart. `fail_after` deltas of a request, `failure` is raised, for
+    requests that `fails` picks. With a `gate`, no request gets past its first `gate_after` deltas until it is set.
+    """
+
+    script: Script
+    info: EngineInfo | None = INFO
+    stats: EngineStats = field(default_factory=EngineStats)
+    healthy: bool = True
+    per_delta: int = 1
+    delay: float = 0.0
+    failure: EngineError | Exception | None = None
+    fail_after: int = 0
+    fails: Callable[[GenerateRequest], bool] = lambda _: True
+    gate: asyncio.Event | None = None
+    gate_after: int = 0
+    generation: str = ""
+    requests: list[GenerateRequest] = field(default_factory=list)
+    aborts: list[tuple[str, int]] = field(default_factory=list)
+    closed_early: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        self.requests.append(request)
+        answers = [self._deltas(request, index) for index in range(request.n)]
+        sent = 0
+        done = False
+        try:
+            while any(answers):
+                for index, left in enumerate(answers):
+                    if not left:
+                        continue
+                    await self._wait(request, sent)
+                    if (request.request_id, index) in self.aborts:
+                        answers[index] = []
+                        yield Delta(request_id=request.request_id, index=index, token_ids=[], finish_reason="abort")
+                        continue
+                    sent += 1
+                    yield left.pop(0)
+            done = True
+        except EngineError:
+            done = True
+            raise
+        finally:
+            (self.finished if done else self.closed_early).append(request.request_id)
+
+    async def abort(self, request_id: str, index: int) -> None:
+        self.aborts.append((request_id, index))
+
+    async def _wait(self, request: GenerateRequest, sent: int) -> None:
+        if self.failure is not None and sent >= self.fail_after and self.fails(request):
+            raise self.failure
+        if self.gate is not None and sent >= self.gate_after:
+            await self.gate.wait()
+        await asyncio.sleep(self.delay)
+
+    def _deltas(self, request: GenerateRequest, index: int) -> list[Delta]:
+        sampling = request.sampling
+        ids, reason = [], "length"
+        for token_id in self.script(request, index)[: sampling.max_tokens]:
+            ids.append(token_id)
+            if token_id in sampling.stop_token_ids and len(ids) > sampling.min_tokens:
+                reason = "stop"
+                break
+        groups = [ids[i : i + self.per_delta] for i in range(0, len(ids), self.per_delta)] or [[]]
+        deltas = []
+        for number, group in enumerate(groups):
+            start = number * self.per_delta
+            count = sampling.logprobs
+            logprobs = None if count is None else [logprob_of(id, start + k, count) for k, id in enumerate(group)]
+            deltas.append(
+                Delta(
+                    request_id=request.request_id,
+                    index=index,
+                    token_ids=group,
+                    logprobs=logprobs,
+                    started=self._started(request) if number == 0 else None,
+                    finish_reason=reason if number == len(groups) - 1 else None,
+                )
+            )
+        return deltas
+
+    def _started(self, request: GenerateRequest) -> Started:
+        count = request.sampling.prompt_logprobs
+        prompt = request.prompt_token_ids
+        logprobs = None if count is None else [None, *(logprob_of(id, k, count) for k, id in enumerate(prompt[1:]))]
+        return Started(
+            queue_s=0.5, prefill_s=0.25, cached_tokens=1, generation=self.generation, prompt_logprobs=logprobs
+        )
