@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BENCHMARKS
 from loadgen.lengths import Fixed
 from loadgen.options import LoadOptions
 from loadgen.popularity import Popularity
@@ -20,6 +19,7 @@ from loadgen.targets import Targets, TargetsError, find_targets
 from rich.console import Console
 from stub_server import ADAPTERS, FIRST_S, GAP_S, running
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 QUIET = Console(file=None, quiet=True)
 OPTIONS = LoadOptions(requests=4, concurrency=4, prompt=Fixed(8), output=Fixed(6), timeout_s=10.0)
 

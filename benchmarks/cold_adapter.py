@@ -1,0 +1,94 @@
+"""What loading cold adapters does to the streams that run meanwhile: gaps between their tokens, idle, warm and cold.
+
+Starts a server, lets some streams of the base run, and sends short requests beside them: first none, then for adapters
+that are in memory, then, after a restart, for adapters that are not. Warm requests cost the streams what any further
+request does; the difference between cold and warm is what the loads cost.
+
+    python benchmarks/cold_adapter.py --model MODEL --adapters MODEL/adapters
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from pathlib import Path
+
+import httpx
+from serving.process import served
+
+STREAM_TOKENS = 400
+PAUSE_S = 0.4
+
+
+async def stream(client: httpx.AsyncClient, url: str, times: list[float]) -> None:
+    body = {"model": "base", "prompt": [1, 2, 3, 4], "max_tokens": STREAM_TOKENS, "ignore_eos": True, "stream": True}
+    async with client.stream("POST", f"{url}/v1/completions", json={**body, "temperature": 0}) as response:
+        response.raise_for_status()
+        async for line in response.aiter_lines():
+            if line.startswith("data: {"):
+                times.append(time.perf_counter())
+
+
+async def short(client: httpx.AsyncClient, url: str, name: str) -> float:
+    body = {"model": name, "prompt": [5, 6, 7, 8], "max_tokens": 1, "temperature": 0}
+    start = time.perf_counter()
+    (await client.post(f"{url}/v1/completions", json=body)).raise_for_status()
+    return time.perf_counter() - start
+
+
+async def phase(url: str, streams: int, names: list[str]) -> dict[str, float]:
+    """Gaps of the streams while one short request after the other goes to `names`."""
+    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
+        times: list[list[float]] = [[] for _ in range(streams)]
+        tasks = [asyncio.create_task(stream(client, url, each)) for each in times]
+        while not all(len(each) > 3 for each in times):
+            await asyncio.sleep(0.02)
+        start = time.perf_counter()
+        took = []
+        for name in names:
+            took.append(await short(client, url, name))
+            await asyncio.sleep(PAUSE_S)
+        end = time.perf_counter() if names else float("inf")
+        if names:
+            for task in tasks:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    gaps = sorted(b - a for each in times for a, b in zip(each, each[1:], strict=False) if start <= a and b <= end)
+    return {
+        "gaps": len(gaps),
+        "median_ms": 1e3 * statistics.median(gaps),
+        "p99_ms": 1e3 * gaps[int(0.99 * len(gaps))],
+        "max_ms": 1e3 * gaps[-1],
+        "request_ms": 1e3 * statistics.median(took) if took else 0.0,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--adapters", type=Path, required=True)
+    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--loads", type=int, default=24)
+    parser.add_argument("--dtype", default="bfloat16")
+    options = parser.parse_args()
+    names = sorted(path.name for path in options.adapters.iterdir() if path.is_dir())[: options.loads]
+    results = {}
+    arguments = ["--dtype", options.dtype, "--max-model-len", "1024"]
+    with served(options.model, options.adapters, arguments) as url:
+        results["idle"] = asyncio.run(phase(url, options.streams, []))
+        results["cold"] = asyncio.run(phase(url, options.streams, names))
+        results["warm"] = asyncio.run(phase(url, options.streams, names))
+    print(f"{'':6}{'median':>10}{'p99':>10}{'max':>10}   short request, median")
+    for name, each in results.items():
+        print(
+            f"{name:6}{each['median_ms']:8.1f}ms{each['p99_ms']:8.1f}ms{each['max_ms']:8.1f}ms"
+            f"   {each['request_ms']:.1f}ms"
+        )
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
