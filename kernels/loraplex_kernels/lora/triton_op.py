@@ -17,7 +17,7 @@ from loraplex_kernels.lora.triton_shrink import lora_shrink_kernel
 
 # The least that a tensor core multiplies; most adapters have rank 8 or 16, and masked ranks are not read.
 BLOCK_R = 16
-BLOCK_K = 128
+BLOCK_K_BYTES = 256
 BLOCK_N = 128
 # By rows of a block: with fewer, the sums of 64 rows spill.
 WARPS = {DECODE_ROWS: 4, PREFILL_ROWS: 8}
@@ -69,7 +69,7 @@ def _launch(
         *(K, highest, arrays.uses, sites, x.stride(0), table.a.stride(0)),
         M=size,
         BLOCK_R=BLOCK_R,
-        BLOCK_K=BLOCK_K,
+        BLOCK_K=BLOCK_K_BYTES // x.element_size(),
         SPLITS=splits,
         num_warps=WARPS[size],
         enable_fp_fusion=True,

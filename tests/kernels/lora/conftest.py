@@ -64,8 +64,9 @@ def make_scene(
     dtype: torch.dtype = torch.float32,
     in_features: int = 72,
     ranks: Sequence[Sequence[int]] = MIXED_RANKS,
-    magnitudes: Sequence[bool] = (False,) * len(MIXED_RANKS),
+    magnitudes: Sequence[bool] | None = None,
 ) -> Scene:
+    magnitudes = magnitudes or (False,) * len(ranks)
     table = random_table(adapters_of(ranks, in_features, magnitudes), dtype, CPU, seed=3, sites=5)
     generator = torch.Generator().manual_seed(4)
     x = torch.randn(rows, in_features, generator=generator).to(dtype)
