@@ -22,6 +22,7 @@ def _peft_warns() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="The following rank_pattern keys did not", category=RuntimeWarning)
         warnings.filterwarnings("ignore", message="PiSSA changes the base weights", category=UserWarning)
         warnings.filterwarnings("ignore", message="`lora_bias=True` was passed", category=UserWarning)
+        warnings.filterwarnings("ignore", message=r"Adapter 'default': \d+ LoRA tensor", category=UserWarning)
         yield
 
 
