@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from loraplex_server.api.start_error import StartError
 from loraplex_server.engine.messages import EngineInfo
@@ -28,7 +30,6 @@ class DemoAdapter(msgspec.Struct, frozen=True):
     """What the manifest says of an adapter."""
 
     name: str
-    task: str
     variant: str
     ranks: list[int]
     example: Example
@@ -97,13 +98,16 @@ class Demo:
 
     def _table(self, info: EngineInfo) -> Table:
         title = f"{self._manifest.base} on {info.device}, {info.dtype}: all in one batch"
-        table = Table(title=title, title_style="bold")
-        for header in ("model", "task", "adapter", "rank", "for example"):
-            table.add_column(header, overflow="fold")
+        table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD)
+        # One line for each, whatever the terminal's width: the example tells the task better than words would.
+        table.add_column("model", no_wrap=True)
+        for header in ("for example", "adapter"):
+            table.add_column(header, overflow="ellipsis", no_wrap=True, ratio=1)
+        table.add_column("rank", no_wrap=True)
         for adapter in self._manifest.adapters:
+            example = Text(f"{adapter.example.prompt} → {adapter.example.answer}")
             ranks = ", ".join(map(str, adapter.ranks))
-            example = f"{adapter.example.prompt} → {adapter.example.answer}"
-            table.add_row(adapter.name, adapter.task, adapter.variant, ranks, example)
+            table.add_row(Text(adapter.name, style="bold"), example, Text(adapter.variant), ranks)
         return table
 
 

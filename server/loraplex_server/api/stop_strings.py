@@ -19,6 +19,7 @@ class StopStrings:
     def __init__(self, stops: Sequence[str], include: bool = False) -> None:
         self._stops = tuple(stops)
         self._longest = max((len(stop) for stop in self._stops), default=0)
+        self._firsts = frozenset(stop[0] for stop in self._stops)
         self._include = include
         self._held = ""
 
@@ -54,8 +55,7 @@ class StopStrings:
 
     def _could_begin(self, buffer: str) -> int:
         """Length of the longest end of the buffer with which some stop string begins."""
-        for length in range(min(self._longest - 1, len(buffer)), 0, -1):
-            end = buffer[-length:]
-            if any(stop.startswith(end) for stop in self._stops):
-                return length
+        for start in range(max(len(buffer) - self._longest + 1, 0), len(buffer)):
+            if buffer[start] in self._firsts and any(stop.startswith(buffer[start:]) for stop in self._stops):
+                return len(buffer) - start
         return 0
