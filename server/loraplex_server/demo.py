@@ -101,8 +101,8 @@ class Demo:
         table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD)
         # One line for each, whatever the terminal's width: the example tells the task better than words would.
         table.add_column("model", no_wrap=True)
-        for header in ("for example", "adapter"):
-            table.add_column(header, overflow="ellipsis", no_wrap=True, ratio=1)
+        for header, width in (("for example", 33), ("adapter", 24)):
+            table.add_column(header, overflow="ellipsis", no_wrap=True, max_width=width)
         table.add_column("rank", no_wrap=True)
         for adapter in self._manifest.adapters:
             example = Text(f"{adapter.example.prompt} → {adapter.example.answer}")
