@@ -101,7 +101,7 @@ class Demo:
         table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD)
         # One line for each, whatever the terminal's width: the example tells the task better than words would.
         table.add_column("model", no_wrap=True)
-        for header, width in (("for example", 33), ("adapter", 24)):
+        for header, width in (("for example", 30), ("adapter", 22)):
             table.add_column(header, overflow="ellipsis", no_wrap=True, max_width=width)
         table.add_column("rank", no_wrap=True)
         for adapter in self._manifest.adapters:
