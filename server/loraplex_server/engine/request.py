@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from loraplex_adapters.errors import AdapterError
-from loraplex_adapters.store import Lease
+from loraplex_adapters.lease import Lease
 from loraplex_server.engine.messages import GenerateRequest, Started, TokenLogprob
 from loraplex_server.engine.sequence import Sequence
 
