@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence as Seq
 
+import msgspec
 import torch
 from torch import Tensor
 
 from loraplex_server.engine.messages import TokenLogprob
+from loraplex_server.engine.sequence import Sequence
 
 
-def token_logprobs(logits: Tensor, tokens: Sequence[int], alternatives: int) -> list[TokenLogprob]:
+def token_logprobs(logits: Tensor, tokens: Seq[int], alternatives: int) -> list[TokenLogprob]:
     """Before penalties, bias and temperature, as in OpenAI's API and vLLM's default: what the model itself says.
 
     Args:
@@ -29,3 +31,24 @@ def token_logprobs(logits: Tensor, tokens: Sequence[int], alternatives: int) -> 
         TokenLogprob(token_id=token, logprob=logprob, rank=rank, top=list(zip(ids, values, strict=True)))
         for token, logprob, rank, ids, values in rows
     ]
+
+
+def chosen_logprobs(logits: Tensor, sequences: Seq[Sequence], tokens: Seq[int]) -> list[TokenLogprob | None]:
+    """Of each sequence's chosen token, where the sequence asks for it; all of them in one pass.
+
+    Args:
+        logits: float32 `[R, V]`.
+        sequences: of each row.
+        tokens: of each row.
+    """
+    asked = [row for row, sequence in enumerate(sequences) if sequence.sampling.logprobs is not None]
+    found: list[TokenLogprob | None] = [None] * len(sequences)
+    if not asked:
+        return found
+    counts = [sequences[row].sampling.logprobs or 0 for row in asked]
+    rows = logits if len(asked) == len(sequences) else logits[asked]
+    for row, count, each in zip(
+        asked, counts, token_logprobs(rows, [tokens[row] for row in asked], max(counts)), strict=True
+    ):
+        found[row] = msgspec.structs.replace(each, top=each.top[:count])
+    return found

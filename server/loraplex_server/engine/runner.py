@@ -11,7 +11,7 @@ from torch import Tensor
 from loraplex_kernels import attention, lora
 from loraplex_kernels.attention.cache import KVLayer
 from loraplex_kernels.lora import AdapterTable, LoraStep, Run
-from loraplex_server.engine.logprobs import token_logprobs
+from loraplex_server.engine.logprobs import chosen_logprobs, token_logprobs
 from loraplex_server.engine.messages import TokenLogprob
 from loraplex_server.engine.sampler import sample
 from loraplex_server.engine.scheduler import Scheduled
@@ -51,8 +51,7 @@ class ModelRunner:
         wanted = _wanted_rows(plan)
         if not wanted.rows:
             return [StepResult(None) for _ in plan]
-        rows = torch.tensor(wanted.rows, device=self.device)
-        logits = self.model.logits(hidden[rows], self._head_lora(wanted.owners))  # float32 [R, V]
+        logits = self.model.logits(hidden[wanted.rows], self._head_lora(wanted.owners))  # float32 [R, V]
         return self._choose(plan, wanted, logits)
 
     def _token_ids(self, plan: Seq[Scheduled]) -> Tensor:
@@ -89,17 +88,15 @@ class ModelRunner:
 
     def _choose(self, plan: Seq[Scheduled], wanted: _WantedRows, logits: Tensor) -> list[StepResult]:
         samplers = [scheduled.sequence for scheduled in plan if scheduled.samples]
-        last = torch.tensor(wanted.last, device=self.device)
-        tokens = iter(sample(logits[last], samplers) if samplers else [])
+        # Rows of the logits are copied only where some of them are prompt positions: a row is half a megabyte.
+        last = logits if len(wanted.last) == len(wanted.rows) else logits[wanted.last]
+        tokens = sample(last, samplers) if samplers else []
+        chosen = iter(zip(tokens, chosen_logprobs(last, samplers, tokens), strict=True))
         results = []
         for scheduled, rows in zip(plan, wanted.by_sequence, strict=True):
-            sequence = scheduled.sequence
-            token = next(tokens) if scheduled.samples else None
+            token, logprob = next(chosen) if scheduled.samples else (None, None)
             prompt = self._prompt_logprobs(scheduled, logits[rows])
-            logprob = None
-            if token is not None and sequence.sampling.logprobs is not None:
-                logprob = token_logprobs(logits[rows[-1] : rows[-1] + 1], [token], sequence.sampling.logprobs)[0]
-            results.append(StepResult(None if sequence.sampling.max_tokens == 0 else token, logprob, prompt))
+            results.append(StepResult(None if scheduled.sequence.sampling.max_tokens == 0 else token, logprob, prompt))
         return results
 
     def _prompt_logprobs(self, scheduled: Scheduled, logits: Tensor) -> tuple[TokenLogprob, ...]:
@@ -117,7 +114,7 @@ class _WantedRows:
 
     rows: list[int]  # of hidden
     owners: list[Sequence]  # of each of these rows
-    by_sequence: list[list[int]]  # for each entry of the plan, its rows of the logits
+    by_sequence: list[slice]  # for each entry of the plan, its rows of the logits
     last: list[int]  # the rows of the logits from which tokens are chosen
 
 
@@ -134,7 +131,7 @@ def _wanted_rows(plan: Seq[Scheduled]) -> _WantedRows:
             mine = list(range(first, first + scheduled.count))
         else:
             mine = [first + scheduled.count - 1] if scheduled.samples else []
-        wanted.by_sequence.append(list(range(len(wanted.rows), len(wanted.rows) + len(mine))))
+        wanted.by_sequence.append(slice(len(wanted.rows), len(wanted.rows) + len(mine)))
         wanted.rows.extend(mine)
         wanted.owners.extend([sequence] * len(mine))
         if scheduled.samples:
