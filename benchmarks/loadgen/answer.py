@@ -92,12 +92,12 @@ class Answer:
         if self._usage is None:
             return
         trace.prompt_tokens, trace.output_tokens = self._usage.prompt_tokens, self._usage.completion_tokens
-        if trace.output_tokens > trace.tokens and self._last is not None:
+        if trace.output_tokens > sum(trace.counts) and self._last is not None:
             trace.times.append(self._last)
             trace.counts.append(1)
         if trace.output_tokens and not trace.times:
             trace.times.append(now)
             trace.counts.append(1)
-        if trace.counts and trace.output_tokens != trace.tokens:
-            each = trace.output_tokens / trace.tokens
+        if trace.counts and trace.output_tokens != sum(trace.counts):
+            each = trace.output_tokens / sum(trace.counts)
             trace.counts = [count * each for count in trace.counts]

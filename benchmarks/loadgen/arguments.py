@@ -56,7 +56,7 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
 def _add_requests(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--prompt", type=_lengths, default="128", metavar="LENGTH", help=lengths.FORMS)
     group.add_argument("--output", type=_lengths, default="64", metavar="LENGTH", help="the same forms")
-    group.add_argument("--token-ids", type=_range, default="1000:16000", metavar="LOW:HIGH", help="prompts' ids")
+    group.add_argument("--token-ids", type=id_range, default="1000:16000", metavar="LOW:HIGH", help="prompts' ids")
     group.add_argument("--no-ignore-eos", action="store_true", help="let the model end its answers")
 
 
@@ -118,7 +118,8 @@ def _or_argument_error(parse: Callable[[str], T], text: str) -> T:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _range(text: str) -> tuple[int, int]:
+def id_range(text: str) -> tuple[int, int]:
+    """`LOW:HIGH`, for argparse."""
     low, _, high = text.partition(":")
     if not (low.isdigit() and high.isdigit()):
         raise argparse.ArgumentTypeError(f"LOW:HIGH, for example 1000:16000; got {text!r}")

@@ -43,8 +43,8 @@ class Trace:
 
     @property
     def tokens(self) -> float:
-        """Tokens of the answer."""
-        return sum(self.counts)
+        """Tokens of the answer: by the server's usage, or else as many as events brought."""
+        return sum(self.counts) if self.output_tokens is None else self.output_tokens
 
     @property
     def ttft(self) -> float:

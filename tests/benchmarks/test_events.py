@@ -65,6 +65,7 @@ def test_a_last_token_without_text_counts_when_usage_says_so() -> None:
 def test_tokens_without_an_event_of_their_own_are_shared_among_those_that_came() -> None:
     trace = fed(token(), token(), token(finish="length"), usage(12))
     assert trace.counts == [4.0, 4.0, 4.0]
+    assert fed(token(), token(), token(finish="length"), usage(10)).tokens == 10
     assert trace.tpot == pytest.approx(2 / 11)
 
 
