@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from counts import not_negative, positive
 from rich.console import Console
 from synthetic.blueprint import Blueprint, shape_config
 from synthetic.model import ModelFolderError, is_made, make_model
@@ -60,31 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--shape", choices=SHAPES, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder")
-    parser.add_argument("--adapters", type=_count, default=0, metavar="N", help="how many, into DIR/adapters")
+    parser.add_argument("--adapters", type=not_negative, default=0, metavar="N", help="how many, into DIR/adapters")
     ranks = parser.add_mutually_exclusive_group()
-    ranks.add_argument("--rank", type=_rank, default=16, help="of every adapter")
+    ranks.add_argument("--rank", type=positive, default=16, help="of every adapter")
     ranks.add_argument("--ranks", type=_ranks, metavar="R,R,..", help="of the adapters in turn, for example 4,8,16,64")
     parser.add_argument("--adapter-dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--seed", type=int, default=1234)
     return parser
 
 
-def _count(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _rank(text: str) -> int:
-    return _at_least(1, text)
-
-
 def _ranks(text: str) -> list[int]:
-    return [_rank(part) for part in text.split(",")]
-
-
-def _at_least(least: int, text: str) -> int:
-    if not text.isdigit() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"a whole number from {least}, got {text!r}")
-    return int(text)
+    return [positive(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from counts import positive
 from limits.bound import Served
 from limits.formats import FORMATS
 from limits.machine import GEMM_SIZES, Rates, cores, measure
@@ -56,13 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="qwen2.5-0.5b", metavar="DIR|SHAPE", help="a checkpoint, or make_model's")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["bfloat16", "int8"])
     parser.add_argument("--head", choices=FORMATS, help="the lm_head's format, where it is another")
-    parser.add_argument("--batch", nargs="+", type=_positive, default=[1, 8, 32], help="requests at once")
+    parser.add_argument("--batch", nargs="+", type=positive, default=[1, 8, 32], help="requests at once")
     parser.add_argument("--distinct", type=int, metavar="U", help="distinct adapters; none, one and all if not given")
-    parser.add_argument("--rank", type=_positive, default=16)
-    parser.add_argument("--prompt", type=_positive, default=128)
-    parser.add_argument("--output", type=_positive, default=64)
+    parser.add_argument("--rank", type=positive, default=16)
+    parser.add_argument("--prompt", type=positive, default=128)
+    parser.add_argument("--output", type=positive, default=64)
     parser.add_argument("--context", type=float, help="of the decode step; the middle of the answers if not given")
-    parser.add_argument("--threads", type=_positive, default=cores())
+    parser.add_argument("--threads", type=positive, default=cores())
     parser.add_argument("--scale", type=float, default=1.0, help="of the measurement's sizes; under 1 only to try it")
     parser.add_argument(
         "--rates", type=_rates, metavar="read=GB/S,TYPE=T/S,..",
@@ -70,12 +71,6 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON line and no table")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1, got {text!r}")
-    return int(text)
 
 
 def _rates(text: str) -> Rates:

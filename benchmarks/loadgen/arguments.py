@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from counts import not_negative, positive
+
 from loadgen import lengths, popularity
 from loadgen.options import ENDPOINTS, LoadOptions, Slo
 
@@ -33,7 +35,7 @@ def _add_server(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--endpoint", choices=ENDPOINTS, default="completions", help="chat sends words, not token ids")
     group.add_argument("--model", help="the base model's name; without it, the listed one that has no parent")
     group.add_argument("--models", nargs="+", help="the adapters' names; without it, those listed with a parent")
-    group.add_argument("--adapters", type=int, metavar="N", help="use only N adapters; fewer is an error")
+    group.add_argument("--adapters", type=positive, metavar="N", help="use only N adapters; fewer is an error")
     group.add_argument("--api-key", help="sent as a bearer token")
     group.add_argument("--timeout", type=float, default=600.0, help="seconds for a whole answer")
     group.add_argument(
@@ -44,11 +46,11 @@ def _add_server(group: argparse._ArgumentGroup) -> None:
 
 def _add_load(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--concurrency", type=int, metavar="C", help="closed loop: C requests at once (32 unless --rate)"
+        "--concurrency", type=positive, metavar="C", help="closed loop: C requests at once (32 unless --rate)"
     )
     group.add_argument("--rate", type=float, metavar="R", help="open loop: R arrivals a second on average")
     group.add_argument("--burstiness", type=float, default=1.0, help="shape of the gaps with --rate; 1 is Poisson")
-    group.add_argument("--requests", type=int, metavar="N", help="requests in a run; one wave of C unless given")
+    group.add_argument("--requests", type=positive, metavar="N", help="requests in a run; one wave of C unless given")
     group.add_argument("--popularity", type=_popularity, default="base", help=popularity.FORMS)
     group.add_argument("--base-share", type=float, default=0.0, help="share of requests to the base model all the same")
 
@@ -61,8 +63,10 @@ def _add_requests(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_report(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--runs", type=int, default=1, help="repeat; the summary has the medians")
-    group.add_argument("--warmup", type=int, default=1, metavar="W", help="waves of C requests before the first run")
+    group.add_argument("--runs", type=positive, default=1, help="repeat; the summary has the medians")
+    group.add_argument(
+        "--warmup", type=not_negative, default=1, metavar="W", help="waves of C requests before the first run"
+    )
     group.add_argument("--seed", type=int, default=0, help="run k uses seed + k, so that no run repeats a prompt")
     group.add_argument("--slo-ttft", type=float, metavar="MS", help="for goodput: bound on time to first token")
     group.add_argument("--slo-itl", type=float, metavar="MS", help="for goodput: bound on a request's mean token gap")
@@ -77,8 +81,6 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
     Raises:
         ValueError: a setting is out of range.
     """
-    if given.runs < 1 or given.warmup < 0:
-        raise ValueError("--runs must be at least 1 and --warmup at least 0")
     concurrency = given.concurrency
     if concurrency is None and given.rate is None:
         concurrency = 32

@@ -51,6 +51,7 @@ def plot_runs(path: Path, title: str, runs: Sequence[tuple[str, Sequence[Trace]]
     for axes, name, unit in ((first, "time to first token", "ms"), (gaps, "between tokens", "ms")):
         axes.set(title=name, xlabel=unit, ylabel="share of them", ylim=(0, 1.02))
     rate.set(title="output", xlabel="s", ylabel="tokens/s")
+    rate.set_ylim(bottom=0)
     for axes in (first, gaps, rate):
         axes.grid(alpha=0.3)
     rate.legend()

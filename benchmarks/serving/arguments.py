@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from counts import positive
 from loadgen.arguments import id_range
 from synthetic.shapes import SHAPES
 
@@ -42,21 +43,15 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     served.add_argument("--names", nargs="+", metavar="NAME", help="the adapters' names, likewise")
     load = parser.add_argument_group("load")
     load.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
-    load.add_argument("--concurrency", type=_positive, default=32, metavar="C", help="requests at once, one wave a run")
-    load.add_argument("--prompt", type=_positive, default=128, help="tokens")
-    load.add_argument("--output", type=_positive, default=64, help="tokens")
+    load.add_argument("--concurrency", type=positive, default=32, metavar="C", help="requests at once, one wave a run")
+    load.add_argument("--prompt", type=positive, default=128, help="tokens")
+    load.add_argument("--output", type=positive, default=64, help="tokens")
     load.add_argument(
         "--token-ids", type=id_range, metavar="LOW:HIGH", help="prompts' ids; from the vocabulary if not given"
     )
-    load.add_argument("--runs", type=_positive, default=3, help="of each mode, in turns")
+    load.add_argument("--runs", type=positive, default=3, help="of each mode, in turns")
     report = parser.add_argument_group("report")
     report.add_argument("--no-roofline", action="store_true", help="do not measure the machine, give no bounds")
     report.add_argument("--label", default="", help="a name for the table and the results")
     report.add_argument("--results", type=Path, metavar="DIR", default=ROOT / "benchmarks" / "results")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1, got {text!r}")
-    return int(text)
