@@ -1,0 +1,132 @@
+"""The engine process behind its client: real processes, real sockets, and what happens when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.checkpoints import write_base
+
+from loraplex_server.engine.client import EngineClient
+from loraplex_server.engine.config import EngineConfig
+from loraplex_server.engine.device import EngineStartError
+from loraplex_server.engine.interface import EngineDeadError, InvalidRequestError, QueueFullError
+from loraplex_server.engine.messages import Delta, GenerateRequest, SamplingParams
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+def config(model: Path, **options: object) -> EngineConfig:
+    return EngineConfig(model=str(model), dtype="float32", threads=1, kv_cache_memory=4 << 20, **options)
+
+
+@pytest.fixture
+async def client(model: Path) -> AsyncIterator[EngineClient]:
+    client = EngineClient(config(model, max_num_seqs=2, max_queued_requests=1))
+    await client.start()
+    yield client
+    await client.close()
+
+
+def asking(request_id: str, max_tokens: int = 5, prompt: tuple[int, ...] = (1, 2, 3), n: int = 1) -> GenerateRequest:
+    sampling = SamplingParams(max_tokens=max_tokens, temperature=0.0)
+    return GenerateRequest(request_id=request_id, prompt_token_ids=list(prompt), sampling=sampling, n=n)
+
+
+async def answer(client: EngineClient, request: GenerateRequest) -> list[Delta]:
+    return [delta async for delta in client.generate(request)]
+
+
+async def eventually(condition, limit_s: float = 30.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+async def test_each_answer_ends_once_and_the_stats_come_to_rest(client: EngineClient) -> None:
+    deltas = await answer(client, asking("a", n=2))
+    for index in (0, 1):
+        mine = [delta for delta in deltas if delta.index == index]
+        assert sum(len(delta.token_ids) for delta in mine) == 5
+        assert [delta.finish_reason for delta in mine] == [None] * (len(mine) - 1) + ["length"]
+    await eventually(lambda: client.stats.kv_used_blocks == 0 and client.stats.running == 0)
+
+
+async def test_leaving_early_aborts_and_frees_the_place(client: EngineClient) -> None:
+    stream = client.generate(asking("a", max_tokens=200))
+    await anext(stream)
+    await stream.aclose()
+    stats = client.stats
+    await eventually(lambda: client.stats is not stats and client.stats.running == 0)
+    assert len(await answer(client, asking("b"))) == 5
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back(client: EngineClient) -> None:
+    streams = [client.generate(asking(str(i), max_tokens=200)) for i in range(3)]
+    first = [asyncio.ensure_future(anext(stream)) for stream in streams]
+    await asyncio.wait(first[:2])
+    with pytest.raises(QueueFullError) as refusal:
+        await answer(client, asking("late"))
+    assert 1 <= refusal.value.retry_after <= 60
+    first[2].cancel()
+    await asyncio.wait(first)
+    for stream in streams:
+        await stream.aclose()
+    assert await answer(client, asking("late"))
+
+
+async def test_a_request_that_the_engine_refuses_is_the_callers_error(client: EngineClient) -> None:
+    with pytest.raises(InvalidRequestError, match="vocabulary"):
+        await answer(client, asking("a", prompt=(10**6,)))
+
+
+async def test_a_killed_engine_ends_its_requests_and_comes_back(client: EngineClient) -> None:
+    first_pid = client.info.pid
+    stream = client.generate(asking("a", max_tokens=200))
+    await anext(stream)
+    os.kill(first_pid, signal.SIGKILL)
+    with pytest.raises(EngineDeadError):
+        async for _ in stream:
+            pass
+    assert not client.healthy
+    with pytest.raises(EngineDeadError):
+        await answer(client, asking("b"))
+    await eventually(lambda: client.healthy)
+    assert client.info.pid != first_pid
+    assert len(await answer(client, asking("c"))) == 5
+
+
+async def test_closing_ends_the_process_and_fails_what_is_in_flight(model: Path) -> None:
+    client = EngineClient(config(model))
+    info = await client.start()
+    stream = client.generate(asking("a", max_tokens=200))
+    await anext(stream)
+    await client.close()
+    with pytest.raises(EngineDeadError):
+        async for _ in stream:
+            pass
+    with pytest.raises(ProcessLookupError):
+        os.kill(info.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"max_model_len": 4096}, "256"), ({"device": "cuda"}, "--device cuda"), ({"max_model_len": 256}, "--max-model")],
+)
+async def test_an_engine_that_cannot_start_says_why(model: Path, options: dict, message: str) -> None:
+    if options == {"max_model_len": 256}:
+        client = EngineClient(EngineConfig(model=str(model), kv_cache_memory=1000, **options))
+    else:
+        client = EngineClient(config(model, **options))
+    with pytest.raises(EngineStartError, match=message):
+        await client.start()
+    await client.close()

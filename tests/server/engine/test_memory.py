@@ -1,0 +1,57 @@
+"""The memory beside the weights is shared out so that what was asked for fits, or nothing starts."""
+
+import pytest
+import torch
+
+from loraplex_server.engine.config import EngineConfig
+from loraplex_server.engine.device import EngineStartError, resolve_device, resolve_dtype
+from loraplex_server.engine.memory import plan_memory
+
+CPU = torch.device("cpu")
+
+
+def config(**options: object) -> EngineConfig:
+    return EngineConfig(**({"model": "m", "block_size": 16, "max_num_seqs": 4} | options))
+
+
+def test_the_cache_is_no_larger_than_all_sequences_could_fill() -> None:
+    plan = plan_memory(config(kv_cache_memory=10**9), 100, 1000, CPU)
+    assert plan.num_blocks == 4 * 7
+    assert plan.kv_cache_bytes == 28_000
+    assert plan.max_model_len == 100
+
+
+def test_without_a_wish_the_longest_sequence_is_what_the_cache_holds() -> None:
+    assert plan_memory(config(kv_cache_memory=10_000), 10_000, 1000, CPU).max_model_len == 160
+
+
+def test_a_length_that_was_asked_for_must_fit() -> None:
+    with pytest.raises(EngineStartError, match=r"--kv-cache-memory 10000: .* 10000 tokens needs 625000 bytes"):
+        plan_memory(config(kv_cache_memory=10_000, max_model_len=10_000), 10_000, 1000, CPU)
+
+
+def test_not_even_one_block_is_an_error() -> None:
+    with pytest.raises(EngineStartError, match="--kv-cache-memory"):
+        plan_memory(config(kv_cache_memory=999), 100, 1000, CPU)
+
+
+def test_by_default_both_budgets_come_from_free_memory() -> None:
+    plan = plan_memory(config(max_num_seqs=10**6), 10**6, 1 << 20, CPU)
+    assert plan.kv_cache_bytes > 0
+    assert plan.adapter_bytes > 0
+
+
+def test_half_precision_checkpoints_run_in_a_format_that_the_cpu_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr("loraplex_server.engine.device._cpu_has_bfloat16", lambda native=native: native)
+        assert resolve_dtype("auto", torch.bfloat16, CPU) == expected
+        assert resolve_dtype("auto", torch.float16, CPU) == expected
+    assert resolve_dtype("auto", torch.float32, CPU) == torch.float32
+    assert resolve_dtype("float16", torch.float32, CPU) == torch.float16
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_asking_for_a_gpu_that_is_not_there_is_an_error() -> None:
+    assert resolve_device("auto") == CPU
+    with pytest.raises(EngineStartError, match="--device cuda"):
+        resolve_device("cuda")
