@@ -14,11 +14,13 @@ import asyncio
 import itertools
 import json
 import statistics
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 import httpx
-from serving.process import served
+from serving.process import free_port, running
 
 STREAM_TOKENS = 400
 PAUSE_S = 0.4
@@ -77,11 +79,13 @@ def main() -> None:
     options = parser.parse_args()
     names = sorted(path.name for path in options.adapters.iterdir() if path.is_dir())[: options.loads]
     results = {}
-    arguments = ["--dtype", options.dtype, "--max-model-len", "1024"]
-    with served(options.model, options.adapters, arguments) as url:
-        results["idle"] = asyncio.run(phase(url, options.streams, []))
-        results["cold"] = asyncio.run(phase(url, options.streams, names))
-        results["warm"] = asyncio.run(phase(url, options.streams, names))
+    port = free_port()
+    command = [sys.executable, "-m", "loraplex_server.cli", "serve", str(options.model), "--port", str(port)]
+    command += ["--adapters", str(options.adapters), "--dtype", options.dtype, "--max-model-len", "1024"]
+    with tempfile.TemporaryDirectory() as folder, running(command, port, Path(folder) / "log") as server:
+        results["idle"] = asyncio.run(phase(server.url, options.streams, []))
+        results["cold"] = asyncio.run(phase(server.url, options.streams, names))
+        results["warm"] = asyncio.run(phase(server.url, options.streams, names))
     print(f"{'':6}{'median':>10}{'p99':>10}{'max':>10}   short request, median")
     for name, each in results.items():
         print(
