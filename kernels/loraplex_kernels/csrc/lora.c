@@ -4,9 +4,10 @@
 
 #include "parallel.h"
 
-/* An item of the first phase is at most this many rows of A, of the second this many columns of B. Neither changes a
- * sum; they are small enough to share out a single adapter and large enough to read in long stretches. */
-enum { ITEM_RANKS = 8, ITEM_COLUMNS = 512 };
+/* An item of the first phase is at most this many rows of A, of the second this many columns of B. Neither
+ * changes a sum; they are small enough to share out a single adapter and large enough to read in long
+ * stretches. */
+enum { ITEM_RANKS = 8, ITEM_COLUMNS = 1024 };
 
 struct item {
     int32_t block;
@@ -35,7 +36,8 @@ static void shrink_item(void *context, int64_t index, int thread) {
     const struct item *item = &call->shrinks[index];
     const struct lora_cell *cell = &call->cells[item->cell];
     int last = item->first + ITEM_RANKS < cell->rank ? item->first + ITEM_RANKS : cell->rank;
-    lora_shrink(cell, rows_of(call->step, item->block), call->x, call->in, item->first, last, (int)call->step->bf16);
+    lora_shrink(cell, rows_of(call->step, item->block), call->x, call->in, item->first, last,
+                (int)call->step->bf16);
     (void)thread;
 }
 
@@ -51,8 +53,8 @@ static void expand_item(void *context, int64_t index, int thread) {
     int64_t last = item->first + ITEM_COLUMNS < width ? item->first + ITEM_COLUMNS : width;
     int64_t uses = step->use_start[item->block + 1] - step->use_start[item->block];
     lora_expand(&call->cells[item->cell], uses, call->group->count, rows_of(step, item->block),
-                columns_from(call->y, offset, step->bf16), columns_from(call->base, offset, step->bf16), width, item->first,
-                last, (int)step->bf16);
+                columns_from(call->y, offset, step->bf16), columns_from(call->base, offset, step->bf16),
+                width, item->first, last, (int)step->bf16);
     (void)thread;
 }
 
@@ -78,7 +80,8 @@ static int64_t read_cells(struct call *call) {
                 call->shrink_count += (cell->rank + ITEM_RANKS - 1) / ITEM_RANKS;
             }
         }
-        for (int64_t s = 0; s < group->count; s++) call->expand_count += (group->width[s] + ITEM_COLUMNS - 1) / ITEM_COLUMNS;
+        for (int64_t s = 0; s < group->count; s++)
+            call->expand_count += (group->width[s] + ITEM_COLUMNS - 1) / ITEM_COLUMNS;
     }
     return floats;
 }
@@ -108,9 +111,15 @@ static void list_items(struct call *call, float *v) {
 }
 
 /* Adds a step's adapters to y. Returns 0, or 1 when there is no memory for the intermediate values. */
-LP_EXPORT int loraplex_lora(const struct lora_step *step, const struct lora_group *group, void *x, int64_t x_stride,
-                            int64_t in, void *y, int64_t y_stride, void *base, int64_t base_stride, int threads) {
-    struct call call = {.step = step, .group = group, .x = {x, x_stride}, .y = {y, y_stride}, .base = {base, base_stride}, .in = in};
+LP_EXPORT int loraplex_lora(const struct lora_step *step, const struct lora_group *group, void *x,
+                            int64_t x_stride, int64_t in, void *y, int64_t y_stride, void *base,
+                            int64_t base_stride, int threads) {
+    struct call call = {.step = step,
+                        .group = group,
+                        .x = {x, x_stride},
+                        .y = {y, y_stride},
+                        .base = {base, base_stride},
+                        .in = in};
     int64_t cells = step->use_start[step->blocks] * group->count;
     call.cells = malloc((size_t)cells * sizeof *call.cells);
     if (!call.cells) return 1;

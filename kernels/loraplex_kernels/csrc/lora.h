@@ -1,9 +1,10 @@
 /* The low-rank update on the CPU: y += weight * scale * B (A x) for rows that each name their adapters.
  *
- * Two phases, each one lp_parallel_for. Shrink: v = weight * scale * A x, float32, one dot product for each row and rank.
- * Expand: y += sum over the adapters of the row, sum over the ranks, v_j * B[j]. The rows come in blocks that use the same
- * adapters, so that a piece of A or B that was loaded serves the whole block. A row's sums do not depend on what else
- * is in the block: every product and sum of a row keeps its place and order, in any block shape.
+ * Two phases, each one lp_parallel_for. Shrink: v = weight * scale * A x, float32, one dot product for each
+ * row and rank. Expand: y += sum over the adapters of the row, sum over the ranks, v_j * B[j]. The rows come
+ * in blocks that use the same adapters, so that a piece of A or B that was loaded serves the whole block. A
+ * row's sums do not depend on what else is in the block: every product and sum of a row keeps its place and
+ * order, in any block shape.
  */
 #ifndef LORAPLEX_LORA_H
 #define LORAPLEX_LORA_H
@@ -14,8 +15,8 @@
 
 /* A step: its rows, and the adapters in memory. */
 struct lora_step {
-    int64_t bf16;   /* elements of x, y, A and B: 1 bfloat16, 0 float32 */
-    int64_t blocks; /* sets of rows that use the same adapters */
+    int64_t bf16;             /* elements of x, y, A and B: 1 bfloat16, 0 float32 */
+    int64_t blocks;           /* sets of rows that use the same adapters */
     const int32_t *row_start; /* [blocks + 1] first of each block in row */
     const int32_t *row;       /* rows of x and y; none twice */
     const int32_t *use_start; /* [blocks + 1] first of each block in slot */
@@ -58,12 +59,14 @@ struct lora_rows {
 };
 
 /* v[:, first .. last) of one cell. */
-void lora_shrink(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x, int64_t in, int first, int last,
-                 int bf16);
+void lora_shrink(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x, int64_t in,
+                 int first, int last, int bf16);
 
-/* The columns [first, last) of one linear, for one block. y and base begin at the linear's first column; base is read
- * where an adapter has a magnitude: y as it was before any adapter. The block's adapters are cells[0], cells[step], ... */
-void lora_expand(const struct lora_cell *cells, int64_t uses, int64_t step, struct lora_rows rows, struct lora_matrix y,
-                 struct lora_matrix base, int64_t width, int64_t first, int64_t last, int bf16);
+/* The columns [first, last) of one linear, for one block. y and base begin at the linear's first column; base
+ * is read where an adapter has a magnitude: y as it was before any adapter. The block's adapters are
+ * cells[0], cells[step], ... */
+void lora_expand(const struct lora_cell *cells, int64_t uses, int64_t step, struct lora_rows rows,
+                 struct lora_matrix y, struct lora_matrix base, int64_t width, int64_t first, int64_t last,
+                 int bf16);
 
 #endif

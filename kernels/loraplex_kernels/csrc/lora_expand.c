@@ -1,11 +1,12 @@
 #include "lora.h"
 #include "simd.h"
 
-/* Vectors of columns held in registers: four rows share each loaded piece of B, or one row takes a wide piece, so that
- * each rank's row of B is read in long bursts. */
-enum { TILE_ROWS = 4, TILE_VECTORS = 4, FLAT_VECTORS = 8 };
+/* Vectors of columns held in registers: several rows share each loaded piece of B, or one row takes a wide
+ * piece, so that each rank's row of B is read in long bursts. */
+enum { TILE_ROWS = LP_REGISTERS / 8, TILE_VECTORS = 4, FLAT_VECTORS = 8 };
 
-/* The bursts are still too short for the processor to see what comes next: columns to ask for ahead, and a cache line. */
+/* The bursts are still too short for the processor to see what comes next: columns to ask for ahead, and a
+ * cache line. */
 enum { AHEAD = 256, LINE = 64 };
 
 LP_INLINE lp_f32v load(const void *base, int64_t index, int64_t part, const int bf16) {
@@ -38,8 +39,9 @@ struct expansion {
 };
 
 /* One adapter's share: sums[t][n] = sum over j of v[t, j] * B[j, columns]. */
-LP_INLINE void expand_cell(lp_f32v sums[TILE_ROWS][FLAT_VECTORS], const struct lora_cell *cell, int64_t width, int64_t t,
-                           int64_t column, int64_t part, const int bf16, const int rows, const int vectors) {
+LP_INLINE void expand_cell(lp_f32v sums[TILE_ROWS][FLAT_VECTORS], const struct lora_cell *cell, int64_t width,
+                           int64_t t, int64_t column, int64_t part, const int bf16, const int rows,
+                           const int vectors) {
     for (int i = 0; i < rows; i++)
         for (int n = 0; n < vectors; n++) sums[i][n] = lp_splat(0);
     const int64_t size = bf16 ? sizeof(lp_bf16) : sizeof(float);
@@ -57,8 +59,8 @@ LP_INLINE void expand_cell(lp_f32v sums[TILE_ROWS][FLAT_VECTORS], const struct l
 
 /* DoRA: m * sums + weight * (m - 1) * base. */
 LP_INLINE void apply_magnitude(lp_f32v sums[TILE_ROWS][FLAT_VECTORS], const struct lora_cell *cell,
-                               const struct expansion *e, int64_t t, int64_t column, int64_t part, const int bf16,
-                               const int rows, const int vectors) {
+                               const struct expansion *e, int64_t t, int64_t column, int64_t part,
+                               const int bf16, const int rows, const int vectors) {
     for (int n = 0; n < vectors; n++) {
         int64_t at = column + n * LP_LANES;
         lp_f32v m = load(cell->magnitude, at, part, 0);
@@ -102,12 +104,14 @@ LP_INLINE void expand_rows(const struct expansion *e, int64_t t, int64_t first, 
 
 LP_INLINE void expand(const struct expansion *e, int64_t first, int64_t last, const int bf16) {
     int64_t t = 0;
-    for (; t + TILE_ROWS <= e->rows.count; t += TILE_ROWS) expand_rows(e, t, first, last, bf16, TILE_ROWS, TILE_VECTORS);
+    for (; t + TILE_ROWS <= e->rows.count; t += TILE_ROWS)
+        expand_rows(e, t, first, last, bf16, TILE_ROWS, TILE_VECTORS);
     for (; t < e->rows.count; t++) expand_rows(e, t, first, last, bf16, 1, FLAT_VECTORS);
 }
 
-void lora_expand(const struct lora_cell *cells, int64_t uses, int64_t step, struct lora_rows rows, struct lora_matrix y,
-                 struct lora_matrix base, int64_t width, int64_t first, int64_t last, int bf16) {
+void lora_expand(const struct lora_cell *cells, int64_t uses, int64_t step, struct lora_rows rows,
+                 struct lora_matrix y, struct lora_matrix base, int64_t width, int64_t first, int64_t last,
+                 int bf16) {
     const struct expansion e = {cells, uses, step, rows, y, base, width};
     if (bf16) expand(&e, first, last, 1);
     else expand(&e, first, last, 0);

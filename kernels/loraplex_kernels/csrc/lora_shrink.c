@@ -5,11 +5,13 @@
 #include <immintrin.h>
 #endif
 
-/* A tile of dot products: rows of x against rows of A. The larger reuses each loaded vector four times, the flat one
- * serves a single row, where enough sums must run at once to hide an addition's latency. */
-enum { TILE_ROWS = 4, TILE_RANKS = 4, FLAT_RANKS = 8 };
+/* A tile of dot products: rows of x against rows of A. Several rows reuse each loaded vector. A
+ * single row takes four of A as well: enough sums to hide an addition's latency, and few enough streams for
+ * the processor to foresee. */
+enum { TILE_ROWS = LP_REGISTERS / 8, TILE_RANKS = 4 };
 
-/* Every load is one vector of the kind that `accumulate` takes. A partial one is padded with zeros, which add nothing. */
+/* Every load is one vector of the kind that `accumulate` takes. A partial one is padded with zeros, which add
+ * nothing. */
 #ifdef __AVX512BF16__
 typedef __m512bh bf16_operand;
 enum { BF16_STEP = 32 };
@@ -34,8 +36,8 @@ LP_INLINE bf16_operand load_bf16_part(const lp_bf16 *p, int64_t n) { return lp_l
 LP_INLINE lp_f32v accumulate_bf16(lp_f32v sum, bf16_operand a, bf16_operand x) { return sum + a * x; }
 #endif
 
-LP_INLINE void tile_bf16(lp_f32v sums[TILE_ROWS][FLAT_RANKS], const lp_bf16 *const *x, const lp_bf16 *a, int64_t in,
-                         int64_t k, int64_t part, const int rows, const int ranks) {
+LP_INLINE void tile_bf16(lp_f32v sums[TILE_ROWS][TILE_RANKS], const lp_bf16 *const *x, const lp_bf16 *a,
+                         int64_t in, int64_t k, int64_t part, const int rows, const int ranks) {
     bf16_operand xs[TILE_ROWS];
     for (int t = 0; t < rows; t++) xs[t] = part ? load_bf16_part(x[t] + k, part) : load_bf16(x[t] + k);
     for (int j = 0; j < ranks; j++) {
@@ -44,8 +46,8 @@ LP_INLINE void tile_bf16(lp_f32v sums[TILE_ROWS][FLAT_RANKS], const lp_bf16 *con
     }
 }
 
-LP_INLINE void tile_f32(lp_f32v sums[TILE_ROWS][FLAT_RANKS], const float *const *x, const float *a, int64_t in, int64_t k,
-                        int64_t part, const int rows, const int ranks) {
+LP_INLINE void tile_f32(lp_f32v sums[TILE_ROWS][TILE_RANKS], const float *const *x, const float *a,
+                        int64_t in, int64_t k, int64_t part, const int rows, const int ranks) {
     lp_f32v xs[TILE_ROWS];
     for (int t = 0; t < rows; t++) xs[t] = part ? lp_load_f32_part(x[t] + k, part) : lp_load_f32(x[t] + k);
     for (int j = 0; j < ranks; j++) {
@@ -55,10 +57,10 @@ LP_INLINE void tile_f32(lp_f32v sums[TILE_ROWS][FLAT_RANKS], const float *const 
 }
 
 /* sums[t][j] = A_j . x_t over all of `in`. */
-LP_INLINE void dot_tile(float out[TILE_ROWS][FLAT_RANKS], const void *const *x, const void *a, int64_t in, const int bf16,
-                        const int rows, const int ranks) {
+LP_INLINE void dot_tile(float out[TILE_ROWS][TILE_RANKS], const void *const *x, const void *a, int64_t in,
+                        const int bf16, const int rows, const int ranks) {
     const int64_t step = bf16 ? BF16_STEP : LP_LANES;
-    lp_f32v sums[TILE_ROWS][FLAT_RANKS];
+    lp_f32v sums[TILE_ROWS][TILE_RANKS];
     for (int t = 0; t < rows; t++)
         for (int j = 0; j < ranks; j++) sums[t][j] = lp_splat(0);
     int64_t k = 0;
@@ -75,12 +77,13 @@ LP_INLINE void dot_tile(float out[TILE_ROWS][FLAT_RANKS], const void *const *x, 
 }
 
 /* One tile of a cell, from row t and rank j on. */
-LP_INLINE void shrink_tile(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x, int64_t in, int64_t t,
-                           int j, const int bf16, const int tile_rows, const int tile_ranks) {
+LP_INLINE void shrink_tile(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x,
+                           int64_t in, int64_t t, int j, const int bf16, const int tile_rows,
+                           const int tile_ranks) {
     const int64_t size = bf16 ? sizeof(lp_bf16) : sizeof(float);
     const void *inputs[TILE_ROWS];
     for (int i = 0; i < tile_rows; i++) inputs[i] = (const char *)x.data + rows.row[t + i] * x.stride * size;
-    float out[TILE_ROWS][FLAT_RANKS];
+    float out[TILE_ROWS][TILE_RANKS];
     dot_tile(out, inputs, (const char *)cell->a + j * in * size, in, bf16, tile_rows, tile_ranks);
     for (int i = 0; i < tile_rows; i++) {
         float factor = cell->weight[t + i] * cell->scale;
@@ -88,24 +91,25 @@ LP_INLINE void shrink_tile(const struct lora_cell *cell, struct lora_rows rows, 
     }
 }
 
-LP_INLINE void shrink(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x, int64_t in, int first,
-                      int last, const int bf16) {
+LP_INLINE void shrink(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x, int64_t in,
+                      int first, int last, const int bf16) {
     int64_t t = 0;
     for (; t + TILE_ROWS <= rows.count; t += TILE_ROWS) {
         int j = first;
-        for (; j + TILE_RANKS <= last; j += TILE_RANKS) shrink_tile(cell, rows, x, in, t, j, bf16, TILE_ROWS, TILE_RANKS);
+        for (; j + TILE_RANKS <= last; j += TILE_RANKS)
+            shrink_tile(cell, rows, x, in, t, j, bf16, TILE_ROWS, TILE_RANKS);
         for (; j < last; j++) shrink_tile(cell, rows, x, in, t, j, bf16, TILE_ROWS, 1);
     }
     for (; t < rows.count; t++) {
         int j = first;
-        for (; j + FLAT_RANKS <= last; j += FLAT_RANKS) shrink_tile(cell, rows, x, in, t, j, bf16, 1, FLAT_RANKS);
-        for (; j + TILE_RANKS <= last; j += TILE_RANKS) shrink_tile(cell, rows, x, in, t, j, bf16, 1, TILE_RANKS);
+        for (; j + TILE_RANKS <= last; j += TILE_RANKS)
+            shrink_tile(cell, rows, x, in, t, j, bf16, 1, TILE_RANKS);
         for (; j < last; j++) shrink_tile(cell, rows, x, in, t, j, bf16, 1, 1);
     }
 }
 
-void lora_shrink(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x, int64_t in, int first, int last,
-                 int bf16) {
+void lora_shrink(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x, int64_t in,
+                 int first, int last, int bf16) {
     if (bf16) shrink(cell, rows, x, in, first, last, 1);
     else shrink(cell, rows, x, in, first, last, 0);
 }

@@ -9,8 +9,8 @@ static gomp_parallel_fn gomp_parallel = NULL;
 
 void loraplex_init(void *address) { gomp_parallel = (gomp_parallel_fn)address; }
 
-/* Runs handed out to each thread: enough that a thread held up by the system leaves its share to the others, few enough
- * that the counter they share costs nothing. */
+/* Runs handed out to each thread: enough that a thread held up by the system leaves its share to the others,
+ * few enough that the counter they share costs nothing. */
 enum { RUNS_PER_THREAD = 8 };
 
 struct region {

@@ -1,15 +1,16 @@
 /* Work sharing on torch's own OpenMP threads.
  *
- * A second pool would fight torch's for the same cores: torch's workers spin for a while after each of their regions.
- * So the libgomp (or a stand-in with its entry points) that torch has loaded is asked for the threads; its GOMP_parallel
- * is handed over once, by loraplex_init. Without it everything runs on the calling thread.
+ * A second pool would fight torch's for the same cores: torch's workers spin for a while after each of their
+ * regions. So the libgomp (or a stand-in with its entry points) that torch has loaded is asked for the
+ * threads; its GOMP_parallel is handed over once, by loraplex_init. Without it everything runs on the calling
+ * thread.
  *
  *     static void add_block(void *context, int64_t item, int thread) { ... }
  *     lp_parallel_for(threads, blocks, add_block, &arguments);
  *
- * What an item computes must depend on its index alone: which thread takes it, and when, differs from call to call.
- * Two items of one call may not write to the same address. `thread` is in [0, threads) and no two items run under the
- * same number at one time, so it may index scratch memory of each thread.
+ * What an item computes must depend on its index alone: which thread takes it, and when, differs from call to
+ * call. Two items of one call may not write to the same address. `thread` is in [0, threads) and no two items
+ * run under the same number at one time, so it may index scratch memory of each thread.
  */
 #ifndef LORAPLEX_PARALLEL_H
 #define LORAPLEX_PARALLEL_H
@@ -21,8 +22,8 @@
 
 typedef void (*lp_item_fn)(void *context, int64_t item, int thread);
 
-/* Calls fn for every item in [0, items) and returns when all are done. The items are handed out in ascending runs, the
- * next to whichever thread is free, so neighbours in memory should be neighbours in the numbering.
+/* Calls fn for every item in [0, items) and returns when all are done. The items are handed out in ascending
+ * runs, the next to whichever thread is free, so neighbours in memory should be neighbours in the numbering.
  * threads: torch.get_num_threads(), passed down by the caller of each op. */
 void lp_parallel_for(int threads, int64_t items, lp_item_fn fn, void *context);
 

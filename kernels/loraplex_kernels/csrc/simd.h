@@ -1,8 +1,9 @@
 /* Vectors of float32 and bfloat16, written once for every instruction set.
  *
- * clang's vector types become the machine's own: LP_LANES float32 fill one register of the level that is compiled for.
- * Everything here rounds as IEEE says, keeps NaN and infinity, and sums in one fixed order; the compiler may fuse a
- * multiplication into the addition of the same expression (-ffp-contract=on) and nothing more.
+ * clang's vector types become the machine's own: LP_LANES float32 fill one register of the level that is
+ * compiled for. Everything here rounds as IEEE says, keeps NaN and infinity, and sums in one fixed order; the
+ * compiler may fuse a multiplication into the addition of the same expression (-ffp-contract=on) and nothing
+ * more.
  */
 #ifndef LORAPLEX_SIMD_H
 #define LORAPLEX_SIMD_H
@@ -16,6 +17,13 @@
 #define LP_LANES 8
 #else
 #define LP_LANES 4
+#endif
+
+/* Vector registers of the level: what tiles are cut to. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define LP_REGISTERS 32
+#else
+#define LP_REGISTERS 16
 #endif
 
 #define LP_INLINE static inline __attribute__((always_inline))
@@ -43,7 +51,9 @@ LP_INLINE lp_bf16 lp_f32_to_bf16(float value) {
     return (lp_bf16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-LP_INLINE lp_f32v lp_widen(lp_bf16v value) { return (lp_f32v)(__builtin_convertvector(value, lp_u32v) << 16); }
+LP_INLINE lp_f32v lp_widen(lp_bf16v value) {
+    return (lp_f32v)(__builtin_convertvector(value, lp_u32v) << 16);
+}
 
 LP_INLINE lp_bf16v lp_narrow(lp_f32v value) {
     lp_u32v bits = (lp_u32v)value;

@@ -17,7 +17,7 @@ from loraplex_kernels.lora.table import AdapterTable
 # From this many rows on, a run's products are large enough for torch's matrix multiplication to be the faster way.
 # It is the length of a run that decides, never the number of rows that share an adapter: so what a request's
 # tokens become does not hang on which other requests are in the step.
-BULK_ROWS = 64
+BULK_ROWS = 128
 
 # Rows of one block: what one reading of an adapter's weights serves, and what one core at a time works on.
 BLOCK_ROWS = 16
