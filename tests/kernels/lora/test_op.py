@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from loraplex_kernels.lora import Run, SiteGroup, SiteShape, add_lora, add_lora_naive, build_batch
+from loraplex_kernels.lora.cpu_plan import BULK_ROWS
 from loraplex_kernels.lora.workload import POPULARITIES, pick_slots, random_table
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -30,7 +31,9 @@ def test_odd_sizes_match_the_formula(add_lora, make_scene, assert_matches, in_fe
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_decoding_rows_and_prefill_runs_share_a_step(add_lora, make_scene, assert_matches, dtype):
-    scene = make_scene([Run(0, 5, 3), Run(5, 1, 1), Run(7, 80, 4), Run(87, 1, 4), Run(88, 70, 0)], 160, dtype)
+    long = BULK_ROWS + 3
+    runs = [Run(0, 5, 3), Run(5, 1, 1), Run(7, long, 4), Run(7 + long, 1, 4), Run(8 + long, 70, 0)]
+    scene = make_scene(runs, long + 80, dtype)
     assert_matches(scene.run(add_lora), scene.expected())
 
 
@@ -50,7 +53,7 @@ def test_a_row_may_mix_adapters(add_lora, make_scene, assert_matches, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("rows", [3, 70])
+@pytest.mark.parametrize("rows", [3, BULK_ROWS])
 def test_dora_scales_the_base_as_it_came_in(add_lora, make_scene, assert_matches, rows, dtype):
     runs = [Run(0, rows, 1, 0.5), Run(0, rows, 3, 0.75), Run(rows, 1, 3), Run(rows + 1, 1, 6), Run(rows, 1, 2, 2.0)]
     scene = make_scene(runs, rows + 3, dtype, magnitudes=[slot in (1, 2, 3) for slot in range(8)])
@@ -80,8 +83,8 @@ def test_a_site_that_no_adapter_of_the_row_touches_keeps_its_very_bits(add_lora,
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_same_step_gives_the_same_bits(add_lora, make_scene, dtype):
-    runs = [Run(row, 1, row % 8) for row in range(40)] + [Run(40, 90, 3)]
-    scene = make_scene(runs, 130, dtype)
+    runs = [Run(row, 1, row % 8) for row in range(40)] + [Run(40, BULK_ROWS, 3)]
+    scene = make_scene(runs, 40 + BULK_ROWS, dtype)
     first = scene.run(add_lora)
     assert all(torch.equal(first, scene.run(add_lora)) for _ in range(5))
 
@@ -150,8 +153,8 @@ def test_shapes_and_dtypes_that_do_not_fit_are_named(make_scene):
 
 
 def test_a_magnitude_that_the_batch_was_not_told_of_is_an_error(make_scene):
-    scene = make_scene([Run(0, 70, 1)], 70, magnitudes=(True,) * 8)
-    untold = build_batch([Run(0, 70, 1)], CPU)
+    scene = make_scene([Run(0, BULK_ROWS, 1)], BULK_ROWS, magnitudes=(True,) * 8)
+    untold = build_batch([Run(0, BULK_ROWS, 1)], CPU)
     with pytest.raises(ValueError, match="DoRA"):
         add_lora(scene.y, scene.x, SiteGroup((1, 0, 3), (96, 17, 40)), untold, scene.table)
 
