@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loraplex_kernels.attention.pages import advise_huge_pages
+from loraplex_kernels.pages import advise_huge_pages
 
 
 @dataclass(frozen=True)

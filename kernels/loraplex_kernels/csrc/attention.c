@@ -40,15 +40,15 @@ static void gather(const struct call *c, const struct item *b, const uint32_t *q
     find_tile(c, b, first, end, now);
     for (int64_t base = first; base < end; base += TOKENS) {
         find_tile(c, b, base + TOKENS, end, next);
-        pack_keys(now->rows, steps, c->element, packed, next);
+        pack_panel(now->rows, steps, c->element, format, packed, next);
         multiply(format, b->rows, TOKEN_VECTORS,
-                 (struct product){.steps = steps, .a = queries, .lda = steps, .b = packed, .ldb = TOKEN_VECTORS,
+                 (struct product){.steps = steps, .a = queries, .lda = steps, .b = (const uint32_t *)packed, .ldb = TOKENS,
                                   .c = scores, .ldc = TOKENS});
         weigh(scores, b->rows, c->group, format, &c->how, base, b->position, g->top, sum, decay, next);
         pack_values(now->rows + TOKENS, c->a->head_dim, c->element, packed, next);
         multiply(format, b->rows, (int)(c->width / LANES),
                  (struct product){.steps = steps_of(format, TOKENS), .a = (const uint32_t *)scores, .lda = TOKENS,
-                                  .b = packed, .ldb = c->width / LANES, .c = g->values, .ldc = c->width,
+                                  .b = (const uint32_t *)packed, .ldb = c->width, .c = g->values, .ldc = c->width,
                                   .decay = decay});
         while (next->next < next->count) look_ahead(next);
         struct ahead *done = now;

@@ -1,4 +1,4 @@
-"""Weights as they came."""
+"""Weights as they came, through torch: GPUs, float16, and machines without the compiled kernels."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class DenseWeight:
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `BaseWeight`."""
         return F.linear(x, self.weight, bias)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows of the weight: int64 `[T]` to `[T, K]`, for an embedding that is tied to it."""
+        return F.embedding(index, self.weight)
 
     def dequantized(self) -> Tensor:
         """See `BaseWeight`."""

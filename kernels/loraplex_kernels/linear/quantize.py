@@ -10,6 +10,7 @@ from torch import Tensor
 from loraplex_kernels.linear.dense import DenseWeight
 from loraplex_kernels.linear.format import BaseWeight
 from loraplex_kernels.linear.int8 import Int8Weight
+from loraplex_kernels.linear.packed import PackedWeight, packable
 
 Quantization = Literal["none", "int8"]
 
@@ -27,7 +28,8 @@ def make_weight(weight: Tensor, quantization: Quantization, dtype: torch.dtype, 
         ValueError: the form is unknown, or does not run on the device.
     """
     if quantization == "none":
-        return DenseWeight(weight.to(device=device, dtype=dtype).contiguous())
+        weight = weight.to(device=device, dtype=dtype)
+        return PackedWeight(weight) if packable(weight) else DenseWeight(weight.contiguous())
     if quantization == "int8":
         return Int8Weight(weight.to(device))
     raise ValueError(f"quantization must be none or int8, not {quantization!r}")

@@ -14,7 +14,8 @@ _HUGE_PAGE = 2 << 20
 def advise_huge_pages(tensor: Tensor) -> None:
     """Have the whole huge pages inside a CPU tensor backed by such, before it is first written.
 
-    Blocks lie scattered over gigabytes: with pages of 4 KB nearly each one read costs a walk through the page table.
+    With pages of 4 KB, reading blocks scattered over gigabytes costs a walk through the page table for nearly each one,
+    and reading weights in a stream stops the processor's look-ahead at each page's end.
     The system may decline; nothing but speed depends on it.
     """
     if tensor.device.type != "cpu" or not sys.platform.startswith("linux"):

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from loraplex_kernels.linear import make_weight
+
+CPU = torch.device("cpu")
+SHAPES = [(128, 96), (150, 64), (7, 10), (300, 2050)]
+
+
+def reference(x, served):
+    """The formula of Int8Weight's docstring, exact but for the scales: `[T, N]` in float64."""
+    scale = x.float().abs().amax(1, keepdim=True) / 127
+    return (x.float() / scale).round().double() * scale.double() @ served.double().t()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_it_serves_what_it_says_it_serves(shape, dtype):
+    weight = make_weight(torch.randn(shape), "int8", dtype, CPU)
+    bias = torch.randn(shape[0]).to(dtype)
+    for rows in (1, 5, 40):
+        x = torch.randn(rows, shape[1]).to(dtype)
+        y = weight(x, bias)
+        assert y.dtype == dtype
+        expected = reference(x, weight.dequantized()) + bias.double()
+        error = (y.double() - expected).abs().max() / expected.abs().max()
+        assert error < (2e-6 if dtype == torch.float32 else 4e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_each_weight_is_off_by_half_a_step_of_its_row_at_most(shape):
+    weight = torch.randn(shape) * torch.rand(shape[0], 1) * 10
+    error = (make_weight(weight, "int8", torch.float32, CPU).dequantized() - weight).abs()
+    step = weight.abs().amax(1, keepdim=True) / 127
+    assert (error <= 0.5001 * step).all()
+
+
+def test_it_keeps_no_floating_point_copy():
+    weight = make_weight(torch.randn(256, 512), "int8", torch.bfloat16, CPU)
+    assert 256 * 512 <= weight.nbytes <= 256 * 512 + 16 * 256
+    assert (weight.out_features, weight.in_features) == (256, 512)
+
+
+def test_a_row_is_bitwise_the_same_beside_any_others():
+    weight = make_weight(torch.randn(150, 200), "int8", torch.float32, CPU)
+    x = torch.randn(40, 200) * torch.rand(40, 1)
+    whole = weight(x)
+    for row in (0, 17, 39):
+        assert torch.equal(weight(x[row : row + 1])[0], whole[row])
+
+
+def test_zeros_stay_zeros():
+    weight = torch.randn(20, 16)
+    weight[3] = 0
+    y = make_weight(weight, "int8", torch.float32, CPU)(torch.stack([torch.zeros(16), torch.ones(16)]))
+    assert not y[0].any()
+    assert y[1, 3] == 0
+    assert torch.isfinite(y).all()
+
+
+def test_a_device_that_it_does_not_run_on_is_refused_with_the_settings_name():
+    with pytest.raises(ValueError, match=r"quantization int8 runs on the CPU only.*meta"):
+        make_weight(torch.randn(4, 4), "int8", torch.float32, torch.device("meta"))
