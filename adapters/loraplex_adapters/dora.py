@@ -15,6 +15,9 @@ from loraplex_adapters import pieces
 
 # OpenBLAS computes a product on the calling thread up to 2^18 multiplications.
 ONE_THREAD = 1 << 18
+# Columns of A that stay in a core's second cache at rank 64, and elements of the weight that do so beside them.
+TILE = 1024
+BLOCK = 1 << 17
 # On a device, blocks only bound the memory: 64 MB of float32.
 DEVICE_BLOCK = 1 << 24
 
@@ -38,26 +41,31 @@ def norms(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     step = max(1, DEVICE_BLOCK // weight.shape[1])
     for first in range(0, weight.shape[0], step):
         rows = slice(first, first + step)
-        torch.linalg.vector_norm(
-            torch.addmm(weight[rows].float(), b[:, rows].t(), a, alpha=scale), dim=1, out=found[rows]
-        )
+        whole = torch.addmm(weight[rows].float(), b[:, rows].t(), a, alpha=scale)
+        torch.linalg.vector_norm(whole, dim=1, out=found[rows])
     return found.cpu()
 
 
 def _on_one_thread(weight: Tensor, a: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
-    """By numpy, in blocks that BLAS does not spread over threads: those would fight with the step loop's."""
+    """By numpy, block by block: torch's products would start threads that fight with the step loop's."""
     rank, width = a.shape
-    columns = max(1, min(width, pieces.PIECE, ONE_THREAD // rank))
-    rows = max(1, min(pieces.PIECE, ONE_THREAD // rank) // columns)
+    columns = max(1, min(width, TILE, ONE_THREAD // rank))
+    few = max(1, min(pieces.PIECE, ONE_THREAD // rank) // columns)  # rows of one product
+    rows = max(1, BLOCK // columns // few) * few
     squares = np.zeros(weight.shape[0], dtype=np.float64)
-    scratch = torch.empty(rows * columns, dtype=torch.float32)
-    for top in range(0, weight.shape[0], rows):
-        factor = b[:, top : top + rows].T * np.float32(scale)  # [rows, rank]
-        for left in range(0, width, columns):
+    scratch, product = torch.empty(rows * columns), np.empty(rows * columns, dtype=np.float32)
+    for left in range(0, width, columns):
+        tile = np.ascontiguousarray(a[:, left : left + columns])
+        for top in range(0, weight.shape[0], rows):
             part = weight[top : top + rows, left : left + columns]
-            block = scratch[: part.numel()].view(part.shape).copy_(part).numpy()
-            block += factor @ a[:, left : left + columns]
-            squares[top : top + rows] += np.einsum("ij,ij->i", block, block)
+            wide = scratch[: part.numel()].view(part.shape)
+            update = product[: part.numel()].reshape(part.shape)
+            factor = np.ascontiguousarray(b[:, top : top + rows].T) * np.float32(scale)  # [rows, rank]
+            for row in range(0, part.shape[0], few):
+                wide[row : row + few].copy_(part[row : row + few])
+                np.matmul(factor[row : row + few], tile, out=update[row : row + few])
+            update += wide.numpy()
+            squares[top : top + rows] += np.einsum("ij,ij->i", update, update)
     return np.sqrt(squares).astype(np.float32)
 
 

@@ -69,27 +69,25 @@ def pefts_factor(layer: LoraLayer) -> Tensor:
     return dora.weight / dora.get_weight_norm(layer.get_base_layer().weight, b @ a, layer.scaling["default"])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_weights_are_those_that_peft_holds(
-    write: Write, bases: dict[str, Base], variant: str, dtype: torch.dtype
-) -> None:
+def test_weights_are_those_that_peft_holds(write: Write, bases: dict[str, Base], variant: str) -> None:
     options = VARIANTS[variant]
     written, base = write(**options), bases[options.get("family", "llama")]
-    loaded = read_for(written, base, dtype)
     layers = peft_layers(written)
-    assert loaded.touches == {base.site(name).index for name in layers}
-    assert loaded.magnitude == ("use_dora" in options)
-    assert loaded.buffer.numel() == loaded.layout.nbytes
-    for name, layer in layers.items():
-        ours = weights_of(loaded, base, name, dtype)
-        assert torch.equal(ours.a, layer.lora_A["default"].weight.to(dtype))
-        assert torch.equal(ours.b, layer.lora_B["default"].weight.to(dtype).t())
-        assert ours.scale == layer.scaling["default"]
-        assert (ours.magnitude is not None) == loaded.magnitude
-        if ours.magnitude is not None:
-            tolerance = 1e-6 if dtype is torch.float32 else 1e-2  # of A and B as they are served
-            torch.testing.assert_close(ours.magnitude, pefts_factor(layer), rtol=tolerance, atol=0)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        loaded = read_for(written, base, dtype)
+        assert loaded.touches == {base.site(name).index for name in layers}
+        assert loaded.magnitude == ("use_dora" in options)
+        assert loaded.buffer.numel() == loaded.layout.nbytes
+        for name, layer in layers.items():
+            ours = weights_of(loaded, base, name, dtype)
+            assert torch.equal(ours.a, layer.lora_A["default"].weight.to(dtype))
+            assert torch.equal(ours.b, layer.lora_B["default"].weight.to(dtype).t())
+            assert ours.scale == layer.scaling["default"]
+            assert (ours.magnitude is not None) == loaded.magnitude
+            if ours.magnitude is not None:
+                tolerance = 1e-6 if dtype is torch.float32 else 1e-2  # of A and B as they are served
+                torch.testing.assert_close(ours.magnitude, pefts_factor(layer), rtol=tolerance, atol=0)
 
 
 @pytest.mark.parametrize("saved", [torch.bfloat16, torch.float16])
