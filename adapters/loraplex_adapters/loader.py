@@ -52,6 +52,7 @@ class Loader:
         if threads < 1:
             raise ValueError(f"loader_threads must be at least 1, not {threads}")
         self._on_ready = on_ready
+        self.closing = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[tuple[_Job, Outcome[Any]]] = queue.SimpleQueue()
         self._threads = [
@@ -91,7 +92,8 @@ class Loader:
                 job.done(outcome)
 
     def close(self) -> None:
-        """Stop after the work in progress, but wait for it no longer than a few seconds."""
+        """Stop after the work in progress, without that in the queue; wait for it no longer than a few seconds."""
+        self.closing = True
         for _ in self._threads:
             self._jobs.put(None)
         deadline = time.monotonic() + CLOSE_S
@@ -103,7 +105,7 @@ class Loader:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while True:
             job = self._jobs.get()
-            if job is None:
+            if job is None or self.closing:
                 return
             outcome = _attempt(job)
             if job.done is not None:

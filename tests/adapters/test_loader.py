@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 
@@ -153,3 +154,22 @@ def test_closing_ends_the_threads() -> None:
     assert threading.active_count() == before + 3
     loader.close()
     assert threading.active_count() == before
+
+
+def test_what_still_waits_when_it_closes_is_not_begun() -> None:
+    loader, started, go, begun = Loader(1), threading.Event(), threading.Event(), []
+
+    def slow() -> None:
+        started.set()
+        assert go.wait(WAIT_S)
+
+    loader.submit("first", slow, lambda outcome: None)
+    loader.submit("second", lambda: begun.append(1), lambda outcome: None)
+    assert started.wait(WAIT_S)
+    closing = threading.Thread(target=loader.close)
+    closing.start()
+    while not loader.closing:
+        time.sleep(0.001)
+    go.set()
+    closing.join()
+    assert begun == []
