@@ -195,7 +195,6 @@ class EngineCore:
 
     def stats(self) -> EngineStats:
         """The engine at this moment; lists are of what happened since the last call."""
-        adapters = self.store.stats()
         pool, scheduler = self.scheduler.pool, self.scheduler
         steps, self._step_tokens = self._step_tokens, []
         return EngineStats(
@@ -207,17 +206,7 @@ class EngineCore:
             prefix_queries_total=scheduler.prefix_queries,
             prefix_hits_total=scheduler.prefix_hits,
             step_tokens=steps,
-            adapters=AdapterStats(
-                resident=list(adapters.resident),
-                waiting=list(adapters.waiting),
-                resident_bytes=adapters.resident_bytes,
-                loads_total=adapters.loads_total,
-                load_failures_total=adapters.load_failures_total,
-                evictions_total=adapters.evictions_total,
-                hits_total=adapters.hits_total,
-                misses_total=adapters.misses_total,
-                load_seconds=list(adapters.load_seconds),
-            ),
+            adapters=AdapterStats(**vars(self.store.stats())),
         )
 
     def check_integrity(self) -> None:

@@ -129,17 +129,17 @@ class EngineFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class AdapterStats(msgspec.Struct, frozen=True, kw_only=True):
-    """The adapter side of the engine at one moment; totals count from the engine's start."""
+    """`AdapterStore.stats()`, field for field."""
 
-    resident: list[str] = []  # names in memory
-    waiting: list[str] = []  # names that requests wait for
+    resident: tuple[str, ...] = ()  # names in memory
+    waiting: tuple[str, ...] = ()  # names that requests wait for
     resident_bytes: int = 0
     loads_total: int = 0
     load_failures_total: int = 0
     evictions_total: int = 0
     hits_total: int = 0
     misses_total: int = 0
-    load_seconds: list[float] = []  # of the loads since the last message
+    load_seconds: tuple[float, ...] = ()  # of the loads since the last message
 
 
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
