@@ -80,13 +80,7 @@ static void write_out(const struct call *c, const struct item *b, const struct g
         float inverse = 1 / g->sum[r];
         for (int64_t i = 0; i < head_dim; i += LANES) {
             f32x16 v = load_floats(g->values + r * c->width + i) * inverse;
-            bf16x16 halves = narrow(v);
-            size_t n = (size_t)(head_dim - i < LANES ? head_dim - i : LANES);
-            if (c->element == ELEMENT_BF16) {
-                memcpy(to + 2 * i, &halves, 2 * n);
-            } else {
-                memcpy(to + 4 * i, &v, 4 * n);
-            }
+            store_part(to, i, head_dim - i, c->element == ELEMENT_BF16, v);
         }
     }
 }

@@ -69,14 +69,38 @@ LP_INLINE float lanes_sum(f32x16 v) {
     return lanes[0];
 }
 
-/* e^x to 1e-7 of itself; 0 below -87, where the result would no longer be a normal number, and not to be asked above 88.
+/* The first n of 16 elements of a row that are float32, or bfloat16; zeros after them. */
+LP_INLINE f32x16 load_part(const void *row, int64_t at, int64_t n, int bf16) {
+    if (bf16) return widen(load_halves_part((const lp_bf16 *)row + at, n));
+    return (f32x16)load_bits_part((const float *)row + at, n);
+}
+
+LP_INLINE void store_part(void *row, int64_t at, int64_t n, int bf16, f32x16 v) {
+    size_t count = (size_t)(n < LANES ? n : LANES);
+    if (bf16) {
+        bf16x16 halves = narrow(v);
+        if (n >= LANES) {
+            memcpy((lp_bf16 *)row + at, &halves, sizeof halves);
+        } else {
+            memcpy((lp_bf16 *)row + at, &halves, 2 * count);
+        }
+    } else if (n >= LANES) {
+        memcpy((float *)row + at, &v, sizeof v);
+    } else {
+        memcpy((float *)row + at, &v, 4 * count);
+    }
+}
+
+/* e^x to 1e-7 of itself; 0 below -87, where the result would no longer be a normal number; not to be asked above 88.
  *
  * x = n ln 2 + r with |r| <= ln 2 / 2, the power of two put together from its bits, e^r by Taylor's polynomial.
  */
 LP_INLINE f32x16 exponential(f32x16 x) {
-    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    f32x16 clamped = __builtin_elementwise_max(x, splat(-87.0f));
-    f32x16 whole = (clamped * 1.44269504f + shift) - shift;
+    const f32x16 shift = splat(12582912.0f); /* 1.5 * 2^23: adding it leaves the nearest integer in the lowest bits */
+    i32x16 tiny = x < -87.0f;                /* not max(x, -87), which would lose a NaN */
+    f32x16 clamped = (f32x16)((tiny & (i32x16)splat(-87.0f)) | (~tiny & (i32x16)x));
+    f32x16 shifted = clamped * 1.44269504f + shift;
+    f32x16 whole = shifted - shift;
     f32x16 r = clamped - whole * 0.693145752f; /* ln 2 in two parts, so that n of them are subtracted exactly */
     r = r - whole * 1.42860677e-6f;
     f32x16 p = splat(1.0f / 5040);
@@ -87,9 +111,8 @@ LP_INLINE f32x16 exponential(f32x16 x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    i32x16 power = (__builtin_convertvector(whole, i32x16) + 127) << 23;
-    i32x16 normal = x >= -87.0f;
-    return (f32x16)((i32x16)(p * (f32x16)power) & normal);
+    u32x16 power = ((u32x16)shifted - (u32x16)shift + 127) << 23;
+    return (f32x16)((i32x16)(p * (f32x16)power) & ~tiny);
 }
 
 #endif

@@ -34,23 +34,11 @@ struct share {
 
 static void write_rows(const struct linear *a, const struct share *s, const float *sums) {
     int64_t column = s->panel * PANEL, end = column + PANEL < a->outputs ? column + PANEL : a->outputs;
+    int bf16 = a->format == PAIRS;
     for (int64_t at = column; at < end; at += LANES, sums += LANES) {
-        size_t count = (size_t)(end - at < LANES ? end - at : LANES);
-        f32x16 bias = splat(0);
-        if (a->bias != NULL && a->format == PAIRS) {
-            bias = widen(load_halves_part((const lp_bf16 *)a->bias + at, (int64_t)count));
-        } else if (a->bias != NULL) {
-            bias = (f32x16)load_bits_part((const float *)a->bias + at, (int64_t)count);
-        }
+        f32x16 bias = a->bias != NULL ? load_part(a->bias, at, end - at, bf16) : splat(0);
         for (int64_t r = 0; r < s->rows; r++) {
-            f32x16 v = load_floats(sums + r * PANEL) + bias;
-            char *to = a->y + (s->first + r) * a->y_stride;
-            if (a->format == PAIRS) {
-                bf16x16 halves = narrow(v);
-                memcpy(to + 2 * at, &halves, 2 * count);
-            } else {
-                memcpy(to + 4 * at, &v, 4 * count);
-            }
+            store_part(a->y + (s->first + r) * a->y_stride, at, end - at, bf16, load_floats(sums + r * PANEL) + bias);
         }
     }
 }

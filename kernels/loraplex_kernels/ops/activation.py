@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from loraplex_kernels.ops import reference
+from loraplex_kernels.ops import native, reference
 
 
 def silu_and_mul(x: Tensor) -> Tensor:
@@ -17,8 +17,13 @@ def silu_and_mul(x: Tensor) -> Tensor:
 
     Returns:
         `[T, N]`.
+
+    Raises:
+        ValueError: x is not of two dimensions, the second even.
     """
-    return reference.silu_and_mul(x)
+    _check(x)
+    library = native.kernels(x)
+    return reference.silu_and_mul(x) if library is None else native.gate(library, x, gelu=False)
 
 
 def gelu_tanh_and_mul(x: Tensor) -> Tensor:
@@ -31,5 +36,15 @@ def gelu_tanh_and_mul(x: Tensor) -> Tensor:
 
     Returns:
         `[T, N]`.
+
+    Raises:
+        ValueError: x is not of two dimensions, the second even.
     """
-    return reference.gelu_tanh_and_mul(x)
+    _check(x)
+    library = native.kernels(x)
+    return reference.gelu_tanh_and_mul(x) if library is None else native.gate(library, x, gelu=True)
+
+
+def _check(x: Tensor) -> None:
+    if x.dim() != 2 or x.shape[1] % 2:
+        raise ValueError(f"x must be [T, 2N], not {list(x.shape)}")

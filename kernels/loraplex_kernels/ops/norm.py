@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from loraplex_kernels.ops import reference
+from loraplex_kernels.ops import native, reference
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
@@ -19,8 +19,16 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tens
         offset: 1 for Gemma, whose checkpoints store the weight less one.
 
     Returns:
-        As x.
+        As x, contiguous.
+
+    Raises:
+        ValueError: the weight is not `[H]`.
     """
+    if weight.shape != x.shape[-1:]:
+        raise ValueError(f"weight must be {list(x.shape[-1:])}, not {list(weight.shape)}")
+    library = native.kernels(x, weight) if x.dim() in (2, 3) else None
+    if library is not None:
+        return native.rms_norm(library, x, weight, eps, offset)
     return reference.rms_norm(x, weight, eps, offset)
 
 
@@ -38,5 +46,14 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float, offset
 
     Returns:
         The norm's output and the new residual, each `[T, H]`.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
     """
+    if weight.shape != x.shape[-1:] or residual.shape != x.shape:
+        shapes = [list(tensor.shape) for tensor in (x, residual, weight)]
+        raise ValueError(f"x, residual and weight must be [T, H], [T, H] and [H], not {shapes}")
+    library = native.kernels(x, residual, weight) if x.dim() == residual.dim() == 2 else None
+    if library is not None:
+        return native.add_rms_norm(library, x, residual, weight, eps, offset)
     return reference.add_rms_norm(x, residual, weight, eps, offset)

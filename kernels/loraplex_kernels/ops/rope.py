@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from loraplex_kernels.ops import reference
+from loraplex_kernels.ops import native, reference
 
 
 def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
@@ -19,5 +20,18 @@ def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
         k: `[T, num_kv_heads, head_dim]`, alike.
         cos: float32 `[T, R/2]`, of each row's own position, attention scaling included.
         sin: float32 `[T, R/2]`.
+
+    Raises:
+        ValueError: the shapes do not fit each other, or the angles are not float32.
     """
-    reference.rotary(q, k, cos, sin)
+    rows, half = cos.shape
+    if sin.shape != cos.shape or q.shape[0] != rows or k.shape[0] != rows or min(q.shape[2], k.shape[2]) < 2 * half:
+        shapes = [list(tensor.shape) for tensor in (q, k, cos, sin)]
+        raise ValueError(f"q and k must be [T, heads, head_dim], cos and sin [T, R/2] with R <= head_dim, not {shapes}")
+    if cos.dtype != torch.float32 or sin.dtype != torch.float32:
+        raise ValueError(f"cos and sin must be float32, not {cos.dtype} and {sin.dtype}")
+    library = native.kernels(q, k)
+    if library is not None:
+        native.rotary(library, q, k, cos.contiguous(), sin.contiguous())
+    else:
+        reference.rotary(q, k, cos, sin)

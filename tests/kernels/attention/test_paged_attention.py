@@ -104,3 +104,14 @@ def test_what_does_not_fit_is_refused_by_name(scene):
     ]:
         with pytest.raises(ValueError, match=said):
             paged_attention(q, made.cache, made.batch, 1.0, window, softcap)
+
+
+@pytest.mark.parametrize("path", PATHS[:2])
+def test_a_nan_of_a_sequences_own_shows_in_that_sequence_alone(path, scene, use):
+    use(path)
+    made = scene([(1, 90), (2, 20)])
+    block = made.spans[0].block_table[2]
+    made.cache.k[block, :, 5] = float("nan")
+    out = paged_attention(made.q, made.cache, made.batch, 0.2)
+    assert out[0].isnan().all()
+    assert out[1:].isfinite().all()

@@ -1,0 +1,115 @@
+/* The small ops between the linears. A row at a time, in float32, each row by itself. */
+#include <math.h>
+
+#include "lanes.h"
+#include "parallel.h"
+
+enum { ELEMENTS_PER_THREAD = 1 << 14 }; /* fewer are done before another thread has woken */
+
+static int threads_for(int threads, int64_t rows, int64_t width) {
+    int64_t useful = rows * width / ELEMENTS_PER_THREAD;
+    return useful < 1 ? 1 : useful < threads ? (int)useful : threads;
+}
+
+struct norm {
+    const char *x; /* [outer, inner, width]; strides in elements */
+    const char *weight;
+    const char *residual; /* [outer, width], or NULL */
+    char *sum;            /* [outer, width]: x + residual, where there is one */
+    char *y;              /* [outer, inner, width], contiguous */
+    int64_t outer, inner, width, outer_stride, inner_stride, residual_stride, bf16;
+    double eps, offset;
+};
+
+static void norm_row(void *context, int64_t index, int thread) {
+    (void)thread;
+    const struct norm *a = context;
+    int64_t size = a->bf16 ? 2 : 4, n = a->width, outer = index / a->inner;
+    const char *x = a->x + (outer * a->outer_stride + index % a->inner * a->inner_stride) * size;
+    char *y = a->y + index * n * size;
+    if (a->residual != NULL) {
+        const char *residual = a->residual + outer * a->residual_stride * size;
+        char *sum = a->sum + index * n * size;
+        for (int64_t i = 0; i < n; i += LANES) {
+            f32x16 v = load_part(x, i, n - i, (int)a->bf16) + load_part(residual, i, n - i, (int)a->bf16);
+            store_part(sum, i, n - i, (int)a->bf16, v);
+        }
+        x = sum; /* what is normed is what is kept, rounding included */
+    }
+    f32x16 squares = splat(0);
+    for (int64_t i = 0; i < n; i += LANES) {
+        f32x16 v = load_part(x, i, n - i, (int)a->bf16);
+        squares = squares + v * v;
+    }
+    float inverse = 1 / sqrtf(lanes_sum(squares) / (float)n + (float)a->eps);
+    for (int64_t i = 0; i < n; i += LANES) {
+        f32x16 scale = load_part(a->weight, i, n - i, (int)a->bf16) + (float)a->offset;
+        store_part(y, i, n - i, (int)a->bf16, load_part(x, i, n - i, (int)a->bf16) * inverse * scale);
+    }
+}
+
+LP_EXPORT void loraplex_rms_norm(const struct norm *a, int threads) {
+    int64_t rows = a->outer * a->inner;
+    lp_parallel_for(threads_for(threads, rows, a->width), rows, norm_row, (void *)(uintptr_t)a);
+}
+
+struct rotary {
+    char *q, *k;           /* [rows, heads, head_dim], strides in elements */
+    const float *cos, *sin; /* [rows, half] */
+    int64_t rows, half, q_heads, k_heads, q_row, q_head, k_row, k_head, bf16;
+};
+
+static void turn_head(char *head, const float *cos, const float *sin, int64_t half, int bf16) {
+    for (int64_t i = 0; i < half; i += LANES) {
+        f32x16 a = load_part(head, i, half - i, bf16), b = load_part(head, half + i, half - i, bf16);
+        f32x16 c = load_part(cos, i, half - i, 0), s = load_part(sin, i, half - i, 0);
+        store_part(head, i, half - i, bf16, a * c - b * s);
+        store_part(head, half + i, half - i, bf16, b * c + a * s);
+    }
+}
+
+static void turn_row(void *context, int64_t row, int thread) {
+    (void)thread;
+    const struct rotary *a = context;
+    const float *cos = a->cos + row * a->half, *sin = a->sin + row * a->half;
+    int64_t size = a->bf16 ? 2 : 4;
+    for (int64_t h = 0; h < a->q_heads; h++) {
+        turn_head(a->q + (row * a->q_row + h * a->q_head) * size, cos, sin, a->half, (int)a->bf16);
+    }
+    for (int64_t h = 0; h < a->k_heads; h++) {
+        turn_head(a->k + (row * a->k_row + h * a->k_head) * size, cos, sin, a->half, (int)a->bf16);
+    }
+}
+
+LP_EXPORT void loraplex_rotary(const struct rotary *a, int threads) {
+    int64_t width = (a->q_heads + a->k_heads) * a->half * 2;
+    lp_parallel_for(threads_for(threads, a->rows, width), a->rows, turn_row, (void *)(uintptr_t)a);
+}
+
+struct gate {
+    const char *x; /* [rows, 2 width], x_stride elements apart */
+    char *y;       /* [rows, width], contiguous */
+    int64_t rows, width, x_stride, bf16, gelu;
+};
+
+enum { GATE_RUN = 1 << 11 }; /* columns an item: one row may be worth several threads */
+
+static void gate_run(void *context, int64_t index, int thread) {
+    (void)thread;
+    const struct gate *a = context;
+    int64_t runs = (a->width + GATE_RUN - 1) / GATE_RUN, row = index / runs, first = index % runs * GATE_RUN;
+    int64_t end = first + GATE_RUN < a->width ? first + GATE_RUN : a->width, size = a->bf16 ? 2 : 4;
+    const char *gates = a->x + row * a->x_stride * size, *ups = gates + a->width * size;
+    for (int64_t i = first; i < end; i += LANES) {
+        f32x16 gate = load_part(gates, i, end - i, (int)a->bf16), up = load_part(ups, i, end - i, (int)a->bf16);
+        /* gelu's 0.5 (1 + tanh u) is the sigmoid of 2 u */
+        f32x16 u = a->gelu ? gate * (1.59576912f + 0.0713548163f * gate * gate) : gate;
+        f32x16 most = __builtin_elementwise_min(-u, splat(88));
+        store_part(a->y + row * a->width * size, i, end - i, (int)a->bf16, gate / (1 + exponential(most)) * up);
+    }
+}
+
+LP_EXPORT void loraplex_gate(const struct gate *a, int threads) {
+    int64_t runs = (a->width + GATE_RUN - 1) / GATE_RUN;
+    lp_parallel_for(threads_for(threads, a->rows, a->width), a->rows * runs, gate_run, (void *)(uintptr_t)a);
+}
