@@ -86,16 +86,13 @@ def stacks(scene: Scene) -> list[list[tuple[Tensor, Tensor]]]:
     """A `[adapters, K, rank]` and B `[adapters, rank, width]` of each copy and linear, padded to the highest rank."""
     table, highest = scene.table, scene.table.highest_rank(range(scene.table.slots))
 
+    def pad(matrix: Tensor) -> Tensor:
+        return torch.nn.functional.pad(matrix, (0, 0, 0, highest - len(matrix)))
+
     def stack(site: int) -> tuple[Tensor, Tensor]:
-        cells = [table.weights(slot, site) for slot in range(table.slots)]
-        pads = [torch.nn.functional.pad for _ in cells]
-        a = [pad(cell.a, (0, 0, 0, highest - len(cell.a))) for pad, cell in zip(pads, cells, strict=True) if cell]
-        b = [
-            pad(cell.b * cell.scale, (0, 0, 0, highest - len(cell.b)))
-            for pad, cell in zip(pads, cells, strict=True)
-            if cell
-        ]
-        return torch.stack(a).transpose(1, 2), torch.stack(b)
+        cells = [cell for slot in range(table.slots) if (cell := table.weights(slot, site)) is not None]
+        a = torch.stack([pad(cell.a) for cell in cells])
+        return a.transpose(1, 2), torch.stack([pad(cell.b * cell.scale) for cell in cells])
 
     return [[stack(site) for site in group.sites] for group in scene.groups]
 
