@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
@@ -30,7 +31,8 @@ class EngineChild:
         self._config = config
         self._directory = tempfile.TemporaryDirectory(prefix="loraplex-")  # mode 0700: only this user can connect
         self._context = zmq.asyncio.Context()
-        self._requests = self._context.socket(zmq.PUSH)
+        # Not an asyncio socket: with no limit on what is queued, a send never has to wait.
+        self._requests: zmq.Socket[bytes] = zmq.Context(self._context).socket(zmq.PUSH)
         self._replies = self._context.socket(zmq.PULL)
         for socket in (self._requests, self._replies):
             socket.set_hwm(0)
@@ -53,6 +55,7 @@ class EngineChild:
             "loraplex_server.engine.process",
             stdin=asyncio.subprocess.PIPE,
             env=_environment(),
+            start_new_session=True,  # signals for this process's group are its own to answer: it drains first
         )
         stdin = self._process.stdin
         if stdin is None:
@@ -61,9 +64,16 @@ class EngineChild:
         stdin.write(msgspec.json.encode(Launch(self._config, addresses[0], addresses[1])) + b"\n")
         await stdin.drain()
 
-    async def send(self, message: ToEngine) -> None:
-        """Queue a message for the engine; returns at once."""
-        await self._requests.send(encode(message))
+    def send(self, message: ToEngine) -> None:
+        """Queue a message for the engine; returns at once.
+
+        Raises:
+            ConnectionError: the process has just died, or has not come up.
+        """
+        try:
+            self._requests.send(encode(message), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            raise ConnectionError("the engine process is not there") from error
 
     async def messages(self) -> AsyncIterator[FromEngine]:
         """What the engine says, until the iterator is closed."""
@@ -76,19 +86,32 @@ class EngineChild:
             raise RuntimeError("the engine process was not started")
         return await self._process.wait()
 
-    async def stop(self) -> None:
-        """End the process, gently first, and let go of everything. Safe to call on one that is dead."""
-        if self._process is not None and self._process.returncode is None:
-            await self.send(Shutdown())
-            try:
-                await asyncio.wait_for(self._process.wait(), EXIT_GRACE_S)
-            except asyncio.TimeoutError:
-                self._process.kill()
-                await self._process.wait()
-        self._requests.close()
-        self._replies.close()
-        self._context.term()
-        self._directory.cleanup()
+    async def stop(self, *, gently: bool) -> None:
+        """End the process and let go of everything. Safe to call on one that is dead.
+
+        Args:
+            gently: let it finish the step in progress; one that is still loading would not look for a long time.
+        """
+        try:
+            if self._process is not None and self._process.returncode is None:
+                await self._end(self._process, gently)
+        finally:
+            self._requests.close()
+            self._replies.close()
+            self._context.term()
+            self._directory.cleanup()
+
+    async def _end(self, process: asyncio.subprocess.Process, gently: bool) -> None:
+        try:
+            if gently:
+                self.send(Shutdown())
+                await asyncio.wait_for(process.wait(), EXIT_GRACE_S)
+                return
+        except (ConnectionError, asyncio.TimeoutError):
+            pass  # killed below
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def _environment() -> dict[str, str]:

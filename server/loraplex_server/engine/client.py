@@ -29,6 +29,7 @@ from loraplex_server.engine.messages import (
     Failed,
     FromEngine,
     GenerateRequest,
+    ToEngine,
 )
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class EngineClient:
         self._answers += request.n
         left = request.n
         try:
-            await child.send(request)
+            _send(child, request)
             while left:
                 item = await queue.get()
                 if isinstance(item, EngineError):
@@ -122,15 +123,19 @@ class EngineClient:
                     raise item
                 left -= item.finish_reason is not None
                 yield item
-            self._drain.finished()
         finally:
             self._answers -= request.n
+            self._drain.finished()
             del self._streams[request.request_id]
             if left and child is self._child:
-                await child.send(AbortRequest(request.request_id))
+                with contextlib.suppress(EngineDeadError):  # then there is nothing to abort
+                    _send(child, AbortRequest(request.request_id))
 
     def _check_room(self, n: int) -> None:
-        room = self._config.max_num_seqs + self._config.max_queued_requests - self._answers
+        total = self._config.max_num_seqs + self._config.max_queued_requests
+        if n > total:
+            raise InvalidRequestError(f"{n} answers were asked for at once; this server takes {total} at the most")
+        room = total - self._answers
         if n > room:
             waiting = max(self._answers - self._config.max_num_seqs, 0)
             raise QueueFullError(
@@ -140,37 +145,47 @@ class EngineClient:
     async def abort(self, request_id: str, index: int) -> None:
         """See Engine.abort."""
         if self._child is not None and request_id in self._streams:
-            await self._child.send(AbortRequest(request_id, index))
+            with contextlib.suppress(EngineDeadError):  # the request ends with that error anyway
+                _send(self._child, AbortRequest(request_id, index))
 
     async def _supervise(self) -> None:
-        """Keep one engine process alive until cancelled, or until it says that it cannot start."""
+        """Keep one engine process alive until cancelled; give up only on one that was never ready."""
         backoff = FIRST_BACKOFF_S
-        while self._start_error is None:
+        while True:
             started = time.monotonic()
-            code = await self._live()
-            if self._start_error is not None or self._info is None:
-                return  # it was never ready: starting it again would end the same way
+            reason = await self._live()
+            if self._info is None:
+                self._start_error = reason  # starting it again would end the same way
+                return
             lived = time.monotonic() - started
             backoff = FIRST_BACKOFF_S if lived > GOOD_LIFE_S else min(backoff * 2, LONGEST_BACKOFF_S)
-            logger.error("the engine process ended with code %s after %.1f s; restart in %.1f s", code, lived, backoff)
+            logger.error("after %.1f s: %s; restart in %.1f s", lived, reason, backoff)
             await asyncio.sleep(backoff)
 
-    async def _live(self) -> int:
-        """One life of the engine process; returns its exit code."""
+    async def _live(self) -> str:
+        """One life of the engine process; returns how it ended."""
         child = EngineChild(self._config)
         listener: asyncio.Task[None] | None = None
+        self._start_error = None
         try:
             await child.start()
             self._child = child
             listener = asyncio.create_task(self._listen(child))
-            return await child.wait()
+            code = await child.wait()
+        except OSError as error:
+            return f"the engine process could not be started: {error}"
         finally:
+            was_ready = self._ready.is_set()
             self._ready.clear()
             self._child = None
-            if listener is not None:
-                await _drain_and_cancel(listener)  # what it said last still counts
-            self._fail_all("the engine process ended before the request was finished")
-            await child.stop()
+            try:
+                if listener is not None:
+                    await _drain_and_cancel(listener)  # what it said last still counts
+            finally:
+                self._stats = EngineStats()
+                self._fail_all("the engine process ended before the request was finished")
+                await child.stop(gently=was_ready)
+        return self._start_error or f"the engine process ended with code {code}"
 
     async def _listen(self, child: EngineChild) -> None:
         async for message in child.messages():
@@ -184,7 +199,7 @@ class EngineClient:
             self._stats = message
         elif isinstance(message, Failed):
             self._put(message.request_id, _ERRORS[message.kind](message.message))
-        elif isinstance(message, EngineInfo):
+        elif isinstance(message, EngineInfo) and self._child is not None:  # None: these are its last words
             self._info = message
             self._ready.set()
         elif isinstance(message, EngineFailed):
@@ -198,6 +213,13 @@ class EngineClient:
     def _fail_all(self, reason: str) -> None:
         for queue in self._streams.values():
             queue.put_nowait(EngineDeadError(reason))
+
+
+def _send(child: EngineChild, message: ToEngine) -> None:
+    try:
+        child.send(message)
+    except ConnectionError as error:
+        raise EngineDeadError("the engine process has just ended; try again in a moment") from error
 
 
 async def _drain_and_cancel(listener: asyncio.Task[None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Literal
 
 from loraplex_adapters.store import AdapterStore
 from loraplex_server.engine.messages import AdapterStats, Delta, EngineStats, Failed, GenerateRequest
@@ -14,6 +15,11 @@ from loraplex_server.engine.scheduler import Scheduled, Scheduler
 from loraplex_server.engine.sequence import Sequence, SlotUse
 
 Event = Delta | Failed
+
+NOT_FINITE = (
+    "the model's output is not finite for this request: the adapter's weights or the request's weight for it are too "
+    "large for the served number format"
+)
 
 
 class EngineCore:
@@ -68,6 +74,9 @@ class EngineCore:
         vocab_size = self.runner.model.config.vocab_size
         if not 0 <= min(message.prompt_token_ids) <= max(message.prompt_token_ids) < vocab_size:
             return f"the prompt has token ids outside of the vocabulary of {vocab_size}"
+        named = [*message.sampling.stop_token_ids, *message.sampling.logit_bias]
+        if not all(0 <= token < vocab_size for token in named):
+            return f"stop_token_ids or logit_bias have token ids outside of the vocabulary of {vocab_size}"
         return None
 
     def _sequence(self, message: GenerateRequest, index: int) -> Sequence:
@@ -128,14 +137,16 @@ class EngineCore:
 
     def _fail_unusable(self) -> list[Event]:
         broken = [request for request in self.requests.values() if not request.bound and request.adapter_error]
-        for request in broken:
-            for sequence in request.sequences:
-                sequence.finish_reason = "abort"
+        events = [self._fail(request, str(request.adapter_error)) for request in broken]
         self._retire(broken)
-        return [
-            Failed(request_id=request.message.request_id, kind="adapter", message=str(request.adapter_error))
-            for request in broken
-        ]
+        return events
+
+    def _fail(self, request: Request, message: str) -> Event:
+        """End all answers of a request with one event; the caller retires it."""
+        for sequence in request.sequences:
+            sequence.finish_reason = sequence.finish_reason or "abort"
+        kind: Literal["adapter", "engine"] = "adapter" if request.leases else "engine"
+        return Failed(request_id=request.message.request_id, kind=kind, message=message)
 
     def _mark_scheduled(self, plan: list[Scheduled]) -> None:
         now = time.monotonic()
@@ -153,7 +164,12 @@ class EngineCore:
             sequence = scheduled.sequence
             request = self.requests[sequence.request_id]
             request.prompt_logprobs.extend(result.prompt_logprobs)
-            if not sampled:
+            sequence.num_scored += len(result.prompt_logprobs)
+            if not sampled or request.finished:
+                continue
+            if not result.finite:
+                events.append(self._fail(request, NOT_FINITE))
+                ended[sequence.request_id] = request
                 continue
             first = sequence.num_output == 0
             if result.token is None:

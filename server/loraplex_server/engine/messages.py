@@ -74,7 +74,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     prefill_s: float  # first scheduled to first token
     cached_tokens: int  # prompt tokens found in the prefix cache
     generation: str  # content hashes of the adapters, joined by "+"; "" for the base
-    prompt_logprobs: list[TokenLogprob | None] | None = None  # [prompt tokens]; the first is None
+    # [prompt tokens], the first is None; with the answer of index 0 only, whose first delta comes before the others'.
+    prompt_logprobs: list[TokenLogprob | None] | None = None
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,8 @@ from loraplex_server.models.errors import ModelError
 logger = logging.getLogger(__name__)
 
 STATS_INTERVAL_S = 0.25
+# While requests wait for adapters: a loader wakes the loop, but the end of a copy to a device does not.
+LOADING_POLL_S = 0.005
 
 
 class EngineLoop:
@@ -69,7 +71,7 @@ class EngineLoop:
         """Step until told to stop. An exception of a step ends the process: its state cannot be trusted after."""
         idle = True
         while not self._stopping:
-            self._receive(core, timeout_s=0.0 if core.computed else STATS_INTERVAL_S)
+            self._receive(core, 0.0 if core.computed else LOADING_POLL_S if core.has_work else STATS_INTERVAL_S)
             self._publish(core.step())
             self._send_stats(core)
             if idle != (not core.has_work):

@@ -46,7 +46,8 @@ class Request:
         """What goes out with an answer's first delta."""
         now = time.monotonic()
         first = sequence.first_scheduled or now
-        wants_prompt = self.message.sampling.prompt_logprobs is not None
+        # They are the same for all answers and can be large: they go out once.
+        wants_prompt = sequence.wants_prompt_logprobs
         return Started(
             queue_s=first - self.arrival,
             prefill_s=now - first,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -18,14 +19,18 @@ from loraplex_server.engine.scheduler import Scheduled
 from loraplex_server.engine.sequence import Sequence
 from loraplex_server.models.decoder import Decoder
 
+# Prompt positions scored at once. Each is a row of logits, half a megabyte in a vocabulary of 150,000.
+SCORED_ROWS = 64
+
 
 @dataclass(frozen=True)
 class StepResult:
     """What a step gave one scheduled sequence."""
 
-    token: int | None  # the next token; None where the prompt is not wholly computed, or none was asked for
+    token: int | None = None  # the next token; None where the prompt is not wholly computed, or none was asked for
     logprob: TokenLogprob | None = None
-    prompt_logprobs: tuple[TokenLogprob, ...] = ()  # of the prompt tokens after each computed position
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()  # of the prompt tokens from `num_scored` on, as far as computed
+    finite: bool = True  # False: the model gave NaN or infinity, and the sequence cannot go on
 
 
 class ModelRunner:
@@ -45,14 +50,16 @@ class ModelRunner:
         Returns:
             One result for each entry of the plan, in its order.
         """
-        hidden = self.model.forward(
-            self._token_ids(plan), self._attention(plan), self.cache, self._lora(plan)
-        )  # [T, H]
-        wanted = _wanted_rows(plan)
-        if not wanted.rows:
-            return [StepResult(None) for _ in plan]
-        logits = self.model.logits(hidden[wanted.rows], self._head_lora(wanted.owners))  # float32 [R, V]
-        return self._choose(plan, wanted, logits)
+        tokens, batch, step = self._token_ids(plan), self._attention(plan), self._lora(plan)
+        hidden = self.model.forward(tokens, batch, self.cache, step)  # [T, H]
+        firsts = list(accumulate((scheduled.count for scheduled in plan), initial=0))  # row of each sequence's first
+        chosen = iter(self._choose(plan, hidden, firsts))
+        results = []
+        for scheduled, first in zip(plan, firsts, strict=False):
+            result = next(chosen) if scheduled.samples else StepResult()
+            prompt = self._score_prompt(scheduled, hidden[first : first + scheduled.count])
+            results.append(replace(result, prompt_logprobs=prompt))
+        return results
 
     def _token_ids(self, plan: Seq[Scheduled]) -> Tensor:
         tokens: list[int] = []
@@ -86,55 +93,33 @@ class ModelRunner:
         batch = lora.build_batch(runs, self.device, magnitude)
         return None if batch is None else LoraStep(batch, self.table)
 
-    def _choose(self, plan: Seq[Scheduled], wanted: _WantedRows, logits: Tensor) -> list[StepResult]:
-        samplers = [scheduled.sequence for scheduled in plan if scheduled.samples]
-        # Rows of the logits are copied only where some of them are prompt positions: a row is half a megabyte.
-        last = logits if len(wanted.last) == len(wanted.rows) else logits[wanted.last]
-        tokens = sample(last, samplers) if samplers else []
-        chosen = iter(zip(tokens, chosen_logprobs(last, samplers, tokens), strict=True))
-        results = []
-        for scheduled, rows in zip(plan, wanted.by_sequence, strict=True):
-            token, logprob = next(chosen) if scheduled.samples else (None, None)
-            prompt = self._prompt_logprobs(scheduled, logits[rows])
-            results.append(StepResult(None if scheduled.sequence.sampling.max_tokens == 0 else token, logprob, prompt))
-        return results
+    def _choose(self, plan: Seq[Scheduled], hidden: Tensor, firsts: Seq[int]) -> list[StepResult]:
+        """Results of the sequences that reach their last token, in order."""
+        ends = [(entry.sequence, first + entry.count - 1) for entry, first in zip(plan, firsts, strict=False)]
+        reached = [end for end, scheduled in zip(ends, plan, strict=True) if scheduled.samples]
+        if not reached:
+            return []
+        sequences = [sequence for sequence, _ in reached]
+        logits = self.model.logits(hidden[[row for _, row in reached]], self._head_lora(sequences))  # float32 [R, V]
+        tokens = sample(logits, sequences)
+        logprobs = chosen_logprobs(logits, sequences, [token or 0 for token in tokens])
+        return [
+            StepResult(None if sequence.sampling.max_tokens == 0 else token, logprob, finite=token is not None)
+            for sequence, token, logprob in zip(sequences, tokens, logprobs, strict=True)
+        ]
 
-    def _prompt_logprobs(self, scheduled: Scheduled, logits: Tensor) -> tuple[TokenLogprob, ...]:
+    def _score_prompt(self, scheduled: Scheduled, hidden: Tensor) -> tuple[TokenLogprob, ...]:
+        """Logprobs of the prompt tokens that follow the computed positions, those already delivered left out."""
         sequence = scheduled.sequence
-        if not _needs_prompt_logits(sequence):
+        if not sequence.wants_prompt_logprobs:
             return ()
-        first = sequence.num_computed
-        following = sequence.tokens[first + 1 : min(first + scheduled.count + 1, sequence.prompt_len)]
-        return tuple(token_logprobs(logits[: len(following)], following, sequence.sampling.prompt_logprobs or 0))
-
-
-@dataclass(frozen=True)
-class _WantedRows:
-    """Rows of the step whose logits are needed: few, in a vocabulary of 150,000 that is what saves the time."""
-
-    rows: list[int]  # of hidden
-    owners: list[Sequence]  # of each of these rows
-    by_sequence: list[slice]  # for each entry of the plan, its rows of the logits
-    last: list[int]  # the rows of the logits from which tokens are chosen
-
-
-def _needs_prompt_logits(sequence: Sequence) -> bool:
-    return sequence.wants_prompt_logprobs and not sequence.prompt_computed and sequence.preemptions == 0
-
-
-def _wanted_rows(plan: Seq[Scheduled]) -> _WantedRows:
-    wanted = _WantedRows([], [], [], [])
-    first = 0
-    for scheduled in plan:
-        sequence = scheduled.sequence
-        if _needs_prompt_logits(sequence):
-            mine = list(range(first, first + scheduled.count))
-        else:
-            mine = [first + scheduled.count - 1] if scheduled.samples else []
-        wanted.by_sequence.append(slice(len(wanted.rows), len(wanted.rows) + len(mine)))
-        wanted.rows.extend(mine)
-        wanted.owners.extend([sequence] * len(mine))
-        if scheduled.samples:
-            wanted.last.append(len(wanted.rows) - 1)
-        first += scheduled.count
-    return wanted
+        computed = sequence.num_computed
+        end = min(computed + scheduled.count, sequence.prompt_len - 1)
+        scored: list[TokenLogprob] = []
+        for first in range(max(computed, sequence.num_scored), end, SCORED_ROWS):
+            positions = range(first, min(first + SCORED_ROWS, end))
+            rows = hidden[positions.start - computed : positions.stop - computed]
+            logits = self.model.logits(rows, self._head_lora([sequence] * len(positions)))
+            following = sequence.tokens[positions.start + 1 : positions.stop + 1]
+            scored += token_logprobs(logits, following, sequence.sampling.prompt_logprobs or 0)
+        return tuple(scored)

@@ -13,11 +13,13 @@ from loraplex_server.engine.sequence import Sequence
 # Candidates looked at first under top_k, top_p or min_p. Sorting a vocabulary of 150,000 takes longer than the
 # model's last layer, and the nucleus nearly always fits in this many.
 FIRST_CANDIDATES = 128
+# Dividing by less would overflow float32; what is left of the other tokens is nothing anyway.
+GREEDY_BELOW = 1e-5
 # Columns summed at once by the inverse of the cumulative distribution: float32 sums of so few lose nothing.
 CUMULATIVE_BLOCK = 512
 
 
-def sample(logits: Tensor, sequences: Seq[Sequence]) -> list[int]:
+def sample(logits: Tensor, sequences: Seq[Sequence]) -> list[int | None]:
     """Choose a token for each row: greedily at temperature 0, otherwise by the sequence's own random numbers.
 
     Filters apply in the order temperature, min_p, top_k, top_p, as in vLLM. A row's choice does not depend on the
@@ -26,10 +28,14 @@ def sample(logits: Tensor, sequences: Seq[Sequence]) -> list[int]:
     Args:
         logits: float32 `[R, V]`.
         sequences: of each row.
+
+    Returns:
+        A token a row; None where the logits are not finite, so that nothing could be chosen but nonsense.
     """
     adjusted = adjust(logits, sequences)
-    chosen = adjusted.argmax(dim=-1)  # [R]
-    random_rows = [row for row, sequence in enumerate(sequences) if sequence.sampling.temperature > 0]
+    best = adjusted.max(dim=-1)  # a NaN anywhere in a row is its maximum
+    chosen = best.indices  # [R]
+    random_rows = [row for row, sequence in enumerate(sequences) if sequence.sampling.temperature >= GREEDY_BELOW]
     filtered = [row for row in random_rows if _filters(sequences[row])]
     plain = [row for row in random_rows if not _filters(sequences[row])]
     for rows, choose in ((plain, _sample_all), (filtered, _sample_filtered)):
@@ -37,10 +43,12 @@ def sample(logits: Tensor, sequences: Seq[Sequence]) -> list[int]:
             index = torch.tensor(rows, device=logits.device)
             drawn = [sequences[row] for row in rows]
             temperature = _column([sequence.sampling.temperature for sequence in drawn], logits)
-            uniform = _column([sequence.rng.random() for sequence in drawn], logits)
-            chosen[index] = choose(torch.softmax(adjusted[index] / temperature, dim=-1), uniform, drawn)
-    tokens: list[int] = chosen.tolist()
-    return tokens
+            # float64: rounded to float32, a number just below 1 becomes 1, which is past every token.
+            uniform = torch.tensor([sequence.rng.random() for sequence in drawn], dtype=torch.float64)
+            probs = torch.softmax(adjusted[index] / temperature, dim=-1)
+            chosen[index] = choose(probs, uniform.to(logits.device)[:, None], drawn)
+    finite = torch.isfinite(best.values).tolist()
+    return [token if good else None for token, good in zip(chosen.tolist(), finite, strict=True)]
 
 
 def _filters(sequence: Sequence) -> bool:
@@ -57,12 +65,12 @@ def _sample_all(probs: Tensor, uniform: Tensor, _: Seq[Sequence]) -> Tensor:
 
     Args:
         probs: `[R, V]`.
-        uniform: `[R, 1]`, in [0, 1).
+        uniform: float64 `[R, 1]`, in [0, 1).
     """
     rows, vocab = probs.shape
     padded = torch.nn.functional.pad(probs, (0, -vocab % CUMULATIVE_BLOCK)).view(rows, -1, CUMULATIVE_BLOCK)
     blocks = padded.sum(dim=-1).double().cumsum(dim=-1)  # [R, V / block]
-    target = uniform.double() * blocks[:, -1:]
+    target = uniform * blocks[:, -1:]
     block = (blocks <= target).sum(dim=-1).clamp(max=blocks.shape[1] - 1)  # [R]
     row = torch.arange(rows, device=probs.device)
     before = torch.where(block > 0, blocks[row, (block - 1).clamp(min=0)], 0.0)
@@ -90,27 +98,28 @@ def _sample_filtered(probs: Tensor, uniform: Tensor, sequences: Seq[Sequence]) -
     width = min(FIRST_CANDIDATES, probs.shape[1])
     while True:
         values, ids = probs.topk(width, dim=-1)  # [R, width], likeliest first
-        kept, decided = _keep(values, top_k, top_p, min_p, complete=width == probs.shape[1])
+        kept, decided = _keep(values, top_k, top_p, min_p, probs.shape[1])
         if decided:
             break
         width = min(width * 8, probs.shape[1])
-    column = _inverse(kept, uniform[:, 0].double() * kept.sum(dim=-1))
+    column = _inverse(kept, uniform[:, 0] * kept.sum(dim=-1))
     return ids.gather(1, column[:, None])[:, 0]
 
 
-def _keep(values: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, *, complete: bool) -> tuple[Tensor, bool]:
-    """Weights of the candidates that stay, float64 `[R, K]`, and whether the rest could change that.
+def _keep(values: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, vocab: int) -> tuple[Tensor, bool]:
+    """Weights of the candidates that stay, float64 `[R, K]`, and whether the rest could not change that any more.
 
     min_p and top_k are told from a candidate's own value and place. For top_p the total of what min_p and top_k
     leave is needed: it is known once they end inside the candidates, and is 1 where neither of them is asked for.
     """
+    complete = values.shape[1] == vocab
     place = torch.arange(values.shape[1], device=values.device)[None, :]
-    floor = min_p * values[:, :1]
-    stays = (values >= floor) & (place < top_k)
+    stays = (values >= min_p * values[:, :1]) & (place < top_k)
     kept = torch.where(stays, values, 0.0).double()
+    inside = kept.sum(dim=-1, keepdim=True)
     ended = ~stays[:, -1:]  # the candidates reach past what min_p and top_k leave
-    unlimited = (min_p == 0) & (top_k > values.shape[1])  # neither applies: the total is that of all, 1
-    total = torch.where(ended | torch.tensor(complete), kept.sum(dim=-1, keepdim=True), 1.0)
+    unlimited = (min_p == 0) & (top_k >= vocab)
+    total = torch.where(unlimited & ~ended, 1.0, inside) if not complete else inside
     before = kept.cumsum(dim=-1) - kept  # weight of the likelier ones
     nucleus = before < top_p * total
     known = ended | (unlimited & ~nucleus[:, -1:])

@@ -62,8 +62,9 @@ class Scheduler:
     def schedule(self) -> list[Scheduled]:
         """The next step. Running sequences come first: a new prompt uses what they leave of the budget."""
         plan: list[Scheduled] = []
+        preempted_before = self.num_preemptions
         budget = self._continue_running(plan, self.max_num_batched_tokens)
-        if len(plan) == len(self.running):  # admitting while others are being preempted would only thrash
+        if self.num_preemptions == preempted_before:  # admitting in a step that had to preempt would only thrash
             self._admit_waiting(plan, budget)
         return plan
 

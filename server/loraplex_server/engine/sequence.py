@@ -41,6 +41,7 @@ class Sequence:
     cached_tokens: int | None = None  # found in the prefix cache at the first admission
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)
+    num_scored: int = 0  # prompt tokens after the first whose logprobs were delivered; a preemption keeps them
     finish_reason: FinishReason | None = None
     first_scheduled: float | None = None
     preemptions: int = 0

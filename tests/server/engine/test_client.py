@@ -105,6 +105,30 @@ async def test_a_killed_engine_ends_its_requests_and_comes_back(client: EngineCl
     assert len(await answer(client, asking("c"))) == 5
 
 
+async def test_a_request_that_meets_an_engine_just_killed_fails_like_the_others(client: EngineClient) -> None:
+    os.kill(client.info.pid, signal.SIGKILL)
+    results = await asyncio.gather(*(answer(client, asking(str(i))) for i in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [EngineDeadError] * 3
+
+
+async def test_closing_while_a_dead_engine_is_buried_still_fails_what_is_in_flight(model: Path) -> None:
+    client = EngineClient(config(model))
+    info = await client.start()
+    stream = client.generate(asking("a", max_tokens=200))
+    await anext(stream)
+    os.kill(info.pid, signal.SIGKILL)
+    await eventually(lambda: not client.healthy)
+    await client.close()
+    with pytest.raises(EngineDeadError):
+        async for _ in stream:
+            pass
+
+
+async def test_more_answers_than_could_ever_wait_are_the_callers_error(client: EngineClient) -> None:
+    with pytest.raises(InvalidRequestError, match="takes 3 at the most"):
+        await answer(client, asking("a", n=4))
+
+
 async def test_closing_ends_the_process_and_fails_what_is_in_flight(model: Path) -> None:
     client = EngineClient(config(model))
     info = await client.start()

@@ -122,6 +122,48 @@ def test_prompt_logprobs_are_those_of_the_whole_forward(base: Path, adapters: Pa
     core.store.close()
 
 
+def test_prompt_logprobs_survive_a_preemption_in_the_middle_of_the_prompt(base: Path) -> None:
+    tokens = prompt(60, 8)
+    whole = make_engine(base)
+    (expected,) = run(whole, [request("echo", tokens, max_tokens=1, prompt_logprobs=0)]).values()
+    whole.store.close()
+    block = 2 * 3 * 2 * 8 * 16 * 4  # bytes of a block: keys and values, layers, heads, tokens, head_dim, float32
+    preempted = 0
+    for blocks in range(11, 16):
+        core = make_engine(base, max_num_batched_tokens=12, kv_cache_memory=blocks * block, max_num_seqs=4)
+        asked = [request(f"busy {i}", prompt(20, i), max_tokens=24) for i in range(2)]
+        outputs = run(core, [*asked, request("echo", tokens, max_tokens=1, prompt_logprobs=0)])
+        preempted += core.scheduler.num_preemptions
+        got = [each and each.logprob for each in outputs["echo", 0].started.prompt_logprobs]
+        assert got[1:] == pytest.approx([each.logprob for each in expected.started.prompt_logprobs[1:]], abs=TOLERANCE)
+        core.store.close()
+    assert preempted > 0
+
+
+def test_prompt_logprobs_go_out_once(base: Path) -> None:
+    core = make_engine(base)
+    outputs = run(core, [request("n", prompt(9, 1), n=3, max_tokens=1, prompt_logprobs=0)])
+    assert [outputs["n", index].started.prompt_logprobs is None for index in range(3)] == [False, True, True]
+    core.store.close()
+
+
+def test_output_that_is_not_finite_fails_its_request_alone(
+    base: Path, adapters: Path, answers: dict[str, Answer]
+) -> None:
+    core = make_engine(base)
+    outputs = run(
+        core,
+        [
+            request("hot", prompt(9, 1), [("plain-r32", 1e38)], root=adapters, n=2),
+            request("dora", prompt(11, hash_of("dora")), ["dora"], root=adapters),
+        ],
+    )
+    assert outputs["hot", 0].failure.kind == "adapter"
+    assert "not finite" in outputs["hot", 0].failure.message
+    matches(outputs["dora", 0], answers["dora"])
+    core.store.close()
+
+
 def test_n_answers_share_one_prompt_and_differ_by_seed(base: Path, adapters: Path) -> None:
     core = make_engine(base)
     asked = request("n", prompt(17, 2), ["rslora"], root=adapters, n=3, temperature=1.0, seed=4)
@@ -152,6 +194,14 @@ def test_an_adapter_that_is_refused_fails_its_own_request_alone(
     assert outputs["bad", 0].failure.kind == "adapter"
     assert "broken" in outputs["bad", 0].failure.message
     matches(outputs["good", 0], answers["dora"])
+    core.store.close()
+
+
+@pytest.mark.parametrize("field", [{"stop_token_ids": (VOCAB,)}, {"logit_bias": {-1: 1.0}}])
+def test_token_ids_of_the_options_must_be_in_the_vocabulary(base: Path, field: dict) -> None:
+    core = make_engine(base)
+    (failure,) = core.submit(request("bad", [1, 2], **field))
+    assert "vocabulary" in failure.message
     core.store.close()
 
 

@@ -71,7 +71,7 @@ def test_min_p_drops_what_is_far_below_the_likeliest(logits: torch.Tensor) -> No
 
 
 @pytest.mark.parametrize("flatness", [1.0, 0.01])  # a flat one needs far more than the first candidates
-@pytest.mark.parametrize("top_k", [0, 700])
+@pytest.mark.parametrize("top_k", [0, 200, 700, VOCAB])
 def test_top_p_keeps_the_smallest_set_that_reaches_it(logits: torch.Tensor, flatness: float, top_k: int) -> None:
     one = sequence(top_p=0.6, top_k=top_k, temperature=1 / flatness)
     probs = torch.softmax(logits[0] * flatness, -1).sort(descending=True)
@@ -133,3 +133,29 @@ def test_the_raw_logits_are_left_alone(logits: torch.Tensor) -> None:
     before = logits.clone()
     sample(logits, [sequence(logit_bias={1: 5.0}, repetition_penalty=1.3, top_p=0.5)])
     assert torch.equal(logits, before)
+
+
+def test_a_number_just_below_one_does_not_pass_the_last_possible_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.full((1, VOCAB), -torch.inf)
+    logits[0, :3] = 0.0
+    for sampling in ({}, {"top_p": 0.99}):
+        one = sequence(**sampling)
+        monkeypatch.setattr(one.rng, "random", lambda: 1 - 2**-53)
+        assert sample(logits, [one])[0] in (0, 1, 2)
+
+
+@pytest.mark.parametrize("temperature", [1e-9, 1e-300])
+def test_a_tiny_temperature_is_greedy(logits: torch.Tensor, temperature: float) -> None:
+    assert sample(logits, [sequence(temperature=temperature)]) == [int(logits.argmax())]
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_choose_nothing_and_spare_their_neighbours(
+    logits: torch.Tensor, poison: float, temperature: float
+) -> None:
+    rows = torch.cat([logits, logits])
+    rows[0, 5] = poison
+    alone = sample(logits, [sequence(temperature=temperature)])
+    pair = [sequence(temperature=temperature), sequence(temperature=temperature)]
+    assert sample(rows, pair) == [None, *alone]
