@@ -9,6 +9,8 @@ from loraplex_server.api.schemas.sampling import SamplingFields
 from loraplex_server.engine.messages import EngineInfo, SamplingParams
 
 DEFAULT_COMPLETION_TOKENS = 16
+# Logits divided by less overflow float32; the likeliest token is certain long before.
+GREEDY_BELOW = 1e-5
 
 
 class ModelLimits:
@@ -17,7 +19,8 @@ class ModelLimits:
     def __init__(self, info: EngineInfo, end_tokens: tuple[int, ...]) -> None:
         self._context = info.max_model_len
         self._vocabulary = info.vocab_size
-        self._end_tokens = end_tokens
+        # Some checkpoints name an end token beyond their vocabulary, which no answer can hold.
+        self._end_tokens = tuple(id for id in end_tokens if 0 <= id < info.vocab_size)
 
     def completion(self, body: CompletionRequest, prompt_tokens: int) -> SamplingParams:
         """Parameters for one prompt of a completions request.
@@ -66,9 +69,9 @@ class ModelLimits:
         return SamplingParams(
             max_tokens=limit,
             min_tokens=body.min_tokens,
-            temperature=body.temperature,
+            temperature=body.temperature if body.temperature >= GREEDY_BELOW else 0.0,
             top_p=body.top_p,
-            top_k=max(body.top_k, 0),
+            top_k=body.top_k if 0 < body.top_k < self._vocabulary else 0,
             min_p=body.min_p,
             seed=body.seed,
             presence_penalty=body.presence_penalty,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api import Api, events, streamed_text
+from support.api import Api, build_tokenizer, events, streamed_text
 from support.fake_engine import FakeEngine
+
+from loraplex_server.api.renderer import Renderer
 
 Says = Callable[..., FakeEngine]
 
@@ -125,3 +128,9 @@ async def test_half_a_character_at_the_limit_is_dropped(api: Api, says: Says) ->
     choice = await both(api, {"max_tokens": count - 1, "return_token_ids": True})
     assert choice["text"] == "he"
     assert len(choice["token_ids"]) == count - 1
+
+
+async def test_end_tokens_beyond_the_vocabulary_are_left_out(api: Api, adapters: Path) -> None:
+    renderer = Renderer(build_tokenizer(), [1, 7, 512, 2**40, -1])
+    await Api(api.engine, renderer, adapters).complete({"prompt": "x"})
+    assert api.engine.requests[0].sampling.stop_token_ids == (1, 7)

@@ -11,6 +11,7 @@ MAX_LOGPROBS = 20
 MAX_STOPS = 16
 MAX_STOP_TOKENS = 128
 MAX_ADAPTERS = 16
+MAX_WEIGHT = 1000.0
 INT64 = 2**63
 
 
@@ -58,7 +59,7 @@ class AdapterWeight(Schema):
     """One adapter of a weighted sum."""
 
     name: str = Field(min_length=1)
-    weight: Number = 1.0
+    weight: Number = Field(1.0, ge=-MAX_WEIGHT, le=MAX_WEIGHT)
 
 
 class StreamOptions(Schema):
@@ -74,14 +75,14 @@ class SamplingFields(Schema):
     model: str = ""
     adapters: list[AdapterWeight] = Field(default=[], max_length=MAX_ADAPTERS)
     n: int = Field(1, ge=1, le=128)
-    temperature: Number = Field(1.0, ge=0.0)
+    temperature: Number = Field(1.0, ge=0.0, le=100.0)
     top_p: Number = Field(1.0, gt=0.0, le=1.0)
-    top_k: int = Field(0, ge=-1)  # 0 and -1: off
+    top_k: int = Field(0, ge=-1)  # 0, -1 and whatever is not less than the vocabulary: off
     min_p: Number = Field(0.0, ge=0.0, le=1.0)
     seed: int | None = Field(None, ge=-INT64, lt=INT64)
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
-    repetition_penalty: Number = Field(1.0, gt=0.0)
+    repetition_penalty: Number = Field(1.0, ge=0.01, le=100.0)
     logit_bias: Annotated[
         dict[int, Annotated[Number, Field(ge=-100.0, le=100.0)]], BeforeValidator(_token_ids), Field(max_length=1024)
     ] = {}
