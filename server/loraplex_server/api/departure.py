@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
+from loraplex_server.engine.interface import EngineDeadError
+
 _T = TypeVar("_T")
 
 
@@ -20,6 +22,7 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, _T]) -> _T:
 
     Raises:
         ClientGoneError: the client was first.
+        EngineDeadError: the work was cancelled from below, so nobody works on it any more.
     """
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_departure(receive))
@@ -27,6 +30,8 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, _T]) -> _T:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientGoneError
+        if task.cancelled():
+            raise EngineDeadError("the engine ended while it held the request")
         return await task
     finally:
         task.cancel()

@@ -12,7 +12,7 @@ from loraplex_adapters.errors import AdapterError
 from loraplex_server.api.answer import Answer, Piece, join
 from loraplex_server.api.errors import from_domain
 from loraplex_server.api.record import RequestRecord
-from loraplex_server.engine.interface import Engine, EngineError
+from loraplex_server.engine.interface import Engine, EngineDeadError, EngineError
 from loraplex_server.engine.messages import Delta, GenerateRequest, Started
 from loraplex_server.metrics.requests import RequestMetrics
 from loraplex_server.metrics.timeline import Timeline
@@ -138,6 +138,9 @@ class Generation:
                     inbox.put(batch)
         except Exception as error:
             inbox.fail(error)
+        except BaseException:  # cancelled from below: without a word, the consumer would wait for ever
+            inbox.fail(EngineDeadError("the engine ended while it held the request"))
+            raise
         else:
             inbox.end()
 
@@ -148,7 +151,8 @@ class Generation:
         first = next(iter(self._started.values()), None)
         if first is not None:
             record.cached_tokens, record.queue_s = self.cached_tokens, first.queue_s
-            record.ttft_s = min(job.timeline.ttft_s for job in self._jobs if job.timeline.ttft_s is not None)
+            times = (job.timeline.ttft_s for job in self._jobs)
+            record.ttft_s = min((time for time in times if time is not None), default=None)
             record.generation = self.adapter_generation
         if outcome not in UNHEARD:
             reason = "abort" if outcome == "cancelled" else "error"

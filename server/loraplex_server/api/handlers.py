@@ -6,6 +6,7 @@ from typing import cast
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from loraplex_adapters.errors import AdapterError
 from loraplex_server.api.departure import ClientGoneError
@@ -27,6 +28,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AdapterError, _domain_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientGoneError, _client_gone)
+    app.add_exception_handler(ClientDisconnect, _client_gone)  # starlette's, while it sent the body
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

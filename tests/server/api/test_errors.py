@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from support.api import Api, events
 from support.fake_engine import FakeEngine
 
+from loraplex_server.api.answer import Answer, Piece
 from loraplex_server.engine.interface import (
     AdapterUnusableError,
     EngineDeadError,
@@ -18,6 +20,7 @@ from loraplex_server.engine.interface import (
     InvalidRequestError,
     QueueFullError,
 )
+from loraplex_server.engine.messages import Delta
 
 Says = Callable[..., FakeEngine]
 
@@ -214,3 +217,42 @@ async def test_an_engine_that_ends_a_request_without_finishing_it_is_an_error(ap
     api.engine.generate = broken
     assert (await api.chat({})).status_code == 500
     assert "without finishing" in events((await api.chat({"stream": True})).text)[-1]["error"]["message"]
+
+
+@pytest.mark.parametrize("prompt", ["one", ["several", "prompts"]])
+async def test_work_that_is_cancelled_from_below_is_answered(api: Api, prompt: str | list[str]) -> None:
+    api.engine.failure = asyncio.CancelledError()
+    response = await asyncio.wait_for(api.complete({"prompt": prompt}), 5)
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
+
+
+async def test_a_client_that_leaves_in_its_body_is_logged_as_cancelled(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "query_string": b"", "headers": headers}
+    await api.app(scope, receive, send)
+    assert sent[0]["status"] == 499
+    assert scope["state"]["record"].outcome == "cancelled"
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_an_answer_that_fails_at_its_first_token_keeps_its_error(
+    api: Api, says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says("hello")
+
+    def broken(self: Answer, delta: Delta) -> Piece:
+        raise EngineError("odd")
+
+    monkeypatch.setattr(Answer, "take", broken)
+    response = await api.complete({"prompt": "x"})
+    assert (response.status_code, response.json()["error"]["message"]) == (500, "odd")
