@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
-from loraplex_adapters.errors import UnknownAdapterError
+from loraplex_adapters.errors import AdapterError, UnknownAdapterError
 from loraplex_adapters.fingerprint import CONFIG_FILE, FILES, fingerprint
 from loraplex_adapters.peft_config import LONGEST, LoraConfig, parse_config
 from loraplex_adapters.source import AdapterSource
+
+logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 255  # bytes, of one component of a path
 
@@ -32,11 +35,14 @@ class Catalog:
         self._root = None if root is None else os.path.realpath(root)
 
     def names(self) -> list[str]:
-        """Of all adapters, sorted."""
+        """Of all adapters, sorted; none while the root cannot be read, which the log tells."""
         if self._root is None:
             return []
-        with os.scandir(self._root) as entries:
-            names = [entry.name for entry in entries]
+        try:
+            names = os.listdir(self._root)
+        except OSError as error:
+            logger.warning("the folder of adapters cannot be read: %s", error)
+            return []
         return sorted(name for name in names if self._folder(name) is not None)
 
     def resolve(self, name: str) -> AdapterSource:
@@ -44,9 +50,13 @@ class Catalog:
 
         Raises:
             UnknownAdapterError: there is none.
+            AdapterError: its files cannot be looked at.
         """
         folder = self._require(name)
-        return AdapterSource(name=name, path=folder, fingerprint=fingerprint(folder))
+        try:
+            return AdapterSource(name=name, path=folder, fingerprint=fingerprint(folder))
+        except OSError as error:  # a link to itself, a folder that may not be entered
+            raise _unreadable(name, error) from error
 
     def created(self, name: str) -> int:
         """Unix time, in seconds, at which the newer of its two files was last written.
@@ -55,8 +65,11 @@ class Catalog:
             UnknownAdapterError: there is none of that name.
         """
         folder = self._require(name)
-        paths = (os.path.join(folder, file) for file in FILES)
-        return max((int(os.path.getmtime(path)) for path in paths if os.path.exists(path)), default=0)
+        found = [_written(os.path.join(folder, file)) for file in FILES]
+        times = [time for time in found if time is not None]
+        if not times:
+            raise _unknown(name)  # deleted this moment
+        return max(times)
 
     def config(self, name: str) -> LoraConfig:
         """What its config says, for a listing.
@@ -64,14 +77,21 @@ class Catalog:
         Raises:
             UnknownAdapterError: there is none of that name.
             AdapterRefusedError: it cannot be served.
+            AdapterError: the file cannot be read.
         """
-        with open(os.path.join(self._require(name), CONFIG_FILE), "rb") as file:
-            return parse_config(name, file.read(LONGEST + 1))
+        try:
+            with open(os.path.join(self._require(name), CONFIG_FILE), "rb") as file:
+                text = file.read(LONGEST + 1)
+        except FileNotFoundError:
+            raise _unknown(name) from None
+        except OSError as error:
+            raise _unreadable(name, error) from error
+        return parse_config(name, text)
 
     def _require(self, name: str) -> str:
         folder = self._folder(name)
         if folder is None:
-            raise UnknownAdapterError(f"there is no adapter '{name}'")
+            raise _unknown(name)
         return folder
 
     def _folder(self, name: str) -> str | None:
@@ -95,3 +115,20 @@ def _is_plain(name: str) -> bool:
     if not name or name.startswith(".") or not name.isprintable() or "/" in name or os.sep in name:
         return False
     return len(os.fsencode(name)) <= LONGEST_NAME
+
+
+def _written(path: str) -> int | None:
+    """Unix time; None for a file that is not there or cannot be looked at."""
+    try:
+        return int(os.path.getmtime(path))
+    except OSError:
+        return None
+
+
+def _unknown(name: str) -> UnknownAdapterError:
+    return UnknownAdapterError(f"there is no adapter '{name}'")
+
+
+def _unreadable(name: str, error: OSError) -> AdapterError:
+    """Without the path: the message goes to whoever sent the request."""
+    return AdapterError(f"adapter '{name}' cannot be read: {error.strerror or type(error).__name__}")

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from loraplex_adapters.catalog import Catalog
-from loraplex_adapters.errors import AdapterRefusedError, UnknownAdapterError
+from loraplex_adapters.errors import AdapterError, AdapterRefusedError, UnknownAdapterError
 from loraplex_adapters.fingerprint import CONFIG_FILE, TENSOR_FILE
 
 CONFIG = json.dumps({"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"], "base_model_name_or_path": "some/base"})
@@ -179,3 +180,41 @@ def test_the_config_is_read_for_listings_or_refused(root: Path) -> None:
     (folder / CONFIG_FILE).write_text("{")
     with pytest.raises(AdapterRefusedError, match="is not JSON"):
         catalog.config("a")
+
+
+def test_a_file_that_cannot_be_looked_at_is_an_error_without_its_path(root: Path) -> None:
+    folder = add(root, "a")
+    (folder / TENSOR_FILE).unlink()
+    (folder / TENSOR_FILE).symlink_to(TENSOR_FILE)
+    catalog = Catalog(root)
+    with pytest.raises(AdapterError, match="adapter 'a' cannot be read: ") as error:
+        catalog.resolve("a")
+    assert str(root) not in str(error.value)
+    assert catalog.created("a") > 0
+    assert catalog.names() == ["a"]
+
+
+def test_a_root_that_is_removed_holds_nothing(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add(root, "a")
+    catalog = Catalog(root)
+    shutil.rmtree(root)
+    assert unknown(catalog, "a")
+    assert "cannot be read" in caplog.text
+
+
+def test_an_adapter_that_is_deleted_meanwhile_is_unknown(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = add(root, "a")
+    catalog = Catalog(root)
+    require = catalog._require
+
+    def deleting(name: str) -> str:
+        try:
+            return require(name)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    monkeypatch.setattr(catalog, "_require", deleting)
+    for ask in (catalog.created, catalog.config):
+        with pytest.raises(UnknownAdapterError):
+            ask("a")
+        add(root, "a")
