@@ -16,6 +16,11 @@ from loraplex_adapters.tensor_name import Part, parse_name, why_unbound
 from loraplex_kernels.lora import SiteShape
 
 
+# Times a request's weight and a large activation, this is still far from what float32 holds. Trained adapters are
+# below 1000.
+LARGEST_SCALE = 1e6
+
+
 @dataclass(frozen=True)
 class BoundSite:
     """A site and the tensors of the file that adapt it."""
@@ -40,7 +45,7 @@ def bind(
         sites: all linears of the base model.
 
     Raises:
-        AdapterRefusedError: naming everything that is missing, left over or of the wrong shape.
+        AdapterRefusedError: naming everything that is missing, left over, of the wrong shape or scaled beyond reason.
     """
     targets = select_targets(config, sites)
     parts, leftover = _sort_by_site(tensors)
@@ -49,6 +54,7 @@ def bind(
         reasons.insert(0, f"target_modules {_shown(config)} select no linear of this model")
     reasons += _missing(parts, targets, config.use_dora)
     reasons += _misshapen(parts, targets)
+    reasons += _overscaled(targets)
     if reasons:
         raise AdapterRefusedError(name, reasons)
     return tuple(_bound(target, parts[target.site.name], config.use_dora) for target in targets)
@@ -115,6 +121,16 @@ def _misshapen(parts: Parts, targets: Sequence[Target]) -> Iterator[str]:
         for part, spec in parts.get(site.name, {}).items():
             if spec.shape != expected[part]:
                 yield f"{spec.name} has shape {list(spec.shape)}, expected {list(expected[part])}"
+
+
+def _overscaled(targets: Sequence[Target]) -> Iterator[str]:
+    found = [target for target in targets if abs(target.scale) > LARGEST_SCALE]
+    if found:
+        names = ", ".join(target.site.name for target in found)
+        yield (
+            f"{len(found)} linears have a scale beyond {LARGEST_SCALE:g}, such as {found[0].scale:g}, which would "
+            f"overflow; look at lora_alpha and alpha_pattern: {names}"
+        )
 
 
 def _bound(target: Target, found: Mapping[Part, TensorSpec], dora: bool) -> BoundSite:

@@ -101,7 +101,7 @@ class Fields:
 
 
 def _is_positive(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
 
 
 def _is_finite(value: object) -> TypeGuard[int | float]:

@@ -71,11 +71,13 @@ def inspect(source: AdapterSource, sites: Sequence[Site], dtype: torch.dtype) ->
 
 
 def _read_config(source: AdapterSource) -> bytes:
-    try:
-        with open(os.path.join(source.path, CONFIG_FILE), "rb") as file:
-            return file.read(LONGEST + 1)
-    except FileNotFoundError as error:
-        raise AdapterRefusedError(source.name, [f"there is no {CONFIG_FILE}"]) from error
+    path = os.path.join(source.path, CONFIG_FILE)
+    if not os.path.exists(path):
+        raise AdapterRefusedError(source.name, [f"there is no {CONFIG_FILE}"])
+    if not os.path.isfile(path):  # opening a pipe waits for a writer, with the loader's thread
+        raise AdapterRefusedError(source.name, [f"{CONFIG_FILE} is no regular file"])
+    with open(path, "rb") as file:
+        return file.read(LONGEST + 1)
 
 
 def _require_unchanged(source: AdapterSource, seen: str) -> None:

@@ -52,12 +52,15 @@ def read_header(name: str, folder: str) -> TensorHeader:
         folder: that holds the file.
 
     Raises:
-        AdapterRefusedError: there is no such file, only a pickle, or it is damaged, or a dtype is not a float's.
+        AdapterRefusedError: there is no such file, only a pickle, or it is none that could be read to an end, or it
+            is damaged, or a dtype is not a float's.
         OSError: it cannot be read.
     """
     path = os.path.join(folder, TENSOR_FILE)
     if not os.path.exists(path):
         raise AdapterRefusedError(name, [_missing(folder)])
+    if not os.path.isfile(path):  # opening a pipe waits for a writer, with the loader's thread
+        raise AdapterRefusedError(name, [f"{TENSOR_FILE} is no regular file"])
     with open(path, "rb") as file:
         prefix = file.read(8)
         length = int.from_bytes(prefix, "little")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -176,3 +177,22 @@ def test_pissa_is_refused_until_it_was_converted(write: Write, llama: Base, tmp_
     written.peft.save_pretrained(converted.folder, path_initial_model_for_weight_conversion=str(initial))
     assert len(bound(converted, llama)) == 3
     assert (converted.folder / TENSOR_FILE).exists()
+
+
+@pytest.mark.parametrize("alpha", [1e300, -1e300, 1e38])
+def test_a_scale_that_would_overflow_is_refused(write: Write, llama: Base, alpha: float) -> None:
+    written = write()
+    written.edit_config(lora_alpha=alpha)
+    (reason,) = reasons(written, llama)
+    assert reason.startswith("6 linears have a scale beyond 1e+06")
+    written.edit_config(lora_alpha=1, alpha_pattern={"layers.1.self_attn.q_proj": alpha})
+    (reason,) = reasons(written, llama)
+    assert reason.startswith("1 linears")
+    assert reason.endswith("lora_alpha and alpha_pattern: model.layers.1.self_attn.q_proj")
+
+
+def test_a_config_that_is_a_pipe_is_refused_and_never_opened(write: Write, llama: Base) -> None:
+    written = write()
+    (written.folder / CONFIG_FILE).unlink()
+    os.mkfifo(written.folder / CONFIG_FILE)
+    assert reasons(written, llama) == (f"{CONFIG_FILE} is no regular file",)

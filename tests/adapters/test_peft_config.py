@@ -111,6 +111,7 @@ def test_a_key_of_a_newer_peft_is_refused_when_it_is_on() -> None:
     [
         ("r", 0, "a whole number above zero"),
         ("r", -3, "a whole number above zero"),
+        ("r", 10**400, "a whole number above zero"),
         ("r", 4.0, "a whole number above zero"),
         ("r", True, "a whole number above zero"),
         ("r", None, "a whole number above zero"),

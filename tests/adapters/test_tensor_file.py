@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -85,6 +86,11 @@ def test_a_pickle_is_refused_by_name_and_never_opened(tmp_path) -> None:
     (reason,) = refused(tmp_path)
     assert reason.startswith(f"{PICKLE_FILE} is a pickle")
     assert "safe_serialization=True" in reason
+
+
+def test_a_pipe_is_refused_and_never_opened(tmp_path) -> None:
+    os.mkfifo(tmp_path / TENSOR_FILE)
+    assert refused(tmp_path) == (f"{TENSOR_FILE} is no regular file",)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.float64, torch.float8_e4m3fn])
