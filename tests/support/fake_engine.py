@@ -115,14 +115,14 @@ class FakeEngine:
                     index=index,
                     token_ids=group,
                     logprobs=logprobs,
-                    started=self._started(request) if number == 0 else None,
+                    started=self._started(request, index) if number == 0 else None,
                     finish_reason=reason if number == len(groups) - 1 else None,
                 )
             )
         return deltas
 
-    def _started(self, request: GenerateRequest) -> Started:
-        count = request.sampling.prompt_logprobs
+    def _started(self, request: GenerateRequest, index: int) -> Started:
+        count = request.sampling.prompt_logprobs if index == 0 else None  # sent once for all answers
         prompt = request.prompt_token_ids
         logprobs = None if count is None else [None, *(logprob_of(id, k, count) for k, id in enumerate(prompt[1:]))]
         return Started(

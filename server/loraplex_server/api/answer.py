@@ -9,7 +9,7 @@ from loraplex_server.api.detokenizer import Detokenizer
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.schemas.sampling import SamplingFields
 from loraplex_server.api.stop_strings import StopStrings
-from loraplex_server.engine.messages import Delta, FinishReason, Started, TokenLogprob
+from loraplex_server.engine.messages import Delta, FinishReason, TokenLogprob
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class Piece:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)  # of each token in the answer's text, in characters
-    started: Started | None = None
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None  # the stop string or the request's own stop token; None for the model's end
 
@@ -39,7 +38,6 @@ class Piece:
         self.token_ids += later.token_ids
         self.logprobs += later.logprobs
         self.offsets += later.offsets
-        self.started = self.started or later.started
         self.finish_reason = later.finish_reason
         self.stop_reason = later.stop_reason
 
@@ -71,7 +69,7 @@ class Answer:
 
     def take(self, delta: Delta) -> Piece:
         """The delta's part of the answer. Tokens after a stop string are no part of it."""
-        piece = Piece(self.index, started=delta.started)
+        piece = Piece(self.index)
         hidden = len(delta.token_ids) - 1 if delta.finish_reason == "stop" and not self._show_stop else -1
         shown: list[str] = []
         for position, token_id in enumerate(delta.token_ids):

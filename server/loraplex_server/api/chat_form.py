@@ -22,6 +22,7 @@ class ChatForm(Form):
     def __init__(self, id: str, model: str, body: ChatRequest, generation: Generation, vocabulary: Vocabulary) -> None:
         super().__init__(id, model, body, generation)
         self._logprobs = body.logprobs
+        self._width = (body.top_logprobs or 0) + 1
         self._format = LogprobFormat(vocabulary)
 
     def choice(self, piece: Piece) -> dict[str, Any]:
@@ -56,6 +57,10 @@ class ChatForm(Form):
             end |= {"finish_reason": piece.finish_reason, "stop_reason": piece.stop_reason}
             chunks.append(end)
         return chunks
+
+    def logprobs_in(self, piece: Piece) -> int:
+        """See Form.logprobs_in."""
+        return self._width * len(piece.logprobs)
 
     def extras(self) -> dict[str, Any]:
         """See Form.extras."""

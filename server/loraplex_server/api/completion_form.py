@@ -8,7 +8,7 @@ from loraplex_server.api.answer import Piece
 from loraplex_server.api.detokenizer import Detokenizer
 from loraplex_server.api.form import Form
 from loraplex_server.api.generation import Generation
-from loraplex_server.api.logprobs import LogprobFormat, prompt_offsets
+from loraplex_server.api.logprobs import LogprobFormat, LogprobLists, prompt_offsets
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.schemas.completion import CompletionRequest
 
@@ -25,6 +25,9 @@ class CompletionForm(Form):
         super().__init__(id, model, body, generation)
         self._echo = body.echo
         self._logprobs = body.logprobs is not None
+        self._width = 0 if body.logprobs is None else body.logprobs + 1
+        self._n = body.n
+        self._prompt_logprobs: dict[int, LogprobLists] = {}  # by the prompt's number: its answers share it
         self._skip = body.skip_special_tokens
         self._renderer = renderer
         self._format = LogprobFormat(renderer.vocabulary)
@@ -54,14 +57,26 @@ class CompletionForm(Form):
             return [self.choice(piece)]
         return []
 
-    def _logprobs_of(self, piece: Piece, first: bool) -> Any:
-        prompt = self._answers[piece.index].prompt
-        start = len(prompt.text)
-        ids, offsets = list(piece.token_ids), [start + offset for offset in piece.offsets]
-        logprobs = list[Any](piece.logprobs)
-        if first and self._echo and piece.started is not None and piece.started.prompt_logprobs is not None:
-            detokenizer = Detokenizer(self._renderer.tokenizer, (), self._skip)
-            ids = prompt.token_ids + ids
-            offsets = prompt_offsets(detokenizer, prompt.token_ids) + offsets
-            logprobs = piece.started.prompt_logprobs + logprobs
-        return self._format.completion(logprobs, ids, offsets)
+    def logprobs_in(self, piece: Piece) -> int:
+        """See Form.logprobs_in."""
+        opens = self._echo and self._width and piece.index not in self._seen
+        prompt_tokens = len(self._answers[piece.index].prompt.token_ids) if opens else 0
+        return self._width * (prompt_tokens + len(piece.logprobs))
+
+    def _logprobs_of(self, piece: Piece, first: bool) -> LogprobLists:
+        start = len(self._answers[piece.index].prompt.text)
+        offsets = [start + offset for offset in piece.offsets]
+        found = self._format.completion(piece.logprobs, piece.token_ids, offsets)
+        if not (first and self._echo):
+            return found
+        prompt = self._prompt_part(piece.index)
+        return {key: prompt[key] + found[key] for key in found}
+
+    def _prompt_part(self, index: int) -> LogprobLists:
+        number = index // self._n
+        if number not in self._prompt_logprobs:
+            ids = self._answers[index].prompt.token_ids
+            offsets = prompt_offsets(Detokenizer(self._renderer.tokenizer, (), self._skip), ids)
+            logprobs = self._generation.prompt_logprobs(index)
+            self._prompt_logprobs[number] = self._format.completion(logprobs, ids, offsets)
+        return self._prompt_logprobs[number]

@@ -14,6 +14,8 @@ from loraplex_server.engine.interface import (
     QueueFullError,
 )
 
+# Characters of a message; a refused adapter's may name thousands of tensors.
+MAX_MESSAGE = 2000
 INVALID = "invalid_request_error"
 # Long enough for the supervisor to start an engine again, short enough that OpenAI's client still waits for it.
 RETRY_AFTER_S = 2
@@ -71,18 +73,25 @@ def internal_error(request_id: str) -> ApiError:
 
 
 def from_domain(error: EngineError | AdapterError) -> ApiError:
-    """The answer to an error of the engine or the adapters."""
+    """The answer to an error of the engine or the adapters; a very long message is cut."""
+    message = _bounded(str(error))
     if isinstance(error, QueueFullError):
         headers = {"retry-after": str(error.retry_after)}
-        return ApiError(
-            429, str(error), type="rate_limit_error", code="queue_full", headers=headers, outcome="queue_full"
-        )
+        return ApiError(429, message, type="rate_limit_error", code="queue_full", headers=headers, outcome="queue_full")
     if isinstance(error, EngineDeadError):
-        return unavailable(str(error), "engine_unavailable")
+        return unavailable(message, "engine_unavailable")
     if isinstance(error, UnknownAdapterError):
-        return ApiError(404, str(error), param="model", code="model_not_found", outcome="not_found")
+        return ApiError(404, message, param="model", code="model_not_found", outcome="not_found")
     if isinstance(error, AdapterUnusableError | AdapterError):
-        return ApiError(400, str(error), param="model", code="adapter_refused", outcome="adapter_refused")
+        return ApiError(400, message, param="model", code="adapter_refused", outcome="adapter_refused")
     if isinstance(error, InvalidRequestError):
-        return bad_request(str(error))
-    return ApiError(500, str(error), type="server_error", code="engine_error", outcome="error")
+        return bad_request(message)
+    return ApiError(500, message, type="server_error", code="engine_error", outcome="error")
+
+
+def _bounded(message: str) -> str:
+    if len(message) <= MAX_MESSAGE:
+        return message
+    end = message.rfind(", ", MAX_MESSAGE // 2, MAX_MESSAGE)
+    end = MAX_MESSAGE if end < 0 else end
+    return f"{message[:end]} ... and {len(message) - end} more characters, which are in the server's log"

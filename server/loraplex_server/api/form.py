@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -14,6 +15,9 @@ from loraplex_server.api.answer import Answer, Piece
 from loraplex_server.api.generation import Generation
 from loraplex_server.api.schemas.sampling import SamplingFields
 
+# Log probabilities of a body or an event; with more, it is written on a thread: every stream waits while the event loop
+# does not turn.
+INLINE_LOGPROBS = 4096
 DONE = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
@@ -71,6 +75,14 @@ class Form(abc.ABC):
         if not self._usage:
             return b""
         return event({**self._envelope(self.part), "choices": [], "usage": self._usage_now()})
+
+    def is_large(self, pieces: Iterable[Piece]) -> bool:
+        """Whether writing these takes so long that it belongs on a thread."""
+        return sum(map(self.logprobs_in, pieces)) > INLINE_LOGPROBS
+
+    @abc.abstractmethod
+    def logprobs_in(self, piece: Piece) -> int:
+        """Log probabilities that are to be written for a piece, alternatives among them."""
 
     @abc.abstractmethod
     def choice(self, piece: Piece) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from loraplex_server.api.answer import Answer, Piece, join
 from loraplex_server.api.errors import from_domain
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.engine.interface import Engine, EngineDeadError, EngineError
-from loraplex_server.engine.messages import Delta, GenerateRequest, Started
+from loraplex_server.engine.messages import Delta, GenerateRequest, Started, TokenLogprob
 from loraplex_server.metrics.requests import RequestMetrics
 from loraplex_server.metrics.timeline import Timeline
+
+logger = logging.getLogger(__name__)
 
 # Outcomes of requests that the engine never worked on.
 UNHEARD = frozenset({"queue_full", "adapter_refused", "invalid", "not_found"})
@@ -43,7 +46,8 @@ class Generation:
         self._jobs = jobs
         self._record = record
         self._metrics = metrics
-        self._started: dict[int, Started] = {}  # by the job's first index
+        # By the job's first index. Read on threads that write bodies too.
+        self._started: dict[int, Started] = {}
         self.prompt_tokens = sum(len(job.request.prompt_token_ids) for job in jobs)
 
     @property
@@ -59,13 +63,24 @@ class Generation:
     @property
     def cached_tokens(self) -> int:
         """Prompt tokens that were found in the cache."""
-        return sum(started.cached_tokens for started in self._started.values())
+        return sum(started.cached_tokens for started in list(self._started.values()))
 
     @property
     def adapter_generation(self) -> str:
         """The adapters' generations, each cut to the part that people compare; "" for the base."""
-        full = next((started.generation for started in self._started.values()), "")
+        full = next((started.generation for started in list(self._started.values())), "")
         return "+".join(part[:12] for part in full.split("+"))
+
+    def prompt_logprobs(self, index: int) -> list[TokenLogprob | None]:
+        """Of the prompt that an answer with this index follows, once any of that prompt's answers began.
+
+        Raises:
+            EngineError: the engine did not send them with the first delta of the prompt's first answer.
+        """
+        started = self._started.get(index - index % len(self._jobs[0].answers))
+        if started is None or started.prompt_logprobs is None:
+            raise EngineError("the engine sent no log probabilities of the prompt")
+        return started.prompt_logprobs
 
     async def run(self) -> AsyncGenerator[list[Piece], None]:
         """Pieces as they come, at most one of each answer at a time. Closing it aborts what still runs.
@@ -81,7 +96,10 @@ class Generation:
                     yield batch
             outcome = ",".join(sorted({str(answer.finish_reason) for answer in self.answers}))
         except (EngineError, AdapterError) as error:
-            outcome = from_domain(error).outcome
+            answer = from_domain(error)
+            outcome = answer.outcome
+            if answer.message != str(error):
+                logger.warning("request %s: %s", self._record.request_id, error)
             raise
         except Exception:
             outcome = "error"

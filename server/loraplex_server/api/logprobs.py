@@ -12,6 +12,8 @@ from loraplex_server.engine.messages import TokenLogprob
 # JSON has no infinity; OpenAI writes this for a token that cannot come.
 LOWEST = -9999.0
 
+LogprobLists = dict[str, list[Any]]  # one entry a token in each
+
 
 class LogprobFormat:
     """Args: vocabulary: of the model."""
@@ -26,7 +28,9 @@ class LogprobFormat:
             for each in logprobs
         ]
 
-    def completion(self, logprobs: Sequence[TokenLogprob | None], ids: Sequence[int], offsets: Sequence[int]) -> Any:
+    def completion(
+        self, logprobs: Sequence[TokenLogprob | None], ids: Sequence[int], offsets: Sequence[int]
+    ) -> LogprobLists:
         """`choice.logprobs` of a completion; None stands for the first token of a prompt, which nothing predicts.
 
         Args:

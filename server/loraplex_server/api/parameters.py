@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from loraplex_server.api.errors import ApiError, bad_request
 from loraplex_server.api.schemas.chat import ChatRequest
 from loraplex_server.api.schemas.completion import CompletionRequest
@@ -11,48 +13,95 @@ from loraplex_server.engine.messages import EngineInfo, SamplingParams
 DEFAULT_COMPLETION_TOKENS = 16
 # Logits divided by less overflow float32; the likeliest token is certain long before.
 GREEDY_BELOW = 1e-5
+# In one response, each some 20 bytes of JSON: a prompt of 128k tokens with 20 alternatives for each.
+MAX_PROMPT_LOGPROBS = 3_000_000
 
 
 class ModelLimits:
-    """Args: info: of the engine. end_tokens: ids that end an answer unless the request ignores them."""
+    """What the model and the server can take.
 
-    def __init__(self, info: EngineInfo, end_tokens: tuple[int, ...]) -> None:
+    Args:
+        info: of the engine. end_tokens: ids that end an answer unless the request ignores them.
+        queue: answers that may wait.
+    """
+
+    def __init__(self, info: EngineInfo, end_tokens: tuple[int, ...], queue: int) -> None:
+        self._seats, self._queue = info.max_num_seqs, queue
         self._context = info.max_model_len
         self._vocabulary = info.vocab_size
         # Some checkpoints name an end token beyond their vocabulary, which no answer can hold.
         self._end_tokens = tuple(id for id in end_tokens if 0 <= id < info.vocab_size)
 
-    def completion(self, body: CompletionRequest, prompt_tokens: int) -> SamplingParams:
-        """Parameters for one prompt of a completions request.
+    def completions(self, body: CompletionRequest, prompts: Sequence[int]) -> list[SamplingParams]:
+        """Parameters for each prompt of a completions request.
+
+        Args:
+            prompts: their lengths, in tokens.
 
         Raises:
-            ApiError: the prompt or the answer does not fit, or a token id is out of range.
+            ApiError: a prompt or its answer does not fit, a token id is out of range, or the prompts' log
+                probabilities would make too large a response.
         """
-        default = min(DEFAULT_COMPLETION_TOKENS, self._context - prompt_tokens)
-        limit = self._answer_tokens(body.max_tokens, default, prompt_tokens)
+        self._check_tokens(body)
         prompt_logprobs = body.logprobs if body.echo else None
-        return self._parameters(body, limit, body.logprobs, prompt_logprobs)
+        if prompt_logprobs is not None:
+            self._check_prompt_logprobs(sum(prompts) * body.n, prompt_logprobs + 1)
+        parameters = []
+        for prompt_tokens in prompts:
+            default = min(DEFAULT_COMPLETION_TOKENS, self._context - prompt_tokens)
+            limit = self._answer_tokens(body.max_tokens, default, prompt_tokens)
+            parameters.append(self._parameters(body, limit, body.logprobs, prompt_logprobs))
+        return parameters
 
     def chat(self, body: ChatRequest, prompt_tokens: int) -> SamplingParams:
-        """Parameters of a chat. Raises as completion does."""
+        """Parameters of a chat. Raises as completions does."""
+        self._check_tokens(body)
         limit = self._answer_tokens(body.token_limit, self._context - prompt_tokens, prompt_tokens)
         return self._parameters(body, limit, (body.top_logprobs or 0) if body.logprobs else None, None)
 
-    def check_ids(self, ids: list[int], param: str) -> None:
+    def check_ids(self, ids: Collection[int], param: str) -> None:
         """Raise a 400 unless all ids are tokens of the model."""
-        for id in ids:
+        if not ids:
+            return
+        for id in (min(ids), max(ids)):
             if not 0 <= id < self._vocabulary:
-                raise bad_request(f"'{param}': {id} is no token: ids go from 0 to {self._vocabulary - 1}", param=param)
+                shown = str(id)[:40]
+                raise bad_request(f"'{param}': {shown} is no token: ids go from 0 to {self._vocabulary - 1}", param)
 
-    def _answer_tokens(self, asked: int | None, default: int, prompt_tokens: int) -> int:
+    def check_answers(self, count: int) -> None:
+        """Raise a 400 where a request asks for more answers than fit in even while nothing else is there."""
+        if count > self._seats + self._queue:
+            raise bad_request(
+                f"'n': the request asks for {count} answers, of all prompts; this server computes {self._seats} at "
+                f"once and lets {self._queue} wait",
+                param="n",
+            )
+
+    def check_fits(self, prompt_tokens: int, answer_tokens: int | None) -> None:
+        """Raise a 400 unless the context holds a prompt and as many tokens as are asked for: None is at least one."""
         if not prompt_tokens:
             raise bad_request("The prompt is empty", param="prompt")
         room = self._context - prompt_tokens
-        if room < (0 if asked == 0 else 1):
+        if room < (0 if answer_tokens == 0 else 1):
             raise self._too_long(f"the prompt has {prompt_tokens}")
-        if asked is not None and asked > room:
-            raise self._too_long(f"the prompt has {prompt_tokens} and max_tokens asks for {asked}")
+        if answer_tokens is not None and answer_tokens > room:
+            raise self._too_long(f"the prompt has {prompt_tokens} and max_tokens asks for {str(answer_tokens)[:40]}")
+
+    def _answer_tokens(self, asked: int | None, default: int, prompt_tokens: int) -> int:
+        self.check_fits(prompt_tokens, asked)
         return default if asked is None else asked
+
+    def _check_tokens(self, body: SamplingFields) -> None:
+        self.check_ids(body.stop_token_ids, "stop_token_ids")
+        self.check_ids(body.logit_bias, "logit_bias")
+
+    def _check_prompt_logprobs(self, tokens: int, each: int) -> None:
+        if tokens * each > MAX_PROMPT_LOGPROBS:
+            raise bad_request(
+                f"'logprobs': with 'echo', the prompts' {tokens} tokens (n times each) with {each} log probabilities "
+                f"each are more than {MAX_PROMPT_LOGPROBS}: ask for fewer, or send the prompts one by one",
+                param="logprobs",
+            )
 
     def _too_long(self, found: str) -> ApiError:
         message = f"This model's context holds {self._context} tokens, but {found}"
@@ -63,8 +112,6 @@ class ModelLimits:
     ) -> SamplingParams:
         if body.min_tokens > limit:
             raise bad_request(f"'min_tokens': is more than the {limit} tokens of the answer", param="min_tokens")
-        self.check_ids(body.stop_token_ids, "stop_token_ids")
-        self.check_ids(list(body.logit_bias), "logit_bias")
         ends = () if body.ignore_eos else self._end_tokens
         return SamplingParams(
             max_tokens=limit,

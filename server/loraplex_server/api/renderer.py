@@ -15,8 +15,9 @@ from loraplex_server.api.errors import bad_request
 from loraplex_server.api.schemas.chat import Conversation, Message
 from loraplex_server.api.vocabulary import Vocabulary
 
-# Longer texts are tokenized on a thread, since every stream waits while the event loop does not turn.
-INLINE_CHARACTERS = 4096
+# Characters or tokens of one request; more are worked on by a thread: every stream waits while the event loop does not
+# turn.
+INLINE_SIZE = 4096
 
 _T = TypeVar("_T")
 
@@ -46,11 +47,20 @@ class Renderer:
 
     async def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text."""
+        return (await self.encode_all([text], add_special_tokens))[0]
 
-        def encode() -> list[int]:
-            return list(self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+    async def encode_all(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[list[int]]:
+        """Token ids of each text."""
 
-        return await _off_loop(encode, len(text))
+        def encode_batch() -> list[list[int]]:
+            # Unlike encode, it gives up the interpreter lock.
+            found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+            return [list(encoding.ids) for encoding in found]
+
+        if sum(map(len, texts)) > INLINE_SIZE:
+            return await asyncio.to_thread(encode_batch)
+        # Not the batch's threads: long texts of other requests may hold them all.
+        return [list(self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids) for text in texts]
 
     async def encode_chat(self, conversation: Conversation) -> list[int]:
         """Token ids of a conversation as the model's template writes it.
@@ -58,12 +68,23 @@ class Renderer:
         Raises:
             ApiError: the model has no template, or its template refuses the conversation.
         """
-        text = await _off_loop(lambda: self._render(conversation), sum(len(m.text) for m in conversation.messages))
+        text = await off_loop(lambda: self._render(conversation), sum(len(m.text) for m in conversation.messages))
         return await self.encode(text, add_special_tokens=False)
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Text of token ids."""
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
+
+    async def decode_all(self, lists: Sequence[list[int]], skip_special_tokens: bool = True) -> list[str]:
+        """Text of each list of token ids."""
+        if sum(map(len, lists)) > INLINE_SIZE:
+            # Unlike decode, it gives up the interpreter lock.
+            return await asyncio.to_thread(self.tokenizer.decode_batch, list(lists), skip_special_tokens)
+        return [self.decode(ids, skip_special_tokens) for ids in lists]
+
+    async def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        """Each token alone, as a string."""
+        return await off_loop(lambda: [self.vocabulary.text(id) for id in token_ids], len(token_ids))
 
     def _render(self, conversation: Conversation) -> str:
         template = self._chat.chat_template
@@ -127,5 +148,6 @@ def _check_nothing_lost(messages: Sequence[Message], text: str) -> None:
         raise bad_request(f"This model's chat template leaves out messages of role '{message.role}'", param="messages")
 
 
-async def _off_loop(work: Callable[[], _T], size: int) -> _T:
-    return work() if size <= INLINE_CHARACTERS else await asyncio.to_thread(work)
+async def off_loop(work: Callable[[], _T], size: int) -> _T:
+    """The work's result, from a thread where the size is large."""
+    return work() if size <= INLINE_SIZE else await asyncio.to_thread(work)

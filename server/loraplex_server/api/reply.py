@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
 from fastapi import Request, Response
@@ -37,7 +38,8 @@ async def reply(request: Request, generation: Generation, form: Form, stream: bo
     batches = generation.run()
     if not stream:
         async with aclosing(batches):
-            body = form.response(await unless_gone(request.receive, collect(batches)))
+            pieces = await unless_gone(request.receive, collect(batches))
+        body = await _write(form, form.response, pieces)
         return Response(body, headers=_headers(generation), media_type="application/json")
     try:
         first = await unless_gone(request.receive, _first(batches))
@@ -95,7 +97,7 @@ class EventStream(Response):
     async def _events(self) -> AsyncGenerator[bytes, None]:
         try:
             async for pieces in _chain(self._first, self._batches):
-                if chunk := self._form.events(pieces):
+                if chunk := await _write(self._form, self._form.events, pieces):
                     yield chunk
             if closing := self._form.closing():
                 yield closing
@@ -104,6 +106,10 @@ class EventStream(Response):
         except Exception:
             logger.exception("request %s failed in its stream", self._record.request_id)
             yield event(internal_error(self._record.request_id).envelope())
+
+
+async def _write(form: Form, write: Callable[[list[Piece]], bytes], pieces: list[Piece]) -> bytes:
+    return await asyncio.to_thread(write, pieces) if form.is_large(pieces) else write(pieces)
 
 
 async def _first(batches: AsyncIterator[list[Piece]]) -> list[Piece]:

@@ -45,7 +45,7 @@ class Services:
 
     def limits(self) -> ModelLimits:
         """What the model can take. Raises as engine_info does."""
-        return ModelLimits(self.engine_info(), self.renderer.end_tokens)
+        return ModelLimits(self.engine_info(), self.renderer.end_tokens, self.settings.max_queued_requests)
 
 
 def services_of(request: Request) -> Services:

@@ -3,10 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from support.api import Api, events, streamed_text
-from support.fake_engine import FakeEngine
+from support.fake_engine import INFO, FakeEngine
 
+from loraplex_server.api import form, parameters
 from loraplex_server.engine.interface import InvalidRequestError
 
 Says = Callable[..., FakeEngine]
@@ -170,3 +172,75 @@ async def test_one_failed_prompt_ends_the_others(api: Api, says: Says) -> None:
     response = await api.complete({"prompt": [[7], [8], [9]]})
     assert response.status_code == 400
     assert len(api.engine.closed_early) == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("inline", [10**6, 0])
+async def test_every_choice_has_its_prompts_log_probabilities(
+    api: Api, says: Says, monkeypatch: pytest.MonkeyPatch, stream: bool, inline: int
+) -> None:
+    says("hello")
+    monkeypatch.setattr(form, "INLINE_LOGPROBS", inline)  # 0: all bodies are written on a thread
+    prompts = [[40, 41, 42], [50, 51]]
+    body = {"prompt": prompts, "n": 3, "echo": True, "logprobs": 1, "stream": stream}
+    response = await api.complete(body)
+    bodies = events(response.text) if stream else [response.json()]
+    for index in range(6):
+        parts = [choice["logprobs"] for body in bodies for choice in body["choices"] if choice["index"] == index]
+        prompt = prompts[index // 3]
+        answer = [*api.renderer.tokenizer.encode("hello").ids, api.renderer.end_tokens[0]]
+        tokens = [token for part in parts for token in part["tokens"]]
+        assert tokens == [api.renderer.vocabulary.text(id) for id in prompt + answer]
+        expected = [None, *(-0.25 * (k + 1) for k in range(len(prompt) - 1))]
+        assert parts[0]["token_logprobs"][: len(prompt)] == expected
+        assert parts[0]["top_logprobs"][1] == {tokens[1]: -0.25}
+
+
+async def test_more_prompt_log_probabilities_than_a_response_can_hold_are_refused(
+    api: Api, says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says("hello")
+    monkeypatch.setattr(parameters, "MAX_PROMPT_LOGPROBS", 24)
+    body = {"prompt": [[40, 41], [42, 43]], "n": 2, "echo": True}
+    assert (await api.complete({**body, "logprobs": 2})).status_code == 200
+    assert (await api.complete({**body, "logprobs": 3, "echo": False})).status_code == 200
+    asked = len(api.engine.requests)
+    error = (await api.complete({**body, "logprobs": 3})).json()["error"]
+    assert (error["param"], error["type"]) == ("logprobs", "invalid_request_error")
+    assert "24" in error["message"]
+    assert len(api.engine.requests) == asked
+
+
+async def test_more_answers_than_there_is_room_for_are_refused_before_any_is_asked_for(
+    make_api: Callable[..., Api],
+) -> None:
+    api = make_api(max_queued_requests=1)  # beside the engine's 8
+    assert (await api.complete({"prompt": ["x"] * 3, "n": 3})).status_code == 200
+    del api.engine.requests[:]
+    for response in (await api.complete({"prompt": ["x"] * 5, "n": 2}), await api.chat({"n": 10})):
+        error = response.json()["error"]
+        assert (response.status_code, error["param"]) == (400, "n")
+        assert "computes 8 at once and lets 1 wait" in error["message"]
+    assert api.engine.requests == []
+
+
+async def test_prompts_of_text_and_tokens_keep_their_order(api: Api, says: Says) -> None:
+    says("!")
+    texts = ["hello " * 1000, "the fox"]  # together too long to be tokenized on the event loop
+    ids = [api.renderer.tokenizer.encode(text).ids for text in texts]
+    api.engine.info = msgspec.structs.replace(INFO, max_model_len=10_000)
+    body = {"prompt": [texts[0], ids[1], texts[1], ids[0]], "echo": True}
+    choices = (await api.complete(body)).json()["choices"]
+    assert [request.prompt_token_ids for request in api.engine.requests] == [ids[0], ids[1], ids[1], ids[0]]
+    assert [choice["text"] for choice in choices] == [f"{texts[k]}!" for k in (0, 1, 1, 0)]
+
+
+async def test_a_prompt_of_tokens_is_measured_before_anything_else(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def decode_all(lists: Any, skip_special_tokens: bool = True) -> list[str]:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr(api.renderer, "decode_all", decode_all)
+    response = await api.complete({"prompt": [40] * 1000, "echo": True})
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+    response = await api.complete({"prompt": [[40], [5000]], "echo": True})
+    assert "5000 is no token" in response.json()["error"]["message"]

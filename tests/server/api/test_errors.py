@@ -256,3 +256,17 @@ async def test_an_answer_that_fails_at_its_first_token_keeps_its_error(
     monkeypatch.setattr(Answer, "take", broken)
     response = await api.complete({"prompt": "x"})
     assert (response.status_code, response.json()["error"]["message"]) == (500, "odd")
+
+
+@pytest.mark.parametrize("separator", [", ", "_"])
+async def test_a_long_refusal_is_cut_and_whole_in_the_log(
+    api: Api, caplog: pytest.LogCaptureFixture, separator: str
+) -> None:
+    whole = "adapter 'alpha' is refused: " + separator.join(f"tensor{number}" for number in range(10_000))
+    api.engine.failure = AdapterUnusableError(whole)
+    message = (await api.complete({"prompt": "x"})).json()["error"]["message"]
+    shown, _, rest = message.partition(" ... and ")
+    assert len(message) < 2100
+    assert whole.startswith(shown)
+    assert int(rest.split()[0]) == len(whole) - len(shown)
+    assert [whole in record.getMessage() for record in caplog.records].count(True) == 1

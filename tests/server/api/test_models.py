@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,35 @@ async def test_the_bases_name_wins_over_an_adapters(api: Api, adapters: Path) ->
     assert (await api.complete({"prompt": "x", "model": "base"})).status_code == 200
     assert api.engine.requests[0].adapters == ()
     assert [card["id"] for card in (await api.get("/v1/models")).json()["data"]].count("base") == 0
+
+
+async def test_an_adapter_deleted_during_the_listing_is_left_out(
+    api: Api, adapters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = api.services.catalog.names()
+    shutil.rmtree(adapters / "beta")
+    monkeypatch.setattr(api.services.catalog, "names", lambda: names)
+    body = (await api.get("/v1/models")).json()
+    assert [card["id"] for card in body["data"]] == ["test-model", "alpha", "gamma"]
+
+
+async def test_without_the_folder_of_adapters_the_base_is_still_listed_and_served(api: Api, adapters: Path) -> None:
+    shutil.rmtree(adapters)
+    assert [card["id"] for card in (await api.get("/v1/models")).json()["data"]] == ["test-model"]
+    assert (await api.complete({"prompt": "x"})).status_code == 200
+    assert (await api.complete({"prompt": "x", "model": "alpha"})).status_code == 404
+
+
+async def test_one_model_is_asked_for_without_a_look_at_the_others(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.services.catalog, "names", lambda: pytest.fail("all were looked at"))
+    assert (await api.get("/v1/models/alpha")).json()["id"] == "alpha"
+    assert (await api.get("/v1/models/nobody")).status_code == 404
+
+
+async def test_an_adapter_that_cannot_be_looked_at_is_refused(api: Api, adapters: Path) -> None:
+    tensors = adapters / "alpha" / "adapter_model.safetensors"
+    tensors.unlink()
+    tensors.symlink_to(tensors.name)
+    response = await api.complete({"prompt": "x", "model": "alpha"})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "adapter_refused")
+    assert "alpha" in [card["id"] for card in (await api.get("/v1/models")).json()["data"]]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 from support.api import Api
 
 
@@ -42,3 +44,32 @@ async def test_faults_are_named(api: Api) -> None:
     ):
         response = await api.post(path, body)
         assert (response.status_code, response.json()["error"]["param"]) == (status, param), (path, body)
+
+
+LONG = "hello 日本 <|end|> there " * 5000
+
+
+async def test_long_texts_have_the_same_tokens_as_short_ones(api: Api) -> None:
+    expected = api.renderer.tokenizer.encode(LONG).ids
+    body = (await api.post("/tokenize", {"prompt": LONG, "return_token_strs": True})).json()
+    assert body["tokens"] == expected
+    assert body["token_strs"] == [api.renderer.vocabulary.text(id) for id in expected]
+    assert (await api.post("/detokenize", {"tokens": expected})).json() == {"prompt": LONG}
+
+
+async def test_the_event_loop_turns_while_a_long_text_is_worked_on(api: Api) -> None:
+    ids = api.renderer.tokenizer.encode(LONG).ids * 10
+    for work in (
+        api.renderer.encode(LONG * 5),
+        api.renderer.encode_all(["hello there "] * 50_000),
+        api.renderer.decode_all([ids]),
+        api.renderer.token_texts(ids),
+    ):
+        task = asyncio.create_task(work)
+        turns = 0
+        while not task.done():
+            await asyncio.sleep(0.001)
+            turns += 1
+        await task
+        # Whoever holds the interpreter lock throughout leaves a turn or two at the ends.
+        assert turns > 10

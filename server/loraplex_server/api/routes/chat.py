@@ -24,6 +24,7 @@ async def create_chat_completion(request: Request) -> Response:
     body = await read_body(request, ChatRequest, services.settings.max_body_size)
     target = services.names.resolve(body.model, body.adapters)
     limits = services.limits()
+    limits.check_answers(body.n)
     prompt = Prompt(await services.renderer.encode_chat(body))
     sampling = limits.chat(body, len(prompt.token_ids))
     id = ChatForm.new_id()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from loraplex_server.api.answer import Prompt
 from loraplex_server.api.body import read_body
 from loraplex_server.api.completion_form import CompletionForm
 from loraplex_server.api.jobs import make_generation
 from loraplex_server.api.openapi import json_body
+from loraplex_server.api.prompts import read_prompts
 from loraplex_server.api.record import record_of
 from loraplex_server.api.reply import reply
 from loraplex_server.api.schemas.completion import CompletionRequest
-from loraplex_server.api.services import Services, services_of
+from loraplex_server.api.services import services_of
 
 router = APIRouter()
 
@@ -24,20 +24,11 @@ async def create_completion(request: Request) -> Response:
     body = await read_body(request, CompletionRequest, services.settings.max_body_size)
     target = services.names.resolve(body.model, body.adapters)
     limits = services.limits()
-    prompts = [await _prompt(services, body, given) for given in body.prompt]
-    for prompt in prompts:
-        limits.check_ids(prompt.token_ids, "prompt")
-    work = [(prompt, limits.completion(body, len(prompt.token_ids))) for prompt in prompts]
+    limits.check_answers(len(body.prompt) * body.n)
+    prompts = await read_prompts(body, limits, services.renderer)
+    parameters = limits.completions(body, [len(prompt.token_ids) for prompt in prompts])
     id = CompletionForm.new_id()
+    work = list(zip(prompts, parameters, strict=True))
     generation = make_generation(services, record_of(request), target, body, id, work)
     form = CompletionForm(id, target.name, body, generation, services.renderer)
     return await reply(request, generation, form, body.stream)
-
-
-async def _prompt(services: Services, body: CompletionRequest, given: str | list[int]) -> Prompt:
-    if isinstance(given, str):
-        ids = await services.renderer.encode(given, body.add_special_tokens)
-        return Prompt(ids, given if body.echo else "")
-    services.limits().check_ids(given, "prompt")  # before they are decoded
-    text = services.renderer.decode(given, body.skip_special_tokens) if body.echo else ""
-    return Prompt(given, text)

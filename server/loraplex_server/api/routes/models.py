@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from loraplex_adapters.errors import UnknownAdapterError
 from loraplex_server.api.errors import model_not_found
 from loraplex_server.api.responses import json_response
 from loraplex_server.api.services import Services, services_of
@@ -17,9 +19,9 @@ router = APIRouter()
 async def list_models(request: Request) -> Response:
     """All names that `model` may have."""
     services = services_of(request)
-    cards = [_base_card(services, name) for name in services.settings.base_names]
-    cards += [_adapter_card(services, name) for name in _adapter_names(services)]
-    return json_response({"object": "list", "data": cards})
+    bases = [_base_card(services, name) for name in services.settings.base_names]
+    adapters = await asyncio.to_thread(_adapter_cards, services)  # the folder may be large, and far away
+    return json_response({"object": "list", "data": bases + adapters})
 
 
 @router.get("/v1/models/{name:path}")
@@ -28,14 +30,23 @@ async def get_model(request: Request, name: str) -> Response:
     services = services_of(request)
     if name and services.names.is_base(name):
         return json_response(_base_card(services, name))
-    if name not in _adapter_names(services):
-        raise model_not_found(name)
-    return json_response(_adapter_card(services, name))
+    try:
+        return json_response(_adapter_card(services, name))
+    except UnknownAdapterError:
+        raise model_not_found(name) from None
 
 
-def _adapter_names(services: Services) -> list[str]:
-    """Those that a request can reach: the base's names win."""
-    return [name for name in services.catalog.names() if not services.names.is_base(name)]
+def _adapter_cards(services: Services) -> list[dict[str, Any]]:
+    """Of those that a request can reach: the base's names win."""
+    cards = []
+    for name in services.catalog.names():
+        if services.names.is_base(name):
+            continue
+        try:
+            cards.append(_adapter_card(services, name))
+        except UnknownAdapterError:
+            continue  # deleted since it was listed
+    return cards
 
 
 def _base_card(services: Services, name: str) -> dict[str, Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
 from loraplex_server.api.body import parse_body, read_body, read_json
 from loraplex_server.api.openapi import json_body
 from loraplex_server.api.responses import json_response
 from loraplex_server.api.schemas.tokenize import DetokenizeRequest, TokenizeChat, TokenizePrompt
-from loraplex_server.api.services import Services, services_of
+from loraplex_server.api.services import services_of
 
 router = APIRouter()
 
@@ -29,7 +27,9 @@ async def tokenize(request: Request) -> Response:
         body = parse_body(raw, TokenizePrompt)
         services.names.resolve(body.model)
         ids = await services.renderer.encode(body.prompt, body.add_special_tokens)
-    return json_response(_tokens(services, ids, body.return_token_strs))
+    strings = await services.renderer.token_texts(ids) if body.return_token_strs else None
+    context = services.engine_info().max_model_len
+    return json_response({"count": len(ids), "max_model_len": context, "tokens": ids, "token_strs": strings})
 
 
 @router.post("/detokenize", openapi_extra=json_body(DetokenizeRequest))
@@ -39,14 +39,5 @@ async def detokenize(request: Request) -> Response:
     body = await read_body(request, DetokenizeRequest, services.settings.max_body_size)
     services.names.resolve(body.model)
     services.limits().check_ids(body.tokens, "tokens")
-    return json_response({"prompt": services.renderer.decode(body.tokens, skip_special_tokens=False)})
-
-
-def _tokens(services: Services, ids: list[int], with_strings: bool) -> dict[str, Any]:
-    strings = [services.renderer.vocabulary.text(id) for id in ids] if with_strings else None
-    return {
-        "count": len(ids),
-        "max_model_len": services.engine_info().max_model_len,
-        "tokens": ids,
-        "token_strs": strings,
-    }
+    (text,) = await services.renderer.decode_all([body.tokens], skip_special_tokens=False)
+    return json_response({"prompt": text})
