@@ -15,7 +15,6 @@ from loraplex_adapters.tensor_file import TensorSpec
 from loraplex_adapters.tensor_name import Part, parse_name, why_unbound
 from loraplex_kernels.lora import SiteShape
 
-
 # Times a request's weight and a large activation, this is still far from what float32 holds. Trained adapters are
 # below 1000.
 LARGEST_SCALE = 1e6
