@@ -63,7 +63,7 @@ def native_attention(
         raise RuntimeError(native.status())
     if q.stride(2) != 1 or q.stride(1) != q.shape[2]:
         q = q.contiguous()
-    out = torch.empty(q.shape, dtype=q.dtype)
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
     arguments = _Attention(
         q.data_ptr(),
         cache.k.data_ptr(),

@@ -48,7 +48,7 @@ static void gather(const struct call *c, const struct item *b, const uint32_t *q
         pack_values(now->rows + TOKENS, c->a->head_dim, c->element, packed, next);
         multiply(format, b->rows, (int)(c->width / LANES),
                  (struct product){.steps = steps_of(format, TOKENS), .a = (const uint32_t *)scores, .lda = TOKENS,
-                                  .b = (const uint32_t *)packed, .ldb = c->width, .c = g->values, .ldc = c->width,
+                                  .b = (const uint32_t *)packed, .ldb = c->width, .c = g->values, .ldc = c->width, .keep = 1,
                                   .decay = decay});
         while (next->next < next->count) look_ahead(next);
         struct ahead *done = now;

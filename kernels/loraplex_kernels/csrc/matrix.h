@@ -2,14 +2,17 @@
 #ifndef LORAPLEX_MATRIX_H
 #define LORAPLEX_MATRIX_H
 
+#include <stddef.h>
+
 #include "lanes.h"
 
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
 
-/* What a 32-bit element is: one float, or two bfloat16 whose products are added. */
-enum format { FLOATS, PAIRS };
+/* What a 32-bit element is: one float; two bfloat16, whose products are added; or four bytes, of A unsigned and of B signed,
+ * whose products are added exactly: C then holds int32 in its floats' bits. */
+enum format { FLOATS, PAIRS, BYTES };
 
 /* Accumulators of a tile in vectors of 16: as many as fill the registers, less what A and B need (more for pairs that
  * have to be taken apart). */
@@ -37,6 +40,9 @@ LP_INLINE f32x16 add_pairs(f32x16 sum, u32x16 a, u32x16 b) {
 #endif
 
 LP_INLINE f32x16 add_products(enum format format, f32x16 sum, u32x16 a, u32x16 b) {
+#ifdef MULTIPLIES_BYTES
+    if (format == BYTES) return (f32x16)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#endif
     return format == PAIRS ? add_pairs(sum, a, b) : sum + (f32x16)a * (f32x16)b;
 }
 
@@ -48,11 +54,12 @@ struct product {
     int64_t ldb;       /* elements, like lda */
     float *c;
     int64_t ldc;        /* floats */
-    const float *decay; /* of each row, or NULL for 0: what C is multiplied by first */
+    int keep;           /* whether C is added to */
+    const float *decay; /* what each row of it is multiplied by before that, NULL for 1 */
     const char *ahead;  /* memory to ask for meanwhile, `lines` cache lines a step */
 };
 
-/* C[m][n] = decay[m] C[m][n] + sum_k A[m][k] B[k][n] for m rows and v vectors of n. Each sum runs over k in order, however
+/* C[m][n] = keep decay[m] C[m][n] + sum_k A[m][k] B[k][n] for m rows and v vectors of n. Each sum runs over k in order, however
  * the tile is cut: no row's result depends on the rows beside it. */
 LP_INLINE void multiply_tile(const struct product *p, const enum format format, const int m, const int v,
                              const int lines) {
@@ -61,7 +68,8 @@ LP_INLINE void multiply_tile(const struct product *p, const enum format format, 
     for (int i = 0; i < m; i++) {
 #pragma clang loop unroll(full)
         for (int j = 0; j < v; j++) {
-            sum[i][j] = p->decay ? load_floats(p->c + i * p->ldc + LANES * j) * p->decay[i] : splat(0);
+            sum[i][j] = p->keep ? load_floats(p->c + i * p->ldc + LANES * j) : splat(0);
+            if (p->decay != NULL) sum[i][j] = sum[i][j] * p->decay[i];
         }
     }
     const uint32_t *a = p->a;
@@ -112,6 +120,9 @@ LP_INLINE void multiply_some(const struct product *p, const enum format format, 
 }
 
 LP_INLINE void multiply_any(const struct product *p, enum format format, int m, int v, const int lines) {
+#ifdef MULTIPLIES_BYTES
+    if (format == BYTES) return multiply_some(p, BYTES, m, v, lines);
+#endif
     if (format == PAIRS) {
         multiply_some(p, PAIRS, m, v, lines);
     } else {
@@ -130,7 +141,7 @@ static inline void multiply(enum format format, int rows, int vectors, struct pr
             part.a += i * whole.lda;
             part.b += LANES * j;
             part.c += i * whole.ldc + LANES * j;
-            if (whole.decay) part.decay += i;
+            if (whole.decay != NULL) part.decay += i;
             multiply_any(&part, format, m, v, 0);
             i += m;
         }

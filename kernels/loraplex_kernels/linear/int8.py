@@ -2,75 +2,106 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-# The symmetric range: -128 is left out, so that a weight and its negative round alike.
-SHIFT = 128  # from int8 to uint8: the sign bit flipped
-LIMIT = 127
+from loraplex_kernels import native
+from loraplex_kernels.linear.check import check_linear
+from loraplex_kernels.linear.panels import Panels
+from loraplex_kernels.linear.rounding import round_rows
+
+# The int32 sums of unsigned by signed bytes hold 65 793 products of 255 * 128.
+_MOST_INPUTS = 1 << 16
+
+
+class _Linear(ctypes.Structure):
+    """`struct linear_int8`."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "scale", "sum", "bias", "y", "rounded", "row_scale")),
+        *((name, ctypes.c_int64) for name in ("rows", "inputs", "outputs", "steps", "x_stride", "y_stride", "bf16")),
+    )
+
+
+def packable(weight: Tensor, dtype: torch.dtype) -> bool:
+    """Whether this machine multiplies bytes and the compiled kernel takes this weight, for activations of `dtype`."""
+    library = native.library()
+    return (
+        weight.device.type == "cpu"
+        and dtype in (torch.float32, torch.bfloat16)
+        and weight.shape[1] <= _MOST_INPUTS
+        and library is not None
+        and bool(library.loraplex_has_int8())
+    )
 
 
 class Int8Weight:
-    """An int8 weight on the CPU, packed by oneDNN; the floating-point original is not kept.
+    """An int8 weight on the CPU, through the compiled kernel (csrc/linear_int8.c); the original is not kept.
 
     Semantics: `y[t, n] = x_scale[t] * w_scale[n] * sum_k x8[t, k] w8[n, k] + bias[n]`, where
     `w_scale[n] = max_k |W[n, k]| / 127`, `w8 = round(W / w_scale)` and x8, x_scale the same of each row of x. The sum
     is exact in int32. Rows do not depend on each other: the same row gives the same output in any batch.
 
     Args:
-        weight: `[N, K]`, floating point, on the CPU.
+        weight: `[N, K]`, floating point, `packable`.
+        dtype: of the activations.
 
     Raises:
-        ValueError: the weight lies on another device.
+        ValueError: it is not packable.
     """
 
-    def __init__(self, weight: Tensor) -> None:
-        if weight.device.type != "cpu":
-            raise ValueError(f"quantization int8 runs on the CPU only; this weight is on {weight.device}")
+    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
+        library = native.library()
+        if library is None or not packable(weight, dtype):
+            raise ValueError(f"no int8 kernel for {dtype} by {list(weight.shape)} here: {native.status()}")
         self.out_features, self.in_features = weight.shape
-        rounded, self.scale = _round_rows(weight)
-        self._packed: Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
-        self._zero_points = torch.zeros(self.out_features, dtype=torch.int64)
+        self.dtype = dtype
+        rounded, self.scale = round_rows(weight)
+        self._sum = rounded.sum(dim=1, dtype=torch.int32)
+        self._library = library
+        self._panels = Panels(F.pad(rounded, (0, -self.in_features % 4)), library)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the packed weight and its scales."""
-        return self._packed.nbytes + self.scale.nbytes
+        """Bytes of the weight, its scales and its sums."""
+        return self._panels.nbytes + self.scale.nbytes + self._sum.nbytes
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """See `BaseWeight`."""
-        rounded, x_scale = _round_rows(x)
-        # Shifted to unsigned, with the shift as zero point: the same product to the bit, but for signed activations
-        # oneDNN has nothing better than its reference loop on a CPU without AMX, a thousand times slower.
-        # It takes one activation scale a call, so it gets 1 and the rows are scaled after it.
-        y: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded.view(torch.uint8).bitwise_xor_(SHIFT),
-            1.0,
-            SHIFT,
-            self._packed,
-            self.scale,
-            self._zero_points,
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )
-        y.mul_(x_scale[:, None])
+        """See `BaseWeight`.
+
+        Raises:
+            ValueError: x or the bias is not of the dtype and width that the weight was made for.
+        """
+        check_linear(x, bias, self.dtype, self.in_features, self.out_features)
+        if x.stride(1) != 1:
+            x = x.contiguous()
         if bias is not None:
-            y.add_(bias)
-        return y.to(x.dtype)
+            bias = bias.contiguous()
+        y = x.new_empty(x.shape[0], self.out_features)
+        scratch = torch.empty(x.shape[0], self._panels.steps + 1, dtype=torch.int32)  # each row's bytes, and its scale
+        arguments = _Linear(
+            x.data_ptr(),
+            self._panels.packed.data_ptr(),
+            self.scale.data_ptr(),
+            self._sum.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            y.data_ptr(),
+            scratch.data_ptr(),
+            scratch.data_ptr() + x.shape[0] * self._panels.steps * 4,
+            x.shape[0],
+            self.in_features,
+            self.out_features,
+            self._panels.steps,
+            x.stride(0) * x.itemsize,
+            y.stride(0) * y.itemsize,
+            int(x.dtype == torch.bfloat16),
+        )
+        self._library.loraplex_linear_int8(ctypes.byref(arguments), torch.get_num_threads())
+        return y
 
     def dequantized(self) -> Tensor:
         """See `BaseWeight`."""
-        unpacked = self._packed.to_dense().t()  # [N, K]: oneDNN keeps it transposed
-        return unpacked.to(torch.float32) * self.scale[:, None]
-
-
-def _round_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 `[R, C]` and the float32 `[R]` that each row is to be multiplied by."""
-    wide = x.to(torch.float32)
-    scale = wide.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LIMIT
-    return (wide / scale[:, None]).round().to(torch.int8), scale
+        return self._panels.unpacked()[:, : self.in_features].to(torch.float32) * self.scale[:, None]

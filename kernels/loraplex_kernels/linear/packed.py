@@ -1,4 +1,4 @@
-"""Floating-point weights laid out for the compiled CPU kernel (csrc/linear.c)."""
+"""Floating-point weights on the CPU, through the compiled kernel (csrc/linear.c)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,10 @@ import torch
 from torch import Tensor
 
 from loraplex_kernels import native
-from loraplex_kernels.pages import advise_huge_pages
+from loraplex_kernels.linear.check import check_linear
+from loraplex_kernels.linear.panels import Panels
 
-PANEL = 64  # outputs
-_SLACK = 16  # elements that the kernel may read past the end
 _FORMATS = {torch.float32: 0, torch.bfloat16: 1}
-
-
-class _Packing(ctypes.Structure):
-    """`struct packing`."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("rows", "out")),
-        *((name, ctypes.c_int64) for name in ("outputs", "steps", "row_bytes")),
-    )
 
 
 class _Linear(ctypes.Structure):
@@ -44,9 +34,7 @@ def packable(weight: Tensor) -> bool:
 
 
 class PackedWeight:
-    """A weight in panels of 64 outputs, `[N / 64][K][64]`, bfloat16 in pairs along K; the original is not kept.
-
-    The last panel is as narrow as what is left of N, so the weight takes no more memory than it came with.
+    """A floating-point weight in panels; the original is not kept.
 
     Semantics: as `DenseWeight`, with float32 sums in one fixed order: a row's output is bitwise the same whatever rows
     are beside it, however many there are, and however many threads there are.
@@ -62,21 +50,15 @@ class PackedWeight:
         library = native.library()
         if library is None or not packable(weight):
             raise ValueError(f"a {weight.dtype} weight of {list(weight.shape)} cannot be packed: {native.status()}")
-        weight = weight.contiguous()
         self.out_features, self.in_features = weight.shape
         self.dtype = weight.dtype
-        row_bytes = self.in_features * weight.itemsize
-        self._steps = row_bytes // 4  # of 32 bits: one float32, or two bfloat16
         self._library = library
-        self._packed = torch.empty(self.out_features * self._steps + _SLACK, dtype=torch.int32)
-        advise_huge_pages(self._packed)
-        packing = _Packing(weight.data_ptr(), self._packed.data_ptr(), self.out_features, self._steps, row_bytes)
-        library.loraplex_linear_pack(ctypes.byref(packing), torch.get_num_threads())
+        self._panels = Panels(weight.contiguous(), library)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the weight, which has no padding."""
-        return self.out_features * self._steps * 4
+        return self._panels.nbytes
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `BaseWeight`.
@@ -84,23 +66,20 @@ class PackedWeight:
         Raises:
             ValueError: x or the bias is not of the weight's dtype and width.
         """
-        if x.dtype != self.dtype or x.dim() != 2 or x.shape[1] != self.in_features:
-            raise ValueError(f"x must be {self.dtype} [T, {self.in_features}], not {x.dtype} {list(x.shape)}")
-        if bias is not None and (bias.dtype != self.dtype or bias.shape != (self.out_features,)):
-            raise ValueError(f"bias must be {self.dtype} [{self.out_features}], not {bias.dtype} {list(bias.shape)}")
+        check_linear(x, bias, self.dtype, self.in_features, self.out_features)
         if x.stride(1) != 1 or x.stride(0) * x.itemsize % 4:
             x = x.contiguous()
         if bias is not None:
             bias = bias.contiguous()
-        y = torch.empty(x.shape[0], self.out_features, dtype=x.dtype)
+        y = x.new_empty(x.shape[0], self.out_features)
         arguments = _Linear(
             x.data_ptr(),
-            self._packed.data_ptr(),
+            self._panels.packed.data_ptr(),
             None if bias is None else bias.data_ptr(),
             y.data_ptr(),
             x.shape[0],
             self.out_features,
-            self._steps,
+            self._panels.steps,
             x.stride(0) * x.itemsize,
             y.stride(0) * y.itemsize,
             _FORMATS[x.dtype],
@@ -117,19 +96,8 @@ class PackedWeight:
         Returns:
             `[T, K]` in the weight's dtype.
         """
-        panel = index // PANEL
-        width = (self.out_features - panel * PANEL).clamp(max=PANEL)
-        first = panel * PANEL * self._steps + index % PANEL
-        steps = torch.arange(self._steps)
-        return self._packed[first[:, None] + steps * width[:, None]].view(self.dtype)
+        return self._panels.rows(index)
 
     def dequantized(self) -> Tensor:
         """See `BaseWeight`."""
-        whole = self.out_features // PANEL * PANEL  # outputs of whole panels
-        body, tail = self._packed[:-_SLACK].split_with_sizes(
-            [whole * self._steps, (self.out_features - whole) * self._steps]
-        )
-        unpacked = torch.empty(self.out_features, self._steps, dtype=torch.int32)
-        unpacked[:whole].view(-1, PANEL, self._steps).copy_(body.view(-1, self._steps, PANEL).transpose(1, 2))
-        unpacked[whole:].copy_(tail.view(self._steps, -1).t())
-        return unpacked.view(self.dtype).to(torch.float32)
+        return self._panels.unpacked().to(torch.float32)

@@ -7,10 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from loraplex_kernels.linear import int8, packed
 from loraplex_kernels.linear.dense import DenseWeight
 from loraplex_kernels.linear.format import BaseWeight
 from loraplex_kernels.linear.int8 import Int8Weight
-from loraplex_kernels.linear.packed import PackedWeight, packable
+from loraplex_kernels.linear.onednn import OnednnInt8Weight
+from loraplex_kernels.linear.packed import PackedWeight
 
 Quantization = Literal["none", "int8"]
 
@@ -29,7 +31,8 @@ def make_weight(weight: Tensor, quantization: Quantization, dtype: torch.dtype, 
     """
     if quantization == "none":
         weight = weight.to(device=device, dtype=dtype)
-        return PackedWeight(weight) if packable(weight) else DenseWeight(weight.contiguous())
+        return PackedWeight(weight) if packed.packable(weight) else DenseWeight(weight.contiguous())
     if quantization == "int8":
-        return Int8Weight(weight.to(device))
+        weight = weight.to(device)
+        return Int8Weight(weight, dtype) if int8.packable(weight, dtype) else OnednnInt8Weight(weight)
     raise ValueError(f"quantization must be none or int8, not {quantization!r}")

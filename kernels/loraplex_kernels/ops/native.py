@@ -41,17 +41,18 @@ class _Gate(ctypes.Structure):
 
 def kernels(*tensors: Tensor) -> ctypes.CDLL | None:
     """The compiled kernels, where they are there and take these tensors: one dtype, on the CPU, rows contiguous."""
-    first = tensors[0]
-    if first.device.type != "cpu" or first.dtype not in _BFLOAT16:
+    dtype = tensors[0].dtype
+    if dtype not in _BFLOAT16:
         return None
-    if any(tensor.dtype != first.dtype or tensor.stride(-1) != 1 for tensor in tensors):
-        return None
+    for tensor in tensors:  # a loop, since this stands before every op of every layer
+        if not tensor.is_cpu or tensor.dtype is not dtype or tensor.stride(-1) != 1:
+            return None
     return native.library()
 
 
 def rms_norm(library: ctypes.CDLL, x: Tensor, weight: Tensor, eps: float, offset: float) -> Tensor:
     """`ops.norm.rms_norm` of two or three dimensions."""
-    y = torch.empty(x.shape, dtype=x.dtype)
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
     heads = x.dim() == 3
     arguments = _Norm(
         *(x.data_ptr(), weight.data_ptr(), None, None, y.data_ptr()),
@@ -67,7 +68,8 @@ def add_rms_norm(
     library: ctypes.CDLL, x: Tensor, residual: Tensor, weight: Tensor, eps: float, offset: float
 ) -> tuple[Tensor, Tensor]:
     """`ops.norm.add_rms_norm`."""
-    y, total = torch.empty(x.shape, dtype=x.dtype), torch.empty(x.shape, dtype=x.dtype)
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    total = torch.empty_like(y)
     arguments = _Norm(
         *(x.data_ptr(), weight.data_ptr(), residual.data_ptr(), total.data_ptr(), y.data_ptr()),
         *(x.shape[0], 1, x.shape[1], x.stride(0), 0, residual.stride(0), _BFLOAT16[x.dtype]),
