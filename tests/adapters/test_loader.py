@@ -82,7 +82,8 @@ def test_an_error_holds_no_frames(inbox: Inbox) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_told_without_its_path(inbox: Inbox, caplog) -> None:
-    error = inbox.run(raising(PermissionError(13, "Permission denied", "/secret/place"))).error
+    with caplog.at_level(logging.WARNING):
+        error = inbox.run(raising(PermissionError(13, "Permission denied", "/secret/place"))).error
     assert str(error) == "adapter 'adapter' cannot be read: Permission denied"
     assert "/secret/place" in caplog.text
 

@@ -264,7 +264,8 @@ async def test_a_long_refusal_is_cut_and_whole_in_the_log(
 ) -> None:
     whole = "adapter 'alpha' is refused: " + separator.join(f"tensor{number}" for number in range(10_000))
     api.engine.failure = AdapterUnusableError(whole)
-    message = (await api.complete({"prompt": "x"})).json()["error"]["message"]
+    with caplog.at_level(logging.WARNING):
+        message = (await api.complete({"prompt": "x"})).json()["error"]["message"]
     shown, _, rest = message.partition(" ... and ")
     assert len(message) < 2100
     assert whole.startswith(shown)
