@@ -1,7 +1,7 @@
 """Write the list of modules in docs/architecture.md anew: each one's line is the first of its docstring.
 
-    python tools/modules.py            # rewrites the page
-    python tools/modules.py --check    # says whether it is up to date, and changes nothing
+python tools/modules.py            # rewrites the page
+python tools/modules.py --check    # says whether it is up to date, and changes nothing
 """
 
 from __future__ import annotations
