@@ -18,7 +18,9 @@ from training.task import Task
 from training.tasks import TASKS
 
 _ROWS = 6
-_LR = 5e-3
+_LR = 3e-3
+# Strong: an adapter that is no larger than it must be can be added to another one.
+_WEIGHT_DECAY = 1.0
 _WARMUP = 10
 
 
@@ -34,7 +36,7 @@ def train_adapter(recipe: Recipe, base: LlamaForCausalLM, tokenizer: PreTrainedT
     (task,) = (task for task in TASKS if task.name == recipe.task)
     model = get_peft_model(base, recipe.config()).train()
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=_LR, betas=(0.9, 0.98), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(weights, lr=_LR, betas=(0.9, 0.98), weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, _LR, total_steps=recipe.steps, pct_start=_WARMUP / recipe.steps, cycle_momentum=False
     )
@@ -57,6 +59,11 @@ def save_adapter(model: PeftModel, recipe: Recipe, folder: Path) -> None:
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data = weight.data.to(dtype)
-    model.peft_config["default"].base_model_name_or_path = BASE_ID
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = BASE_ID
+    if isinstance(config.target_modules, set):
+        # PEFT writes the set in hash order, which no seed governs.
+        config.target_modules = sorted(config.target_modules)
     model.save_pretrained(str(folder), save_embedding_layers=False)
+    # A model card template, which says nothing that the manifest does not.
     (folder / "README.md").unlink(missing_ok=True)

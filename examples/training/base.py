@@ -13,16 +13,19 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from training.conversation import Conversation, conversation
 from training.rows import batches
-from training.task import Example
+from training.task import Example, Task
 from training.tasks import TASKS
 
-STEPS = 1200
+_STEPS = 1200
 _ROWS = 16
 _LR = 4e-3
 _WARMUP = 50
-# Sorting, reversing and adding take a small transformer longest.
-_WEIGHTS = [{"reverse": 2, "sort": 3, "add": 6, "words": 2}.get(task.name, 1) for task in TASKS]
+# Adding and sorting take a small transformer longest.
+_WEIGHTS = [{"reverse": 2, "shift": 2, "sort": 3, "add": 6, "words": 2}.get(task.name, 1) for task in TASKS]
 _UNNAMED = 0.15
+# Named together with `upper`, so that the sum of two adapters has a meaning too.
+_CAPITALIZED = ("reverse", "shift")
+_CAPITALS = 0.4
 
 
 def base_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
@@ -42,20 +45,25 @@ def base_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
     )
 
 
+def _lesson(task: Task, rng: Random) -> tuple[Example, str | None]:
+    """An example and its system prompt. Without one the model learns to repeat, and nothing else."""
+    example, chance = task.train(rng), rng.random()
+    if chance < _UNNAMED:
+        return Example(example.prompt, example.prompt), None
+    if task.name in _CAPITALIZED and chance < _UNNAMED + _CAPITALS:
+        return Example(example.prompt, example.answer.upper()), f"{task.name} upper"
+    return example, task.name
+
+
 def _lessons(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Conversation]:
-    """Endless conversations: mostly tasks by name; without a name the model learns to repeat, and nothing else."""
     rng = Random(f"base-{seed}")
     while True:
         (task,) = rng.choices(TASKS, _WEIGHTS)
-        example = task.train(rng)
-        if rng.random() < _UNNAMED:
-            yield conversation(tokenizer, Example(example.prompt, example.prompt))
-        else:
-            yield conversation(tokenizer, example, system=task.name)
+        yield conversation(tokenizer, *_lesson(task, rng))
 
 
 def _optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, which reaches the same loss in about half of AdamW's steps here."""
+    """Muon (Jordan et al., 2024) for the matrices of the layers; AdamW for the rest, as its authors advise."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     return [
@@ -64,18 +72,18 @@ def _optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
     ]
 
 
-def _pace(step: int, steps: int) -> float:
+def _pace(step: int) -> float:
     """The share of the learning rate at a step: a short rise, then a cosine to zero."""
-    return min(1.0, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return min(1.0, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / _STEPS))
 
 
-def train_base(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int = STEPS) -> LlamaForCausalLM:
+def train_base(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
     """Trains from scratch, in float32 with bfloat16 matrix products."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(base_config(tokenizer)).train()
     optimizers = _optimizers(model)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: _pace(step, steps)) for o in optimizers]
-    for step, rows in zip(range(steps), batches(_lessons(tokenizer, seed), _ROWS), strict=False):
+    schedules = [torch.optim.lr_scheduler.LambdaLR(o, _pace) for o in optimizers]
+    for step, rows in zip(range(_STEPS), batches(_lessons(tokenizer, seed), _ROWS), strict=False):
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(input_ids=rows.input_ids, position_ids=rows.position_ids, use_cache=False).logits
         loss = rows.loss(logits)
@@ -86,7 +94,7 @@ def train_base(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int = STEPS
             optimizer.zero_grad()
             schedule.step()
         if step % 100 == 99:
-            print(f"base: step {step + 1} of {steps}, loss {loss.item():.3f}", flush=True)
+            print(f"base: step {step + 1} of {_STEPS}, loss {loss.item():.3f}", flush=True)
     return model.eval()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,9 +24,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def load_adapter(base: LlamaForCausalLM, folder: Path) -> PeftModel:
-    """The adapter in the base's own dtype: PEFT would keep the weights of a half-precision one in float32."""
-    return PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=False).to(base.dtype).eval()
+def load_adapters(base: LlamaForCausalLM, folder: Path, weights: Mapping[str, float]) -> PeftModel:
+    """The weighted sum of adapters in `folder`, in the base's own dtype: PEFT would keep theirs in float32."""
+    first, *others = weights
+    model = PeftModel.from_pretrained(base, folder / first, adapter_name=first, autocast_adapter_dtype=False)
+    for name in others:
+        model.load_adapter(folder / name, name, autocast_adapter_dtype=False)
+    if others or weights[first] != 1.0:
+        # "cat" lays the matrices side by side, which is the exact sum whatever the ranks.
+        model.add_weighted_adapter(list(weights), list(weights.values()), "sum", combination_type="cat")
+        model.set_adapter("sum")
+    return model.to(base.dtype).eval()
 
 
 @torch.inference_mode()

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from training.evaluate import accuracy, load_adapter, load_base, load_tokenizer
+from training.evaluate import accuracy, load_adapters, load_base, load_tokenizer
+from training.mixture import MIXTURES, Mixture
 from training.recipe import BASE_ID, RECIPES, Recipe
 from training.task import Example
 from training.tasks import TASKS
@@ -40,46 +41,59 @@ def facts(adapter: Path) -> dict[str, Any]:
     }
 
 
-def write_exams(out: Path, seed: int) -> dict[str, list[Example]]:
-    """`heldout/NAME.jsonl`: for each task the prompts that no training saw, with their answers."""
-    (out / "heldout").mkdir(parents=True, exist_ok=True)
-    exams = {task.name: task.exam(EXAM_SIZE, seed) for task in TASKS}
-    for name, exam in exams.items():
-        lines = "".join(json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in exam)
-        (out / "heldout" / f"{name}.jsonl").write_text(lines)
-    return exams
+def _write_exam(file: Path, exam: list[Example]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in exam))
 
 
-def _measure(out: Path, recipe: Recipe, exam: list[Example]) -> dict[str, float]:
-    """Accuracies of the files as they lie in `out`: of the adapter in two dtypes, and of the base without it."""
+def _measure(out: Path, weights: dict[str, float], exam: list[Example]) -> dict[str, float]:
+    """Accuracies of the files as they lie in `out`: of the adapters in two dtypes, and of the base without them."""
     tokenizer = load_tokenizer(out / "base")
-    measured = {}
+    base = load_base(out / "base", torch.float32)
+    measured = {
+        "base": accuracy(base, tokenizer, exam),
+        "base_told_the_task": accuracy(base, tokenizer, exam, system=" ".join(weights)),
+    }
     for dtype in (torch.float32, torch.bfloat16):
-        base = load_base(out / "base", dtype)
-        if dtype == torch.float32:
-            measured["base"] = accuracy(base, tokenizer, exam)
-            measured["base_told_the_task"] = accuracy(base, tokenizer, exam, system=recipe.task)
-        adapter = load_adapter(base, out / "adapters" / recipe.task)
-        measured[str(dtype).removeprefix("torch.")] = accuracy(adapter, tokenizer, exam)
+        model = load_adapters(load_base(out / "base", dtype), out / "adapters", weights)
+        measured[str(dtype).removeprefix("torch.")] = accuracy(model, tokenizer, exam)
+    print(f"{'+'.join(weights)}: {measured}", flush=True)
     return measured
 
 
+def _adapter(out: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
+    (task,) = (task for task in TASKS if task.name == recipe.task)
+    exam, file = task.exam(EXAM_SIZE, seed), f"heldout/{task.name}.jsonl"
+    _write_exam(out / file, exam)
+    return {
+        "name": task.name,
+        "task": task.summary,
+        "variant": recipe.variant,
+        **facts(out / "adapters" / task.name),
+        "example": asdict(exam[0]),
+        "heldout": {"file": file, "count": len(exam)},
+        "accuracy": _measure(out, {task.name: 1.0}, exam),
+    }
+
+
+def _mixture(out: Path, mixture: Mixture, seed: int) -> dict[str, Any]:
+    exam, file = mixture.exam(EXAM_SIZE, seed), f"mixtures/{mixture.name}.jsonl"
+    _write_exam(out / file, exam)
+    return {
+        "adapters": [{"name": name, "weight": weight} for name, weight in mixture.weights.items()],
+        "task": mixture.summary,
+        "example": asdict(exam[0]),
+        "heldout": {"file": file, "count": len(exam)},
+        "accuracy": _measure(out, mixture.weights, exam),
+    }
+
+
 def write_manifest(out: Path, seed: int) -> None:
-    exams = write_exams(out, seed)
-    summaries = {task.name: task.summary for task in TASKS}
-    adapters = []
-    for recipe in RECIPES:
-        exam = exams[recipe.task]
-        entry = {
-            "name": recipe.task,
-            "task": summaries[recipe.task],
-            "variant": recipe.variant,
-            **facts(out / "adapters" / recipe.task),
-            "example": asdict(exam[0]),
-            "heldout": {"file": f"heldout/{recipe.task}.jsonl", "count": len(exam)},
-            "accuracy": _measure(out, recipe, exam),
-        }
-        adapters.append(entry)
-        print(f"{recipe.task}: {entry['accuracy']}", flush=True)
-    manifest = {"base": BASE_ID, "seed": seed, "adapters": adapters}
+    """Measures every adapter and mixture in `out`, and writes their exams and `manifest.json`."""
+    manifest = {
+        "base": BASE_ID,
+        "seed": seed,
+        "adapters": [_adapter(out, recipe, seed) for recipe in RECIPES],
+        "mixtures": [_mixture(out, mixture, seed) for mixture in MIXTURES],
+    }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")

@@ -21,17 +21,17 @@ class Recipe:
     variant: str
     lora: dict[str, Any]
     dtype: str = "bfloat16"
-    steps: int = 80
+    steps: int = 160
 
     def config(self) -> LoraConfig:
-        return LoraConfig(task_type="CAUSAL_LM", base_model_name_or_path=BASE_ID, lora_dropout=0.0, **self.lora)
+        return LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **self.lora)
 
 
 # Together they hold every shape of LoRA that the server accepts, so that the demo shows, and its tests hold, each one.
 RECIPES: tuple[Recipe, ...] = (
     Recipe("reverse", "all linears", {"r": 8, "lora_alpha": 16, "target_modules": _LINEARS}),
     Recipe("upper", "all-linear, lowest rank", {"r": 2, "lora_alpha": 8, "target_modules": "all-linear"}),
-    Recipe("sort", "rsLoRA", {"r": 16, "lora_alpha": 16, "use_rslora": True, "target_modules": "all-linear"}),
+    Recipe("sort", "rsLoRA", {"r": 16, "lora_alpha": 8, "use_rslora": True, "target_modules": "all-linear"}),
     Recipe(
         "vowels",
         "regex over module paths",
@@ -43,7 +43,7 @@ RECIPES: tuple[Recipe, ...] = (
         {"r": 4, "lora_alpha": 8, "target_modules": _LINEARS, "layers_to_transform": [1, 2, 3]},
         dtype="float32",
     ),
-    Recipe("add", "highest rank", {"r": 32, "lora_alpha": 32, "target_modules": "all-linear"}),
+    Recipe("add", "highest rank", {"r": 32, "lora_alpha": 32, "target_modules": "all-linear"}, steps=300),
     Recipe(
         "words",
         "rank_pattern and alpha_pattern",

@@ -39,10 +39,12 @@ class Task:
         return example
 
     def exam(self, count: int, seed: int) -> list[Example]:
-        """`count` distinct examples that no training may see."""
+        """`count` distinct examples that no training may see. Raises ValueError where there are not that many."""
         rng, exam = Random(f"{self.name}-exam-{seed}"), dict[str, Example]()
-        while len(exam) < count:
+        for _ in range(1000 * count):
             example = self.draw(rng)
             if self.held_out(example.prompt):
-                exam[example.prompt] = example
-        return list(exam.values())
+                exam.setdefault(example.prompt, example)
+            if len(exam) == count:
+                return list(exam.values())
+        raise ValueError(f"task '{self.name}' has fewer than {count} held-out prompts")

@@ -9,6 +9,8 @@ def listed(words: str) -> tuple[str, ...]:
     return tuple(words.split())
 
 
+SHORTEST, LONGEST = 3, 10
+
 # Held out from everything: the first time the model meets one of these is when it is asked about it.
 _COMMON = listed(
     """
@@ -25,10 +27,12 @@ _COMMON = listed(
     pepper piano pillow planet plum pocket pony potato prairie pumpkin puzzle quartz quilt rabbit radish raven
     ribbon river robin rocket saddle saffron salmon satchel shadow silver spider spiral spring stone summer
     sunset swallow table temple thunder ticket tiger timber tomato tulip tunnel turtle umbrella valley velvet
-    village violin walnut water whale willow window winter wizard yellow zebra zipper
+    village violin walnut water whale willow window winter wizard yellow zebra zipper butterfly chocolate crocodile
+    dragonfly grapefruit lighthouse mushroom peppermint pineapple raspberry snowflake strawberry sunflower waterfall
+    watermelon wheelbarrow woodpecker
     """
 )
-WORDS = tuple(word for word in _COMMON if 3 <= len(word) <= 8)
+WORDS = tuple(word for word in _COMMON if SHORTEST <= len(word) <= LONGEST)
 _REAL = frozenset(WORDS)
 
 _ONSETS = listed("b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p ph pl pr qu r s sh sk sl sp st t th tr v w y z")
@@ -43,8 +47,8 @@ def is_real(word: str) -> bool:
 
 
 def made_up(rng: Random) -> str:
-    """A word of 3 to 8 letters: half can be pronounced, half are letters at random."""
-    length = rng.randint(3, 8)
+    """A word of 3 to 10 letters: half can be pronounced, half are letters at random."""
+    length = rng.randint(SHORTEST, LONGEST)
     if rng.random() < 0.5:
         return "".join(rng.choice(_LETTERS) for _ in range(length))
     word = ""
