@@ -14,7 +14,8 @@ from support.servers import ROOT, Server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CURLS = re.findall(r"^\$ (curl .*?)\n(.*?)^(?=\$|```)", README, re.MULTILINE | re.DOTALL)
-VOLATILE = {"id", "created", "system_fingerprint"}
+# The last one: how much of a prompt is cached depends on what was asked before.
+VOLATILE = {"id", "created", "system_fingerprint", "prompt_tokens_details"}
 
 
 def stable(text: str) -> list[Any]:
