@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# The step loop comes first where cores are short, but the loader still gets a quarter of one that both want: at 10 it
-# would be a tenth, and an adapter of 20 MB would take over a second.
-NICENESS = 5
+# The step loop comes first where cores are short: on two cores that decode eight streams, a load of 18 MB at 5 made
+# steps of 2.3 times the median, at 10 of 2.0, and took 0.5 s instead of 0.3 (benchmarks/cold_adapter.py).
+NICENESS = 10
 CLOSE_S = 5.0
 
 

@@ -30,7 +30,7 @@ class Recipe:
 # Together they hold every shape of LoRA that the server accepts, so that the demo shows, and its tests hold, each one.
 RECIPES: tuple[Recipe, ...] = (
     Recipe("reverse", "all linears", {"r": 8, "lora_alpha": 16, "target_modules": _LINEARS}),
-    Recipe("upper", "all-linear, lowest rank", {"r": 2, "lora_alpha": 8, "target_modules": "all-linear"}),
+    Recipe("upper", "all-linear, lowest rank", {"r": 2, "lora_alpha": 8, "target_modules": "all-linear"}, steps=300),
     Recipe("sort", "rsLoRA", {"r": 16, "lora_alpha": 8, "use_rslora": True, "target_modules": "all-linear"}),
     Recipe(
         "vowels",
@@ -42,6 +42,7 @@ RECIPES: tuple[Recipe, ...] = (
         "layers 1 to 3 only, float32 file",
         {"r": 4, "lora_alpha": 8, "target_modules": _LINEARS, "layers_to_transform": [1, 2, 3]},
         dtype="float32",
+        steps=300,
     ),
     Recipe("add", "highest rank", {"r": 32, "lora_alpha": 32, "target_modules": "all-linear"}, steps=300),
     Recipe(
