@@ -48,9 +48,9 @@ def test_the_table_of_adapters_is_what_the_server_measures(demo: Server) -> None
     import asyncio
 
     rows = asyncio.run(module.measure(demo.url))
-    shown = [line for line in README.splitlines() if line.startswith("| `")]
     assert len(rows) >= 8
-    for row, line in zip(rows, shown, strict=True):
+    for row in rows:
+        (line,) = (line for line in README.splitlines() if line.startswith(f"| `{row['name']}` |"))
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         expected = [cell.strip() for cell in module.table([row]).splitlines()[-1].strip("|").split("|")]
         assert cells[:5] == expected[:5]
