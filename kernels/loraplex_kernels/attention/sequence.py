@@ -1,4 +1,4 @@
-"""Attention through torch, sequence by sequence: any device, any dtype; prefill chunks on the CPU."""
+"""Attention through torch, sequence by sequence: any device, any dtype; what the compiled kernel does not take."""
 
 from __future__ import annotations
 
