@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from loraplex_kernels import native
 from loraplex_kernels.attention import AttentionBatch, KVLayer, Span, allocate, build_batch, write_kv
 from loraplex_kernels.attention.naive import paged_attention_naive
 
@@ -92,19 +91,3 @@ def close() -> Callable[[Tensor, Tensor], None]:
         torch.testing.assert_close(result.double(), expected, rtol=relative, atol=absolute)
 
     return check
-
-
-@pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Switches to one build of the kernels, or to `torch` for none."""
-
-    def switch(path: str) -> None:
-        library = None
-        if path != "torch":
-            try:
-                library = native.load(path)
-            except OSError:
-                pytest.skip(f"{path} is not built: python hatch_build.py")
-        monkeypatch.setattr(native, "library", lambda: library)
-
-    return switch

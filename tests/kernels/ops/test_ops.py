@@ -14,15 +14,9 @@ TOLERANCE = {torch.float32: (3e-6, 3e-6), torch.bfloat16: (4e-3, 1e-5)}
 
 
 @pytest.fixture(params=PATHS, autouse=True)
-def path(request, monkeypatch):
+def path(request, use):
     """Every test runs over torch and over every build of the kernels."""
-    library = None
-    if request.param != "torch":
-        try:
-            library = native.load(request.param)
-        except OSError:
-            pytest.skip(f"{request.param} is not built: python hatch_build.py")
-    monkeypatch.setattr(native, "library", lambda: library)
+    use(request.param)
 
 
 def close(result, expected):

@@ -1,3 +1,5 @@
+"""Choosing the path that an op takes."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
