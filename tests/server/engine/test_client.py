@@ -114,7 +114,7 @@ async def test_a_request_that_meets_an_engine_just_killed_fails_like_the_others(
 async def test_closing_while_a_dead_engine_is_buried_still_fails_what_is_in_flight(model: Path) -> None:
     client = EngineClient(config(model))
     info = await client.start()
-    stream = client.generate(asking("a", max_tokens=200))
+    stream = client.generate(asking("a", max_tokens=200, n=40))  # more than it could finish meanwhile
     await anext(stream)
     os.kill(info.pid, signal.SIGKILL)
     await eventually(lambda: not client.healthy)
@@ -132,7 +132,7 @@ async def test_more_answers_than_could_ever_wait_are_the_callers_error(client: E
 async def test_closing_ends_the_process_and_fails_what_is_in_flight(model: Path) -> None:
     client = EngineClient(config(model))
     info = await client.start()
-    stream = client.generate(asking("a", max_tokens=200))
+    stream = client.generate(asking("a", max_tokens=200, n=40))  # more than it could finish meanwhile
     await anext(stream)
     await client.close()
     with pytest.raises(EngineDeadError):
