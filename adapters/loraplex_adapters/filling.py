@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from loraplex_adapters import pieces
+from loraplex_adapters.base import BaseWeights
 from loraplex_adapters.binding import BoundSite
 from loraplex_adapters.errors import AdapterRefusedError
 from loraplex_adapters.fingerprint import TENSOR_FILE
@@ -18,18 +19,14 @@ from loraplex_adapters.package import Package
 from loraplex_adapters.tensor_file import read_pieces, scratch_bytes
 from loraplex_kernels.lora import SiteWeights, site_weights
 
-# Weight `[out, in]` of a site by its index, in any float dtype: the base as it is served, dequantized where it must be.
-# Called on a loader thread.
-SiteWeight = Callable[[int], Tensor]
 
-
-def fill(package: Package, buffer: Tensor, site_weight: SiteWeight) -> str:
+def fill(package: Package, buffer: Tensor, base: BaseWeights) -> str:
     """Read the tensors in the file's order; A is copied, B transposed, both converted to the kernels' dtype.
 
     Args:
         package: what to read, and where it goes.
         buffer: uint8 `[package.nbytes]` on the CPU. DoRA's magnitudes are put in as the file has them.
-        site_weight: asked where the file has a copy of the base's own weight.
+        base: asked where the file has a copy of the base's own weight.
 
     Returns:
         The generation: the hash of everything that was read.
@@ -42,7 +39,7 @@ def fill(package: Package, buffer: Tensor, site_weight: SiteWeight) -> str:
     """
     puts: dict[str, _Put] = {}
     for site, placement in zip(package.bound, package.layout.placements, strict=True):
-        puts.update(_puts(site, site_weights(buffer, placement, package.dtype), site_weight))
+        puts.update(_puts(site, site_weights(buffer, placement, package.dtype), base))
     scratch = torch.empty(max(scratch_bytes(put.row) for put in puts.values()), dtype=torch.uint8)
     content = ContentHash(package.config)
     content.update(package.header.raw)
@@ -72,13 +69,13 @@ class _Put:
     target: Tensor | None  # what is full afterwards
 
 
-def _puts(site: BoundSite, weights: SiteWeights, site_weight: SiteWeight) -> Iterator[tuple[str, _Put]]:
+def _puts(site: BoundSite, weights: SiteWeights, base: BaseWeights) -> Iterator[tuple[str, _Put]]:
     yield site.a.name, _flat(weights.a)
     yield site.b.name, _transposed(weights.b)
     if site.magnitude is not None and weights.magnitude is not None:
         yield site.magnitude.name, _flat(weights.magnitude)
     if site.base is not None:
-        yield site.base.name, _compared(lambda: site_weight(site.shape.site))
+        yield site.base.name, _compared(lambda: base.site_weight(site.shape.site))
 
 
 def _flat(target: Tensor) -> _Put:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from loraplex_adapters.base import BaseWeights
 from loraplex_adapters.dora import norms
 from loraplex_adapters.errors import AdapterRefusedError
-from loraplex_adapters.filling import SiteWeight, fill
+from loraplex_adapters.filling import fill
 from loraplex_adapters.package import Package, inspect
 from loraplex_adapters.pieces import all_finite
-from loraplex_adapters.site import Site
 from loraplex_adapters.source import AdapterSource
+from loraplex_adapters.terms import Terms, Traits
 from loraplex_adapters.transfer import Transfer, host_buffer, send
 from loraplex_kernels.lora import AdapterLayout, site_weights
 
@@ -29,6 +29,8 @@ class LoadedAdapter:
     transfer: Transfer
     magnitude: bool  # it has DoRA magnitudes
     touches: frozenset[int]  # indices of the sites
+    terms: Terms = Terms()  # views of the transfer's buffer
+    traits: Traits = Traits()
 
     @property
     def buffer(self) -> Tensor:
@@ -36,7 +38,7 @@ class LoadedAdapter:
         return self.transfer.buffer
 
 
-def load(package: Package, device: torch.device, site_weight: SiteWeight) -> LoadedAdapter:
+def load(package: Package, device: torch.device, base: BaseWeights) -> LoadedAdapter:
     """Read the weights: one pass over the file, one buffer of the adapter's true size, one copy to the device.
 
     Everything runs on the calling thread, in pieces that leave the interpreter lock and the other cores free.
@@ -44,7 +46,7 @@ def load(package: Package, device: torch.device, site_weight: SiteWeight) -> Loa
     Args:
         package: from `inspect`.
         device: where the buffer goes.
-        site_weight: the base's weights, for DoRA's norms.
+        base: its weights, for DoRA's norms.
 
     Raises:
         AdapterRefusedError: a weight cannot be served exactly.
@@ -53,12 +55,12 @@ def load(package: Package, device: torch.device, site_weight: SiteWeight) -> Loa
     """
     host = host_buffer(package.nbytes, device)
     try:
-        generation = fill(package, host, site_weight)
+        generation = fill(package, host, base)
     except AdapterRefusedError:
         package.require_unchanged()  # what is wrong with it may be that it is only half written
         raise
     package.require_unchanged()
-    _divide_by_norms(package, host, site_weight)
+    _divide_by_norms(package, host, base)
     return LoadedAdapter(
         generation=generation,
         layout=package.layout,
@@ -70,16 +72,15 @@ def load(package: Package, device: torch.device, site_weight: SiteWeight) -> Loa
 
 def read(
     source: AdapterSource,
-    sites: Sequence[Site],
     dtype: torch.dtype,
     device: torch.device,
-    site_weight: SiteWeight,
+    base: BaseWeights,
 ) -> LoadedAdapter:
     """`inspect` and `load` in one."""
-    return load(inspect(source, sites, dtype), device, site_weight)
+    return load(inspect(source, base.shape, dtype), device, base)
 
 
-def _divide_by_norms(package: Package, host: Tensor, site_weight: SiteWeight) -> None:
+def _divide_by_norms(package: Package, host: Tensor, base: BaseWeights) -> None:
     """Turn DoRA's m into m / ||W + scale B A||, with A and B as they are served, one site's W at a time."""
     reasons = []
     for site, placement in zip(package.bound, package.layout.placements, strict=True):
@@ -87,7 +88,7 @@ def _divide_by_norms(package: Package, host: Tensor, site_weight: SiteWeight) ->
         if weights.magnitude is None:
             continue
         magnitude = weights.magnitude.numpy()
-        found = norms(site_weight(site.shape.site), weights.a, weights.b, weights.scale).numpy()
+        found = norms(base.site_weight(site.shape.site), weights.a, weights.b, weights.scale).numpy()
         with np.errstate(divide="ignore", invalid="ignore"):  # looked for below, in the result
             np.divide(magnitude, found, out=magnitude)
         if not all_finite(weights.magnitude):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from loraplex_adapters.base import BaseShape
 from loraplex_adapters.binding import BoundSite, bind
 from loraplex_adapters.errors import AdapterError, AdapterRefusedError
 from loraplex_adapters.fingerprint import CONFIG_FILE, fingerprint
 from loraplex_adapters.peft_config import LONGEST, parse_config
-from loraplex_adapters.site import Site
 from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.tensor_file import TensorHeader, read_header
 from loraplex_kernels.lora import AdapterLayout, plan
@@ -44,12 +43,12 @@ class Package:
         _require_unchanged(self.source, self.fingerprint)
 
 
-def inspect(source: AdapterSource, sites: Sequence[Site], dtype: torch.dtype) -> Package:
+def inspect(source: AdapterSource, base: BaseShape, dtype: torch.dtype) -> Package:
     """Check an adapter's config and the header of its tensor file against the model.
 
     Args:
         source: the folder.
-        sites: all linears of the model.
+        base: what there is to bind to.
         dtype: of A and B in memory.
 
     Raises:
@@ -62,7 +61,7 @@ def inspect(source: AdapterSource, sites: Sequence[Site], dtype: torch.dtype) ->
         config = _read_config(source)
         parsed = parse_config(source.name, config)
         header = read_header(source.name, source.path)
-        bound = bind(source.name, header.tensors, parsed, sites)
+        bound = bind(source.name, header.tensors, parsed, base.sites)
     except AdapterRefusedError:
         _require_unchanged(source, seen)  # what is wrong with it may be that it is only half written
         raise

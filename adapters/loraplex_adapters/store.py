@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from loraplex_adapters.base import BaseWeights
 from loraplex_adapters.errors import AdapterError, AdapterTooLargeError
-from loraplex_adapters.filling import SiteWeight
 from loraplex_adapters.lease import Lease
 from loraplex_adapters.loader import Loader, Outcome
 from loraplex_adapters.loading import LoadedAdapter, load
@@ -16,7 +16,6 @@ from loraplex_adapters.package import Package, inspect
 from loraplex_adapters.residency import Residency
 from loraplex_adapters.residents import Claim, Plan, State
 from loraplex_adapters.seating import Seating
-from loraplex_adapters.site import Site
 from loraplex_adapters.source import AdapterSource
 from loraplex_kernels.lora import AdapterTable
 
@@ -45,10 +44,9 @@ class AdapterStore:
     called from any thread, and none of them waits for a load.
 
     Args:
-        sites: all linears of the model, in the order of the table's columns.
+        base: the model that they adapt.
         table: all of its rows belong to the store, which adds more when it needs them.
         budget_bytes: for the weights of all adapters together.
-        site_weight: the base's weights, as `load` wants them.
         loader_threads: how many adapters are read at the same time.
         on_ready: called from a loader thread when there is something to poll for.
     """
@@ -56,16 +54,14 @@ class AdapterStore:
     def __init__(
         self,
         *,
-        sites: Sequence[Site],
+        base: BaseWeights,
         table: AdapterTable,
         budget_bytes: int,
-        site_weight: SiteWeight,
         loader_threads: int = 1,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
-        self._sites = tuple(sites)
+        self._base = base
         self._dtype, self._device = table.dtype, table.device
-        self._site_weight = site_weight
         self._residency: Residency[Key] = Residency(budget_bytes)
         self._seating = Seating(table)
         self._loader = Loader(loader_threads, on_ready)
@@ -188,7 +184,7 @@ class AdapterStore:
                 self._residency.outdate(known)
         self._sources[key] = source
         self._loader.submit(
-            source.name, partial(inspect, source, self._sites, self._dtype), partial(self._inspected, key)
+            source.name, partial(inspect, source, self._base.shape, self._dtype), partial(self._inspected, key)
         )
 
     def _inspected(self, key: Key, outcome: Outcome[Package]) -> None:
@@ -216,12 +212,12 @@ class AdapterStore:
     def _load(self, source: AdapterSource, package: Package | None, room: int) -> LoadedAdapter:
         """On a loader thread. There is no package after an eviction, and an old one where the files were replaced."""
         if package is None or not package.unchanged():
-            package = inspect(source, self._sites, self._dtype)
+            package = inspect(source, self._base.shape, self._dtype)
         if package.nbytes > room:
             raise AdapterError(
                 f"adapter '{source.name}' was replaced by a larger one while it waited for room; send the request again"
             )
-        return load(package, self._device, self._site_weight)
+        return load(package, self._device, self._base)
 
     def _loaded(self, key: Key, seconds: float, outcome: Outcome[LoadedAdapter]) -> None:
         if outcome.value is None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,7 +48,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def read_for(written: Written, base: Base, dtype: torch.dtype = torch.float32) -> LoadedAdapter:
-    return read(written.source, base.sites, dtype, CPU, base.weight)
+    return read(written.source, dtype, CPU, base)
 
 
 def weights_of(loaded: LoadedAdapter, base: Base, name: str, dtype: torch.dtype = torch.float32) -> SiteWeights:
@@ -103,25 +103,19 @@ def test_any_float_dtype_of_the_file_is_converted(write: Write, llama: Base, sav
 
 def test_the_norms_are_of_the_base_as_it_is_served(write: Write, llama: Base) -> None:
     written = write(use_dora=True)
-    asked: list[int] = []
-
-    def coarse(index: int) -> Tensor:
-        asked.append(index)
-        return (llama.weight(index) * 8).round() / 8
-
-    loaded = read(written.source, llama.sites, torch.float32, CPU, coarse)
-    assert asked == sorted(loaded.touches)
+    base = replace(llama, served=lambda weight: (weight * 8).round() / 8)
+    loaded = read(written.source, torch.float32, CPU, base)
     ours = weights_of(loaded, llama, Q0)
     layer = peft_layers(written)[Q0]
-    norm = torch.linalg.norm(coarse(llama.site(Q0).index) + ours.scale * ours.b.t() @ ours.a, dim=1)
+    norm = torch.linalg.norm(base.site_weight(llama.site(Q0).index) + ours.scale * ours.b.t() @ ours.a, dim=1)
     torch.testing.assert_close(ours.magnitude, layer.lora_magnitude_vector["default"].weight / norm)
 
 
 def test_a_plain_adapter_never_asks_for_base_weights(write: Write, llama: Base) -> None:
-    def never(index: int) -> Tensor:
-        raise AssertionError(index)
+    def never(weight: Tensor) -> Tensor:
+        raise AssertionError(weight.shape)
 
-    read(write().source, llama.sites, torch.float32, CPU, never)
+    read(write().source, torch.float32, CPU, replace(llama, served=never))
 
 
 def test_what_was_read_fits_the_table(write: Write, llama: Base) -> None:
@@ -167,13 +161,13 @@ def test_a_norm_of_zero_is_refused(write: Write, llama: Base) -> None:
     written = write(use_dora=True, target_modules=["q_proj"])
     written.edit_tensors(lambda tensors: tensors[f"base_model.model.{Q0}.lora_B.weight"][3].zero_())
 
-    def weight(index: int) -> Tensor:
-        found = llama.weight(index).clone()
+    def without_a_row(weight: Tensor) -> Tensor:
+        found = weight.clone()
         found[3] = 0
         return found
 
     with pytest.raises(AdapterRefusedError) as refused:
-        read(written.source, llama.sites, torch.float32, CPU, weight)
+        read(written.source, torch.float32, CPU, replace(llama, served=without_a_row))
     assert refused.value.reasons == (f"{Q0} has an output whose weights are all zero, so that DoRA divides by zero",)
 
 
@@ -183,7 +177,7 @@ def test_pefts_copy_of_the_head_may_be_rounded_but_not_different(write: Write, l
     written = write(target_modules=["lm_head"])
     key = "base_model.model.lm_head.base_layer.weight"
     written.edit_tensors(lambda tensors: tensors.update({key: tensors[key].to(saved)}))
-    arguments = (llama.sites, torch.float32, CPU, lambda index: llama.weight(index).to(served))
+    arguments = (torch.float32, CPU, replace(llama, served=lambda weight: weight.to(served)))
     read(written.source, *arguments)
     written.edit_tensors(lambda tensors: tensors[key][95, 31].add_(0.5))
     with pytest.raises(AdapterRefusedError) as refused:
@@ -193,20 +187,20 @@ def test_pefts_copy_of_the_head_may_be_rounded_but_not_different(write: Write, l
 
 def test_files_replaced_after_they_were_checked_are_an_error(write: Write, llama: Base) -> None:
     first, second = write("first", r=4), write("second", r=4, seed=9)
-    package = inspect(first.source, llama.sites, torch.float32)
+    package = inspect(first.source, llama.shape, torch.float32)
     (second.folder / TENSOR_FILE).replace(first.folder / TENSOR_FILE)
     with pytest.raises(AdapterError, match="was replaced while it was being read"):
-        load(package, CPU, llama.weight)
+        load(package, CPU, llama)
 
 
 def test_a_file_half_written_while_it_is_read_is_no_refusal(write: Write, llama: Base) -> None:
     """It would be a 4xx for whoever asks; but asked again, it is fine."""
     written = write()
-    package = inspect(written.source, llama.sites, torch.float32)
+    package = inspect(written.source, llama.shape, torch.float32)
     path = written.folder / TENSOR_FILE
     path.write_bytes(path.read_bytes()[:-4] + b"\xff\xff\xff\xff")
     with pytest.raises(AdapterError, match="was replaced") as raised:
-        load(package, CPU, llama.weight)
+        load(package, CPU, llama)
     assert not isinstance(raised.value, AdapterRefusedError)
 
 
@@ -233,8 +227,7 @@ def test_copying_in_pieces_is_copying(size: int) -> None:
 def test_a_device_gets_the_same_bytes_without_anybody_waiting(write: Write, llama: Base) -> None:
     written, device = write(use_dora=True, target_modules="all-linear"), torch.device("cuda")
     on_host = read_for(written, llama)
-    on_device: Callable[[int], Tensor] = lambda index: llama.weight(index).to(device)  # noqa: E731
-    loaded = read(written.source, llama.sites, torch.float32, device, on_device)
+    loaded = read(written.source, torch.float32, device, replace(llama, served=lambda weight: weight.to(device)))
     while not loaded.transfer.done():
         pass
     placements = zip(on_host.layout.placements, loaded.layout.placements, strict=True)

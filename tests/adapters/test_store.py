@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,15 @@ def root(saved: dict[str, Written], tmp_path: Path) -> Path:
 class Gate:
     """Stands before the base's weights, which a DoRA adapter asks for on its way in: a load held as long as wanted."""
 
-    def __init__(self, base: Base) -> None:
-        self.base = base
+    def __init__(self) -> None:
         self.open = threading.Event()
         self.open.set()
         self.reached = threading.Event()
 
-    def __call__(self, index: int) -> Tensor:
+    def __call__(self, weight: Tensor) -> Tensor:
         self.reached.set()
         assert self.open.wait(WAIT_S)
-        return self.base.weight(index)
+        return weight
 
 
 class Bench:
@@ -62,15 +62,14 @@ class Bench:
 
     def __init__(self, base: Base, root: Path, budget: int = 1 << 30, **options: Any) -> None:
         self.base = base
-        self.gate = Gate(base)
+        self.gate = Gate()
         self.catalog = Catalog(root)
         self.table = AdapterTable(options.pop("slots", 2), len(base.sites), torch.float32, CPU)
         self.woken = threading.Semaphore(0)
         self.store = AdapterStore(
-            sites=base.sites,
+            base=replace(base, served=self.gate),
             table=self.table,
             budget_bytes=budget,
-            site_weight=self.gate,
             on_ready=self.woken.release,
             **options,
         )
@@ -106,7 +105,7 @@ class Bench:
         return not woken
 
     def nbytes(self, *names: str) -> int:
-        return sum(inspect(self.catalog.resolve(name), self.base.sites, torch.float32).nbytes for name in names)
+        return sum(inspect(self.catalog.resolve(name), self.base.shape, torch.float32).nbytes for name in names)
 
     def holds(self, lease: Lease, written: Written) -> bool:
         """The lease's row has that adapter's weights."""
@@ -152,7 +151,7 @@ def test_an_adapter_is_loaded_at_its_first_request_and_leased(bench: MakeBench, 
     found.until(lease)
     assert lease.state == "ready"
     assert found.holds(lease, saved["a"])
-    assert lease.generation == read(lease.source, found.base.sites, torch.float32, CPU, found.base.weight).generation
+    assert lease.generation == read(lease.source, torch.float32, CPU, found.base).generation
     assert not lease.magnitude
     again = found.ask("a")
     assert (again.state, again.slot, again.generation) == ("ready", lease.slot, lease.generation)

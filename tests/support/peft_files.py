@@ -12,8 +12,17 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Phi3Config, PretrainedConfig, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    Phi3Config,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
 
+from loraplex_adapters.base import BaseShape, EmbeddingShape
 from loraplex_adapters.fingerprint import CONFIG_FILE, TENSOR_FILE
 from loraplex_adapters.site import Site
 from loraplex_adapters.source import AdapterSource
@@ -40,24 +49,56 @@ CONFIGS: dict[str, PretrainedConfig] = {
 
 @dataclass(frozen=True)
 class Base:
-    """A base model, and what the store sees of it."""
+    """A base model, and what the store sees of it: `BaseWeights`."""
 
     model: nn.Module
-    sites: tuple[Site, ...]
+    shape: BaseShape
+    served: Callable[[Tensor], Tensor] = lambda weight: weight  # how a linear's weight is served
 
-    def weight(self, index: int) -> Tensor:
-        return self.model.get_submodule(self.sites[index].name).weight.data
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return self.shape.sites
 
     def site(self, name: str) -> Site:
-        return next(site for site in self.sites if site.name == name)
+        return self.shape.site_by_name[name]
+
+    def site_weight(self, index: int) -> Tensor:
+        return self.served(self.model.get_submodule(self.sites[index].name).weight.data)
+
+    def site_bias(self, index: int) -> Tensor | None:
+        bias = self.model.get_submodule(self.sites[index].name).bias
+        return None if bias is None else bias.data
+
+    def norm_weight(self, name: str) -> Tensor:
+        return self.model.get_submodule(name).weight.data
+
+    def embedding_rows(self, first: int, last: int) -> Tensor:
+        return self.model.get_input_embeddings().weight.data[first:last]
 
 
 def make_base(family: str) -> Base:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(CONFIGS[family], dtype=torch.float32).eval()
+    return Base(model, shape_of(model))
+
+
+def shape_of(model: PreTrainedModel) -> BaseShape:
+    """What adapters can bind to, read off the modules of transformers."""
+    config, table = model.config, model.get_input_embeddings()
     linears = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    sites = (Site(i, name, linear.in_features, linear.out_features) for i, (name, linear) in enumerate(linears))
-    return Base(model, tuple(sites))
+    return BaseShape(
+        sites=tuple(Site(i, name, m.in_features, m.out_features) for i, (name, m) in enumerate(linears)),
+        biased=frozenset(i for i, (_, module) in enumerate(linears) if module.bias is not None),
+        norms={name: m.weight.numel() for name, m in model.named_modules() if name.endswith("norm")},
+        embedding=EmbeddingShape(
+            "model.embed_tokens", *table.weight.shape, scale=float(getattr(table, "embed_scale", 1.0))
+        ),
+        tied=model.lm_head.weight is table.weight,
+        num_layers=config.num_hidden_layers,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+    )
 
 
 @dataclass(frozen=True)

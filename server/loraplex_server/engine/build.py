@@ -93,10 +93,9 @@ def _wire(
     )
     table = AdapterTable(FIRST_SLOTS, len(model.sites), dtype, device)
     store = AdapterStore(
-        sites=model.sites,
+        base=model,
         table=table,
         budget_bytes=memory.adapter_bytes,
-        site_weight=model.site_weight,
         on_ready=wake,
     )
     # A step of decoding takes one token of each sequence, so the budget is never below their number.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from loraplex_adapters.base import BaseShape, EmbeddingShape
 from loraplex_adapters.site import Site
 from loraplex_kernels.lora import SiteGroup
 from loraplex_server.models.config import DecoderConfig
@@ -60,6 +61,27 @@ class Blueprint:
         """Every linear that an adapter can bind to; a site's index is its place here."""
         linears = [linear for layer in self.layers for linear in layer.linears]
         return tuple(site for linear in (*linears, self.head) for site in linear.sites())
+
+    def shape(self, config: DecoderConfig, tied: bool) -> BaseShape:
+        """What adapters bind to.
+
+        Args:
+            config: that the blueprint was made of.
+            tied: `lm_head` is the embedding's table; only the checkpoint can tell.
+        """
+        linears = [linear for layer in self.layers for linear in layer.linears]
+        norms = {name: width for layer in self.layers for name, width in layer.norms.items()}
+        return BaseShape(
+            sites=self.sites(),
+            biased=frozenset(site for linear in linears if linear.bias for site in linear.group.sites),
+            norms=norms | {FINAL_NORM: config.hidden_size},
+            embedding=EmbeddingShape(EMBEDDING, config.vocab_size, config.hidden_size, config.embedding_scale),
+            tied=tied,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+        )
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes that the checkpoint must have. `lm_head` is among them even where it is tied."""

@@ -21,7 +21,7 @@ from loraplex_server.models.names import EMBEDDING, FINAL_NORM, HEAD, layer_pref
 from loraplex_server.models.norm import RmsNorm
 from loraplex_server.models.rope import RopeTable
 
-_EMBEDDING, _FINAL_NORM, _HEAD = (f"{module}.weight" for module in (EMBEDDING, FINAL_NORM, HEAD))
+_EMBEDDING, _HEAD = (f"{module}.weight" for module in (EMBEDDING, HEAD))
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,12 @@ def build(config: DecoderConfig, checkpoint: Checkpoint, target: Target) -> Deco
     head = table if tied else builder.floats(_HEAD)
     return Decoder(
         config,
-        plan.sites(),
+        plan.shape(config, tied),
         Embedding(table, config.embedding_scale),
         [RopeTable(rope, config.max_model_len, target.device) for rope in config.ropes],
         [builder.layer(index, layer) for index, layer in enumerate(plan.layers)],
-        builder.norm(_FINAL_NORM),
+        builder.norm(FINAL_NORM),
         Linear(make_weight(head, "none", target.dtype, target.device), None, plan.head.group),
-        tied,
     )
 
 
@@ -76,7 +75,7 @@ class _Builder:
         return self.checkpoint.stack(names, self.target.dtype).to(self.target.device)
 
     def norm(self, name: str) -> RmsNorm:
-        return RmsNorm(self.floats(name), self.config.norm_eps, self.config.norm_offset)
+        return RmsNorm(name, self.floats(f"{name}.weight"), self.config.norm_eps, self.config.norm_offset)
 
     def linear(self, plan: LinearPlan) -> Linear:
         target = self.target
@@ -90,7 +89,7 @@ class _Builder:
         config, layer, names = self.config, self.config.layers[index], self.config.names
 
         def norm(name: str) -> RmsNorm:
-            return self.norm(f"{layer_prefix(index)}.{name}.weight")
+            return self.norm(f"{layer_prefix(index)}.{name}")
 
         def optional_norm(name: str | None) -> RmsNorm | None:
             return None if name is None else norm(name)

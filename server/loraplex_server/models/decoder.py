@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from loraplex_adapters.site import Site
+from loraplex_adapters.base import BaseShape
 from loraplex_kernels.attention import AttentionBatch, KVLayer
 from loraplex_kernels.lora import LoraStep
 from loraplex_server.models.config import DecoderConfig
@@ -23,28 +23,27 @@ class Decoder:
 
     Args:
         config: what it is.
-        sites: the linears that adapters bind to; `lm_head` last.
+        shape: what adapters bind to.
         embedding: of the tokens.
         ropes: as many as the config has.
         layers: as many as the config has.
         norm: after the last layer.
         head: `[R, H]` to `[R, vocab]`.
-        tied: whether the head's weight is the embedding's table.
     """
 
     def __init__(
         self,
         config: DecoderConfig,
-        sites: tuple[Site, ...],
+        shape: BaseShape,
         embedding: Embedding,
         ropes: Sequence[RopeTable],
         layers: Sequence[Layer],
         norm: RmsNorm,
         head: Linear,
-        tied: bool,
     ) -> None:
         self.config = config
-        self.sites = sites
+        self.shape = shape
+        self.sites = shape.sites
         self.embedding = embedding
         self.ropes = tuple(ropes)
         self.layers = tuple(layers)
@@ -53,11 +52,12 @@ class Decoder:
         linears = [linear for layer in self.layers for linear in layer.linears] + [head]
         self._linear_of_site = {site: linear for linear in linears for site in linear.group.sites}
         norms = [norm for layer in self.layers for norm in layer.norms] + [norm]
+        self._norm_of_name = {norm.name: norm for norm in norms}
         self.weights_nbytes = (
             sum(linear.nbytes for linear in linears)
             + sum(norm.weight.nbytes for norm in norms)
             + sum(rope.nbytes for rope in self.ropes)
-            + (0 if tied else embedding.weight.nbytes)
+            + (0 if shape.tied else embedding.weight.nbytes)
         )
 
     @torch.inference_mode()
@@ -107,3 +107,23 @@ class Decoder:
             KeyError: there is no such site.
         """
         return self._linear_of_site[index].site_weight(index)
+
+    def site_bias(self, index: int) -> Tensor | None:
+        """`[out]` in the model's dtype; None where the site has no bias.
+
+        Raises:
+            KeyError: there is no such site.
+        """
+        return self._linear_of_site[index].site_bias(index)
+
+    def norm_weight(self, name: str) -> Tensor:
+        """`[width]` of a norm in the model's dtype, as the checkpoint has it.
+
+        Raises:
+            KeyError: there is no such norm.
+        """
+        return self._norm_of_name[name].weight
+
+    def embedding_rows(self, first: int, last: int) -> Tensor:
+        """`[last - first, H]` of the embedding's table in the model's dtype, without its scale."""
+        return self.embedding.weight[first:last]

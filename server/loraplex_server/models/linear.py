@@ -46,3 +46,11 @@ class Linear:
         place = self.group.sites.index(site)
         first = self.group.offsets[place]
         return self.weight.dequantized()[first : first + self.group.widths[place]]
+
+    def site_bias(self, site: int) -> Tensor | None:
+        """`[width]`: the part of one of the group's sites, None where there is no bias."""
+        if self.bias is None:
+            return None
+        place = self.group.sites.index(site)
+        first = self.group.offsets[place]
+        return self.bias[first : first + self.group.widths[place]]

@@ -8,9 +8,10 @@ from loraplex_kernels.ops import add_rms_norm, rms_norm
 
 
 class RmsNorm:
-    """Args: weight: `[H]`. eps: added to the mean square. offset: added to the weight, 1 for Gemma."""
+    """Args: name: module path. weight: `[H]`. eps: of the mean square. offset: added to the weight, 1 for Gemma."""
 
-    def __init__(self, weight: Tensor, eps: float, offset: float) -> None:
+    def __init__(self, name: str, weight: Tensor, eps: float, offset: float) -> None:
+        self.name = name
         self.weight = weight
         self.eps = eps
         self.offset = offset
