@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ class LoadedAdapter:
     transfer: Transfer
     magnitude: bool  # it has DoRA magnitudes
     touches: frozenset[int]  # indices of the sites
-    terms: Terms = Terms()  # views of the transfer's buffer
-    traits: Traits = Traits()
+    terms: Terms = field(default_factory=Terms)  # views of the transfer's buffer
+    traits: Traits = field(default_factory=Traits)
 
     @property
     def buffer(self) -> Tensor:
