@@ -13,6 +13,10 @@ class UnknownAdapterError(AdapterError):
     """No adapter of that name is in the catalogue."""
 
 
+class AdapterChangedError(AdapterError):
+    """Its files were replaced while they were being read: what was read may be of two versions, and is thrown away."""
+
+
 class AdapterRefusedError(AdapterError):
     """The files are there, but cannot be served exactly: not silently, so not at all."""
 
