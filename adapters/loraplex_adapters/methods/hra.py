@@ -1,0 +1,38 @@
+"""HRA: the input is reflected r times before it reaches the base's weight.
+
+With H = (I - 2 u1 u1')...(I - 2 ur ur'), the update is W (H - I). Multiplied out from the left, H - I = -2 V T V',
+where V holds the unit vectors and T is upper triangular: column k is e_k - 2 sum_j<k (uj . uk) T_j. So A = V' and
+B = -2 (W V) T: rank r, with the base's weight read once, at load.
+Source: arXiv:2405.17484; PEFT's `HRALayer.get_delta_weight` (tuners/hra/layer.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from loraplex_adapters.methods.low_rank import LowRank
+from loraplex_adapters.methods.product import product, weight_times
+
+
+def hra_update(u: np.ndarray, weight: Tensor, gram_schmidt: bool) -> LowRank:
+    """Args: u: `[in, r]`. weight: the base's `[out, in]`. gram_schmidt: PEFT's apply_GS."""
+    unit = _orthonormal(u.astype(np.float64)) if gram_schmidt else u / np.linalg.norm(u.astype(np.float64), axis=0)
+    overlaps = product(np.ascontiguousarray(unit.T), unit)
+    triangle = np.eye(u.shape[1])
+    for k in range(1, u.shape[1]):
+        triangle[:, k] -= 2 * triangle[:, :k] @ overlaps[:k, k]
+    narrow = unit.astype(np.float32)
+    turned = product(weight_times(weight, narrow), (-2 * triangle).astype(np.float32))
+    return LowRank(np.ascontiguousarray(narrow.T), turned)
+
+
+def _orthonormal(u: np.ndarray) -> np.ndarray:
+    """By Gram-Schmidt, each vector against those before it, one after the other, as PEFT does."""
+    found = np.empty_like(u)
+    for k in range(u.shape[1]):
+        rest = u[:, k].copy()
+        for j in range(k):
+            rest -= (found[:, j] @ rest) * found[:, j]
+        found[:, k] = rest / np.linalg.norm(rest)
+    return found
