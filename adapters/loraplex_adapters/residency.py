@@ -1,17 +1,19 @@
 """Which adapters are in memory, under a budget of bytes. Plain Python: who may be in is decided here, by numbers only.
 
 A claim asks for one or more adapters, all of them at once. It is granted when all are in memory or have their room
-reserved; from then on they are pinned, until they are released. A claim that waits pins nothing, so two claims can
-never wait for each other.
+reserved; from then on they stay, until they are released. A claim that waits holds nothing, so two claims can never
+wait for each other.
 
 Fairness: claims that need room get it in the order of their coming, and none that came later takes room that the
 first one in the queue waits for. Claims on what is in memory already go through at once, except on those adapters
 that have to leave for the first in the queue: these stop taking new claims, so they run empty, and nobody starves.
+
+What is pinned never leaves, so a claim that does not fit beside all pins is impossible, and is told so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Generic
 
 from loraplex_adapters.residents import Claim, Entry, K, Plan, State
@@ -127,7 +129,7 @@ class Residency(Generic[K]):
             entries = list(dict.fromkeys(self._of(claim)))
             if any(entry.state is State.SIZING or entry.leaving for entry in entries):
                 continue
-            if sum(entry.nbytes for entry in entries) > self.budget:
+            if _unpinned(entries) > self.budget - self.pinned_bytes:
                 self._cancel(claim)
                 plan.impossible.append(claim)
                 continue
@@ -142,10 +144,45 @@ class Residency(Generic[K]):
                 self._stop_claims(need, entries, chosen)
         return plan
 
+    def pin(self, key: K) -> None:
+        """Never evict it, as long as it has as many `unpin` to come."""
+        self._in_state(key, State.RESIDENT).pins += 1
+
+    def unpin(self, key: K) -> None:
+        """Take one pin away."""
+        entry = self._in_state(key, State.RESIDENT)
+        if not entry.pins:
+            raise ValueError(f"{key!r} is not pinned")
+        entry.pins -= 1
+
+    @property
+    def pinned(self) -> dict[K, int]:
+        """Keys that have pins, and how many."""
+        return {key: entry.pins for key, entry in self._entries.items() if entry.pins}
+
+    @property
+    def pinned_bytes(self) -> int:
+        """What pins take of the budget."""
+        return sum(entry.nbytes for entry in self._entries.values() if entry.pins)
+
+    def largest_need(self, pinned: Collection[K]) -> int:
+        """Bytes that have to be there beside pins on these: for the largest claim, the largest adapter."""
+        claims = (
+            sum(self._entries[key].nbytes for key in set(claim.keys) if key not in pinned)
+            for claim in (*self._granted, *self._queue)
+        )
+        single = (entry.nbytes for key, entry in self._entries.items() if key not in pinned and not entry.outdated)
+        return max((*claims, *single), default=0)
+
+    def in_use(self, key: K) -> int:
+        """How often claims have it, waiting and granted."""
+        entry = self._entries[key]
+        return entry.users + entry.wanted
+
     @property
     def claimed(self) -> int:
         """Keys of all claims, waiting and granted."""
-        return sum(entry.pins + entry.wanted for entry in self._entries.values())
+        return sum(entry.users + entry.wanted for entry in self._entries.values())
 
     def check_integrity(self) -> None:
         """Raises RuntimeError where bytes, pins or claims disagree."""
@@ -153,12 +190,16 @@ class Residency(Generic[K]):
         if held != self.used or self.used > self.budget:
             raise RuntimeError(f"{held} bytes are held, {self.used} counted, {self.budget} allowed")
         for key, entry in self._entries.items():
-            pins = sum(claim.keys.count(key) for claim in self._granted)
+            users = sum(claim.keys.count(key) for claim in self._granted)
             wanted = sum(claim.keys.count(key) for claim in self._queue)
-            if (pins, wanted) != (entry.pins, entry.wanted):
-                raise RuntimeError(f"{key!r} counts {entry.pins} pins and {entry.wanted} waiting, not {pins}, {wanted}")
-            if (pins and not entry.held) or (entry.state is State.SIZED and not wanted):
-                raise RuntimeError(f"{key!r} is {entry.state.value} with {pins} pins and {wanted} waiting")
+            if (users, wanted) != (entry.users, entry.wanted):
+                raise RuntimeError(
+                    f"{key!r} counts {entry.users} in use, {entry.wanted} waiting, not {users}, {wanted}"
+                )
+            if (users and not entry.held) or (entry.state is State.SIZED and not wanted):
+                raise RuntimeError(f"{key!r} is {entry.state.value} with {users} in use and {wanted} waiting")
+            if entry.pins and entry.state is not State.RESIDENT:
+                raise RuntimeError(f"{key!r} is {entry.state.value} and pinned")
 
     def _of(self, claim: Claim[K]) -> list[Entry[K]]:
         return [self._entries[key] for key in claim.keys]
@@ -174,7 +215,7 @@ class Residency(Generic[K]):
         self._granted.add(claim)
         for entry in self._of(claim):
             entry.wanted -= 1
-            entry.pins += 1
+            entry.users += 1
             self._touch(entry)
 
     def _cancel(self, claim: Claim[K]) -> None:
@@ -189,7 +230,7 @@ class Residency(Generic[K]):
 
     def _let_go(self, entry: Entry[K], granted: bool) -> None:
         if granted:
-            entry.pins -= 1
+            entry.users -= 1
             self._touch(entry)
         else:
             entry.wanted -= 1
@@ -201,17 +242,17 @@ class Residency(Generic[K]):
 
     def _drop_unwanted(self, entry: Entry[K]) -> None:
         # One that is being sized has an answer coming, one that is held stays until its room is needed.
-        if entry.state is State.SIZED and not entry.wanted and not entry.pins:
+        if entry.state is State.SIZED and not entry.wanted and not entry.users:
             self._entries.pop(entry.key, None)
 
     def _make_room(self, need: int, keep: Sequence[Entry[K]], plan: Plan[K]) -> bool:
-        """Evict what nobody uses, the least recently used first, until there is room; say whether there is."""
+        """Evict what nobody uses or pinned, the least recently used first, until there is room; say if there is."""
         if not need:
             return True
         for entry in self._by_age(keep):
             if self.budget - self.used >= need:
                 break
-            if entry.state is State.RESIDENT and not entry.pins:
+            if entry.state is State.RESIDENT and not entry.users and not entry.pins:
                 self._evict(entry, plan)
         return self.budget - self.used >= need
 
@@ -235,12 +276,18 @@ class Residency(Generic[K]):
         Those `chosen` before stay so, though each release makes them younger: else the choice could go round for ever.
         """
         coming = self.budget - self.used
-        for entry in sorted(self._by_age(keep), key=lambda entry: (entry not in chosen, entry.pins > 0)):
+        for entry in sorted(self._by_age(keep), key=lambda entry: (entry not in chosen, entry.users > 0)):
             if coming >= need:
                 break
+            if entry.pins:
+                continue
             entry.leaving = True
             coming += entry.nbytes
 
     def _by_age(self, keep: Sequence[Entry[K]]) -> list[Entry[K]]:
         held = [entry for entry in self._entries.values() if entry.held and entry not in keep]
         return sorted(held, key=lambda entry: (not entry.outdated, entry.used))
+
+
+def _unpinned(entries: Iterable[Entry[K]]) -> int:
+    return sum(entry.nbytes for entry in entries if not entry.pins)

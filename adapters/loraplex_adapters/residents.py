@@ -26,7 +26,8 @@ class Entry(Generic[K]):
     key: K
     state: State = State.SIZING
     nbytes: int = 0  # known from SIZED on
-    pins: int = 0  # of granted claims: it must stay
+    users: int = 0  # keys of granted claims: it must stay
+    pins: int = 0  # it must stay, whoever uses it
     wanted: int = 0  # by claims that wait
     used: int = 0  # when it was last granted or released, by a count of such events
     outdated: bool = False  # there is a newer version

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from loraplex_adapters.base import BaseWeights
-from loraplex_adapters.errors import AdapterError, AdapterTooLargeError
+from loraplex_adapters.errors import AdapterError, AdapterRefusedError, AdapterTooLargeError
 from loraplex_adapters.lease import Lease
 from loraplex_adapters.loader import Loader, Outcome
 from loraplex_adapters.loading import LoadedAdapter, load
 from loraplex_adapters.package import Package, inspect
+from loraplex_adapters.pins import Pins
+from loraplex_adapters.report import AdapterEntry, StoreStats
 from loraplex_adapters.residency import Residency
 from loraplex_adapters.residents import Claim, Plan, State
 from loraplex_adapters.seating import Seating
@@ -22,19 +25,14 @@ from loraplex_kernels.lora import AdapterTable
 Key = tuple[str, str]  # path and fingerprint
 
 
-@dataclass(frozen=True)
-class StoreStats:
-    """The store at one moment; totals count from its start."""
+@dataclass
+class _Known:
+    """What is known of an adapter that somebody waits for or that is in memory."""
 
-    resident: tuple[str, ...]  # names in memory
-    waiting: tuple[str, ...]  # names that leases wait for
-    resident_bytes: int
-    loads_total: int
-    load_failures_total: int
-    evictions_total: int
-    hits_total: int
-    misses_total: int
-    load_seconds: tuple[float, ...]  # a loader thread's time for each load since the last call
+    source: AdapterSource
+    last_used: float
+    package: Package | None = None  # inspected, until it loads
+    seconds: float = 0.0  # that the inspection took
 
 
 class AdapterStore:
@@ -63,13 +61,13 @@ class AdapterStore:
         self._base = base
         self._dtype, self._device = table.dtype, table.device
         self._residency: Residency[Key] = Residency(budget_bytes)
+        self._pins = Pins(self._residency)
         self._seating = Seating(table)
         self._loader = Loader(loader_threads, on_ready)
         self._lock = threading.Lock()
         self._closed = False
         self._changed = False  # a claim came or went since the last poll
-        self._sources: dict[Key, AdapterSource] = {}  # of everything the residency knows
-        self._packages: dict[Key, tuple[Package, float]] = {}  # inspected, and in how many seconds; until they load
+        self._known: dict[Key, _Known] = {}  # of everything in the residency
         self._arriving: dict[Key, LoadedAdapter] = {}  # read, but the copy to the device may still run
         self._waiting: dict[Lease, None] = {}
         self._open = 0  # leases that hold a claim
@@ -96,8 +94,9 @@ class AdapterStore:
             claim, unknown = self._residency.claim([(source.path, source.fingerprint) for source in sources])
             leases = [Lease(source, claim) for source in sources]
             for lease in leases:
-                if lease.key in unknown and lease.key not in self._sources:
+                if lease.key in unknown and lease.key not in self._known:
                     self._welcome(lease.key, lease.source)
+                self._known[lease.key].last_used = time.time()
             self._waiting.update(dict.fromkeys(leases))
             self._open += len(leases)
             self._changed = True
@@ -118,7 +117,38 @@ class AdapterStore:
             if lease.error is None and not self._closed:
                 self._open -= 1
                 self._residency.release(lease.claim, lease.key)
+                self._known[lease.key].last_used = time.time()
                 self._forget_absent(lease.key)
+                self._changed = True
+
+    def pin(self, lease: Lease) -> None:
+        """Keep what a ready lease holds, under its name, also when the lease is given back.
+
+        A name pins one adapter: what it pinned before was its former content, and goes first when room is needed.
+
+        Raises:
+            AdapterRefusedError: too little would be left for all others.
+        """
+        with self._lock:
+            name = lease.source.name
+            problem = self._pins.problem(name, lease.key)
+            if problem is not None:
+                raise AdapterRefusedError(name, [problem])
+            old = self._pins.move(name, lease.key)
+            if old is not None and not self._pins.holds(old):
+                self._residency.outdate(old)
+            self._changed = True
+
+    def nbytes(self, lease: Lease) -> int:
+        """What a ready lease's adapter takes in memory."""
+        with self._lock:
+            return self._residency.nbytes(lease.key)
+
+    def unpin(self, name: str) -> None:
+        """Take a name's pin away, if it has one."""
+        with self._lock:
+            if not self._closed:
+                self._pins.remove(name)
                 self._changed = True
 
     def poll(self) -> None:
@@ -138,7 +168,7 @@ class AdapterStore:
             resident = self._residency.keys(State.RESIDENT)
             seconds, self._load_seconds = self._load_seconds, []
             return StoreStats(
-                resident=tuple(dict.fromkeys(self._sources[key].name for key in resident)),
+                resident=tuple(dict.fromkeys(self._known[key].source.name for key in resident)),
                 waiting=tuple(dict.fromkeys(lease.source.name for lease in self._waiting)),
                 resident_bytes=self._seating.nbytes,
                 loads_total=self._loads,
@@ -147,7 +177,21 @@ class AdapterStore:
                 hits_total=self._residency.hits,
                 misses_total=self._residency.misses,
                 load_seconds=tuple(seconds),
+                entries=tuple(self._entry(key, known) for key, known in self._known.items()),
             )
+
+    def _entry(self, key: Key, known: _Known) -> AdapterEntry:
+        state = self._residency.state(key)
+        seated, sizing = state is State.RESIDENT, state is State.SIZING
+        return AdapterEntry(
+            name=known.source.name,
+            generation=self._seating[key].generation if seated else "",
+            tier="device" if seated else "loading" if state is State.LOADING else "waiting",
+            nbytes=0 if sizing else self._residency.nbytes(key),
+            in_flight=self._residency.in_use(key),
+            last_used=known.last_used,
+            pinned=self._pins.holds(key),
+        )
 
     def check_integrity(self) -> None:
         """Raises RuntimeError where claims, leases, bytes, slots or the table disagree."""
@@ -155,6 +199,7 @@ class AdapterStore:
             if self._closed:
                 return
             self._residency.check_integrity()
+            self._pins.check_integrity()
             resident = self._residency.keys(State.RESIDENT)
             self._seating.check_integrity(resident)
             if self._seating.nbytes != sum(self._residency.nbytes(key) for key in resident):
@@ -162,8 +207,8 @@ class AdapterStore:
             if self._open != self._residency.claimed:
                 raise RuntimeError(f"{self._open} leases are out, {self._residency.claimed} are claimed")
             known = {key for state in State for key in self._residency.keys(state)}
-            if known != self._sources.keys() or not self._packages.keys() <= known:
-                raise RuntimeError(f"known are {sorted(known)}, but sources of {sorted(self._sources)}")
+            if known != self._known.keys():
+                raise RuntimeError(f"in memory or waited for are {sorted(known)}, known {sorted(self._known)}")
 
     def close(self) -> None:
         """Stop the loader and empty the table. Leases that wait fail; nothing can be requested any more."""
@@ -176,13 +221,13 @@ class AdapterStore:
         with self._lock:
             self._seating.clear()
             self._arriving.clear()
-            self._packages.clear()
+            self._known.clear()
 
     def _welcome(self, key: Key, source: AdapterSource) -> None:
-        for known in self._sources:
-            if known[0] == source.path:
-                self._residency.outdate(known)
-        self._sources[key] = source
+        for other, known in self._known.items():
+            if source.path == known.source.path or source.name == known.source.name:
+                self._residency.outdate(other)
+        self._known[key] = _Known(source, time.time())
         self._loader.submit(
             source.name, partial(inspect, source, self._base.shape, self._dtype), partial(self._inspected, key)
         )
@@ -196,13 +241,14 @@ class AdapterStore:
         if package is None or error is not None:
             self._failed(key, error)
             return
-        self._packages[key] = (package, outcome.seconds)
+        self._known[key].package, self._known[key].seconds = package, outcome.seconds
         self._residency.sized(key, package.nbytes)
         self._forget_absent(key)
 
     def _start(self, key: Key) -> None:
-        source, room = self._sources[key], self._residency.nbytes(key)
-        package, seconds = self._packages.pop(key, (None, 0.0))
+        known, room = self._known[key], self._residency.nbytes(key)
+        source, package, seconds = known.source, known.package, known.seconds
+        known.package, known.seconds = None, 0.0
 
         def work() -> LoadedAdapter:
             return self._load(source, package, room)
@@ -229,7 +275,7 @@ class AdapterStore:
 
     def _failed(self, key: Key, error: AdapterError | None) -> None:
         self._failures += 1
-        error = error or AdapterError(f"adapter '{self._sources[key].name}' cannot be loaded")
+        error = error or AdapterError(f"adapter '{self._known[key].source.name}' cannot be loaded")
         self._cancel(self._residency.failed(key), error)
         self._forget_absent(key)
 
@@ -245,12 +291,15 @@ class AdapterStore:
             self._forget_absent(key)
         for key in plan.load:
             self._start(key)
-        if plan.impossible:
-            budget = self._residency.budget
-            for claim in plan.impossible:
-                names = " + ".join(lease.source.name for lease in self._waiting if lease.claim is claim)
-                reason = f"they are needed together, and all adapters together may take {budget} bytes of memory"
-                self._cancel([claim], AdapterTooLargeError(names, [reason]))
+        for claim in plan.impossible:
+            names = [lease.source.name for lease in self._waiting if lease.claim is claim]
+            self._cancel([claim], AdapterTooLargeError(" + ".join(names), [self._no_room(len(names))]))
+
+    def _no_room(self, count: int) -> str:
+        budget, pinned = self._residency.budget, self._residency.pinned_bytes
+        needed = "they are needed together, and" if count > 1 else "it does not fit:"
+        beside = f", of which adapters that are pinned take {pinned}" if pinned else ""
+        return f"{needed} all adapters together may take {budget} bytes of memory{beside}"
 
     def _cancel(self, claims: Sequence[Claim[Key]], error: AdapterError) -> None:
         self._fail([lease for lease in self._waiting if lease.claim in claims], error)
@@ -270,5 +319,4 @@ class AdapterStore:
 
     def _forget_absent(self, key: Key) -> None:
         if self._residency.state(key) is None:
-            self._sources.pop(key, None)
-            self._packages.pop(key, None)
+            self._known.pop(key, None)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from loraplex_server.engine.interface import EngineError
+from loraplex_adapters.source import AdapterSource
+from loraplex_server.engine.interface import EngineError, PreparedAdapter
 from loraplex_server.engine.messages import Delta, EngineInfo, EngineStats, GenerateRequest, Started, TokenLogprob
 
 INFO = EngineInfo(
@@ -56,6 +57,9 @@ class FakeEngine:
     gate: asyncio.Event | None = None
     gate_after: int = 0
     generation: str = ""
+    refusals: dict[str, EngineError] = field(default_factory=dict)  # by name, what preparing it raises
+    prepared: list[tuple[AdapterSource, bool]] = field(default_factory=list)  # and whether it was to be pinned
+    pins: dict[str, AdapterSource] = field(default_factory=dict)
     requests: list[GenerateRequest] = field(default_factory=list)
     aborts: list[tuple[str, int]] = field(default_factory=list)
     closed_early: list[str] = field(default_factory=list)
@@ -87,6 +91,17 @@ class FakeEngine:
 
     async def abort(self, request_id: str, index: int) -> None:
         self.aborts.append((request_id, index))
+
+    async def prepare(self, source: AdapterSource, *, pin: bool) -> PreparedAdapter:
+        self.prepared.append((source, pin))
+        if source.name in self.refusals:
+            raise self.refusals[source.name]
+        if pin:
+            self.pins[source.name] = source
+        return PreparedAdapter(generation=f"generation of {source.path} {source.fingerprint}", nbytes=1000)
+
+    async def unpin(self, name: str) -> None:
+        self.pins.pop(name, None)
 
     async def _wait(self, request: GenerateRequest, sent: int) -> None:
         if self.failure is not None and sent >= self.fail_after and self.fails(request):

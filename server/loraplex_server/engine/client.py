@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator
 
+from loraplex_adapters.source import AdapterSource
 from loraplex_server.engine.child import EngineChild
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.device import EngineStartError
@@ -17,10 +19,12 @@ from loraplex_server.engine.interface import (
     EngineDeadError,
     EngineError,
     InvalidRequestError,
+    PreparedAdapter,
     QueueFullError,
 )
 from loraplex_server.engine.messages import (
     AbortRequest,
+    AdapterPrepared,
     Delta,
     Deltas,
     EngineFailed,
@@ -29,7 +33,9 @@ from loraplex_server.engine.messages import (
     Failed,
     FromEngine,
     GenerateRequest,
+    PrepareAdapter,
     ToEngine,
+    UnpinAdapter,
 )
 
 logger = logging.getLogger(__name__)
@@ -58,6 +64,7 @@ class EngineClient:
         self._child: EngineChild | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._streams: dict[str, asyncio.Queue[Delta | EngineError]] = {}
+        self._preparing: dict[str, asyncio.Future[PreparedAdapter]] = {}
         self._answers = 0  # of the requests in flight, n counted
         self._drain = DrainRate()
         self._ready = asyncio.Event()
@@ -106,9 +113,7 @@ class EngineClient:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """See Engine.generate."""
-        child = self._child
-        if child is None or not self.healthy:
-            raise EngineDeadError("the engine is being restarted; try again in a moment")
+        child = self._living()
         self._check_room(request.n)
         queue: asyncio.Queue[Delta | EngineError] = asyncio.Queue()
         self._streams[request.request_id] = queue
@@ -147,6 +152,29 @@ class EngineClient:
         if self._child is not None and request_id in self._streams:
             with contextlib.suppress(EngineDeadError):  # the request ends with that error anyway
                 _send(self._child, AbortRequest(request_id, index))
+
+    async def prepare(self, source: AdapterSource, *, pin: bool) -> PreparedAdapter:
+        """See Engine.prepare."""
+        child = self._living()
+        request_id = uuid.uuid4().hex
+        prepared: asyncio.Future[PreparedAdapter] = asyncio.get_running_loop().create_future()
+        self._preparing[request_id] = prepared
+        try:
+            _send(child, PrepareAdapter(request_id=request_id, source=source, pin=pin))
+            return await prepared
+        finally:
+            del self._preparing[request_id]
+
+    async def unpin(self, name: str) -> None:
+        """See Engine.unpin."""
+        if self._child is not None and self.healthy:
+            with contextlib.suppress(EngineDeadError):  # its pins are gone with it
+                _send(self._child, UnpinAdapter(name))
+
+    def _living(self) -> EngineChild:
+        if self._child is None or not self.healthy:
+            raise EngineDeadError("the engine is being restarted; try again in a moment")
+        return self._child
 
     async def _supervise(self) -> None:
         """Keep one engine process alive until cancelled; give up only on one that was never ready."""
@@ -198,7 +226,11 @@ class EngineClient:
         elif isinstance(message, EngineStats):
             self._stats = message
         elif isinstance(message, Failed):
-            self._put(message.request_id, _ERRORS[message.kind](message.message))
+            self._fail(message.request_id, _ERRORS[message.kind](message.message))
+        elif isinstance(message, AdapterPrepared):
+            prepared = self._preparing.get(message.request_id)
+            if prepared is not None and not prepared.done():
+                prepared.set_result(PreparedAdapter(message.generation, message.nbytes))
         elif isinstance(message, EngineInfo) and self._child is not None:  # None: these are its last words
             self._info = message
             self._ready.set()
@@ -210,9 +242,16 @@ class EngineClient:
         if queue is not None:  # None: its client is gone, and the abort is on its way
             queue.put_nowait(item)
 
+    def _fail(self, request_id: str, error: EngineError) -> None:
+        prepared = self._preparing.get(request_id)
+        if prepared is None:
+            self._put(request_id, error)
+        elif not prepared.done():
+            prepared.set_exception(error)
+
     def _fail_all(self, reason: str) -> None:
-        for queue in self._streams.values():
-            queue.put_nowait(EngineDeadError(reason))
+        for request_id in (*self._streams, *self._preparing):
+            self._fail(request_id, EngineDeadError(reason))
 
 
 def _send(child: EngineChild, message: ToEngine) -> None:

@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from typing import Literal
 
 from loraplex_adapters.store import AdapterStore
-from loraplex_server.engine.messages import AdapterStats, Delta, EngineStats, Failed, GenerateRequest
+from loraplex_server.engine.messages import AdapterPrepared, AdapterStats, Delta, EngineStats, Failed, GenerateRequest
 from loraplex_server.engine.prefix import root_hash
+from loraplex_server.engine.preparations import Preparations
 from loraplex_server.engine.request import Request
 from loraplex_server.engine.runner import ModelRunner, StepResult
 from loraplex_server.engine.scheduler import Scheduled, Scheduler
 from loraplex_server.engine.sequence import Sequence, SlotUse
 
-Event = Delta | Failed
+Event = Delta | Failed | AdapterPrepared
 
 NOT_FINITE = (
     "the model's output is not finite for this request: the adapter's weights or the request's weight for it are too "
@@ -36,6 +37,7 @@ class EngineCore:
         self.runner = runner
         self.scheduler = scheduler
         self.store = store
+        self.preparations = Preparations(store)
         self.max_model_len = max_model_len
         self.requests: dict[str, Request] = {}
         self._head_site = len(runner.model.sites) - 1
@@ -45,7 +47,7 @@ class EngineCore:
     @property
     def has_work(self) -> bool:
         """Whether a step could do something: nothing in flight means that the loop may sleep."""
-        return bool(self.requests)
+        return bool(self.requests or self.preparations)
 
     def submit(self, message: GenerateRequest) -> list[Event]:
         """Queue a request; its adapters start loading at once. An event comes back only if it cannot be served."""
@@ -125,7 +127,7 @@ class EngineCore:
     def step(self) -> list[Event]:
         """Let adapters in, choose tokens to compute, compute them, tell what came of it."""
         self.store.poll()
-        failures = self._fail_unusable()
+        failures = [*self.preparations.collect(), *self._fail_unusable()]
         plan = self.scheduler.schedule()
         self.computed = bool(plan)
         if not plan:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Protocol
 
+from loraplex_adapters.source import AdapterSource
 from loraplex_server.engine.messages import Delta, EngineInfo, EngineStats, GenerateRequest
 
 
@@ -32,6 +34,14 @@ class QueueFullError(EngineError):
         self.retry_after = retry_after
 
 
+@dataclass(frozen=True)
+class PreparedAdapter:
+    """What is known of an adapter once it is in memory."""
+
+    generation: str  # hash of its content
+    nbytes: int  # what it takes there
+
+
 class Engine(Protocol):
     """What the API needs."""
 
@@ -55,3 +65,23 @@ class Engine(Protocol):
 
     async def abort(self, request_id: str, index: int) -> None:
         """End one answer of a running request early (a stop string was found); its last delta has reason "abort"."""
+
+    async def prepare(self, source: AdapterSource, *, pin: bool) -> PreparedAdapter:
+        """Load an adapter now, as the first request for it would, and wait until it is in memory.
+
+        Args:
+            source: of the adapter.
+            pin: keep it in memory. A name has one pin: it moves here from the name's former content once this is in
+                memory. Of several calls for one name, the latest decides. False leaves the name's pin as it is.
+
+        Raises:
+            AdapterUnusableError: it cannot be served, or not pinned for want of room; the message has all reasons.
+            EngineDeadError: the engine ended meanwhile, or is being restarted. Pins end with it: whoever wants them
+                asks again.
+        """
+
+    async def unpin(self, name: str) -> None:
+        """Take the name's pin away, if it has one; the adapter stays in memory until its room is needed.
+
+        Calls take effect in their order. Without a live engine there is no pin either.
+        """

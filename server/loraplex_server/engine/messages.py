@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from loraplex_adapters.report import AdapterEntry
 from loraplex_adapters.source import AdapterSource
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -54,6 +55,20 @@ class AbortRequest(msgspec.Struct, frozen=True, tag=True):
     index: int | None = None
 
 
+class PrepareAdapter(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Load an adapter now; answered by AdapterPrepared or Failed."""
+
+    request_id: str
+    source: AdapterSource
+    pin: bool = False  # and keep it, instead of what the same name pinned before
+
+
+class UnpinAdapter(msgspec.Struct, frozen=True, tag=True):
+    """What the name pinned may leave again; one that is still being prepared is not pinned."""
+
+    name: str
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """End the engine process after the step in progress."""
 
@@ -90,11 +105,19 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The request ends here, all of its answers."""
+    """The request ends here, all of its answers; or an adapter cannot be prepared."""
 
     request_id: str
     kind: Literal["adapter", "invalid", "engine"]  # the adapter's fault, the request's, ours
     message: str
+
+
+class AdapterPrepared(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The adapter is in memory, and pinned if that was asked for."""
+
+    request_id: str
+    generation: str
+    nbytes: int
 
 
 class Deltas(msgspec.Struct, frozen=True, tag=True):
@@ -141,6 +164,7 @@ class AdapterStats(msgspec.Struct, frozen=True, kw_only=True):
     hits_total: int = 0
     misses_total: int = 0
     load_seconds: tuple[float, ...] = ()  # of the loads since the last message
+    entries: tuple[AdapterEntry, ...] = ()  # each version in memory, or on its way there
 
 
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -157,5 +181,5 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     adapters: AdapterStats = AdapterStats()
 
 
-ToEngine = GenerateRequest | AbortRequest | Shutdown
-FromEngine = EngineInfo | EngineFailed | Deltas | Failed | EngineStats
+ToEngine = GenerateRequest | AbortRequest | PrepareAdapter | UnpinAdapter | Shutdown
+FromEngine = EngineInfo | EngineFailed | Deltas | Failed | AdapterPrepared | EngineStats

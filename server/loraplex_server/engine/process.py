@@ -20,13 +20,16 @@ from loraplex_server.engine.core import EngineCore, Event
 from loraplex_server.engine.device import EngineStartError
 from loraplex_server.engine.messages import (
     AbortRequest,
+    AdapterPrepared,
     Delta,
     Deltas,
     EngineFailed,
     Failed,
     FromEngine,
     GenerateRequest,
+    PrepareAdapter,
     Shutdown,
+    UnpinAdapter,
 )
 from loraplex_server.engine.wire import Launch, decode_to_engine, encode
 from loraplex_server.logs import configure_logging
@@ -95,6 +98,10 @@ class EngineLoop:
                 self._publish(core.submit(message))
             elif isinstance(message, AbortRequest):
                 self._publish(core.abort(message.request_id, message.index))
+            elif isinstance(message, PrepareAdapter):
+                core.preparations.add(message)
+            elif isinstance(message, UnpinAdapter):
+                core.preparations.unpin(message.name)
             elif isinstance(message, Shutdown):
                 self._stopping = True
 
@@ -103,7 +110,7 @@ class EngineLoop:
         if deltas:
             self.send(Deltas(deltas))
         for event in events:
-            if isinstance(event, Failed):
+            if isinstance(event, Failed | AdapterPrepared):
                 self.send(event)
 
     def _send_stats(self, core: EngineCore) -> None:

@@ -1,0 +1,38 @@
+"""What the store says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+Tier = Literal["device", "host", "loading", "waiting"]
+
+
+class AdapterEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of an adapter that is in memory, or on its way there."""
+
+    name: str  # under which it was first asked for
+    generation: str  # hash of its content; "" until it was read
+    tier: Tier  # "waiting": for its header to be read, or for room
+    nbytes: int  # 0 until its header was read
+    in_flight: int  # leases
+    last_used: float  # unix time of the latest lease taken or given back
+    pinned: bool
+
+
+@dataclass(frozen=True)
+class StoreStats:
+    """The store at one moment; totals count from its start."""
+
+    resident: tuple[str, ...]  # names in memory
+    waiting: tuple[str, ...]  # names that leases wait for
+    resident_bytes: int
+    loads_total: int
+    load_failures_total: int
+    evictions_total: int
+    hits_total: int
+    misses_total: int
+    load_seconds: tuple[float, ...]  # a loader thread's time for each load since the last call
+    entries: tuple[AdapterEntry, ...]
