@@ -26,6 +26,6 @@ def steady(read: Callable[[], T]) -> T:
     for pause in PAUSES_S:
         try:
             return read()
-        except AdapterChangedError:
+        except AdapterChangedError:  # noqa: PERF203  # that it is read again is what the loop is for
             time.sleep(pause)
     return read()
