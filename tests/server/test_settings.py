@@ -59,6 +59,18 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--host", "::1"], "host", "::1"),
     (["--port", "0"], "port", "0"),
     (["--api-key", "a", "--api-key", "b"], "api_key", "a, b"),
+    (["--admin-key", "a"], "admin_key", "a"),
+    (
+        ["--allow-adapter-source", "org/*", "--allow-adapter-source", "s3://b/*"],
+        "allow_adapter_source",
+        "org/*,s3://b/*",
+    ),
+    (["--state-dir", "/new/state"], "state_dir", "/new/state"),
+    (["--adapter-cache", "/new/cache"], "adapter_cache", "/new/cache"),
+    (["--adapter-cache-size", "1GiB"], "adapter_cache_size", "1GiB"),
+    (["--adapter-max-file-size", "1GiB"], "adapter_max_file_size", "1GiB"),
+    (["--adapter-host-memory", "1GiB"], "adapter_host_memory", "1GiB"),
+    (["--adapter-dtype", "int8"], "adapter_dtype", "int8"),
     (["--max-body-size", "1MB"], "max_body_size", "1MB"),
     (["--shutdown-timeout", "2.5"], "shutdown_timeout", "2.5"),
     (["--no-request-log"], "request_log", "0"),
@@ -105,6 +117,9 @@ def test_the_engine_is_told_everything_that_concerns_it() -> None:
         (["m", "--kv-cache-memory", "2 apples"], "--kv-cache-memory: not a size in bytes"),
         (["m", "--shutdown-timeout", "inf"], "--shutdown-timeout: input should be a finite number"),
         (["m", "--adapters", "/no/such"], "--adapters: there is no such folder (got"),
+        (["m", "--adapter-cache-size", "0"], "--adapter-cache-size: input should be greater than 0"),
+        (["m", "--state-dir", __file__], "--state-dir: is no folder (got"),
+        (["m", "--admin-key", ""], "--admin-key: is empty"),
         (["m", "--config", "/no/such"], "cannot read the settings file /no/such: No such file"),
         (["m", "--served-model-name", ""], "--served-model-name: is empty"),
         (["./no-such-folder"], "MODEL: there is no such folder (got './no-such-folder')"),
@@ -168,7 +183,9 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_keys_are_never_shown() -> None:
     assert "hush" not in repr(load("m", "--api-key", "hush"))
+    assert "hush" not in repr(load("m", "--admin-key", "hush"))
     assert "hush" not in str(problems("m", "--api-key", "hush,"))
+    assert "hush" not in str(problems("m", "--admin-key", "hush,"))
 
 
 def test_settings_are_frozen() -> None:

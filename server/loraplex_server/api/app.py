@@ -12,10 +12,12 @@ from loraplex_adapters.catalog import Catalog
 from loraplex_server import __version__
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.handlers import install_handlers
+from loraplex_server.api.holds import HoldMiddleware
 from loraplex_server.api.middleware import GuardMiddleware, RecordMiddleware
 from loraplex_server.api.model_names import ModelNames
 from loraplex_server.api.openapi import install_openapi
 from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.renderers import Renderers
 from loraplex_server.api.routes import chat, completions, models, operations, tokenize
 from loraplex_server.api.services import Services
 from loraplex_server.engine.interface import Engine
@@ -42,7 +44,8 @@ def create_app(
     """
     metrics = metrics or Metrics(settings.base_names[0], settings.metrics_max_adapters)
     drain = drain or Drain()
-    services = Services(settings, engine, renderer, catalog, metrics, ModelNames(settings.base_names, catalog), drain)
+    names = ModelNames(settings.base_names, catalog)
+    services = Services(settings, engine, Renderers(renderer), catalog, metrics, names, drain)
     app = FastAPI(
         title="Loraplex",
         version=__version__,
@@ -56,6 +59,7 @@ def create_app(
         app.include_router(module.router)
     install_handlers(app)
     install_openapi(app)
+    app.add_middleware(HoldMiddleware)
     app.add_middleware(GuardMiddleware, settings=settings, drain=drain, metrics=metrics.requests)
     app.add_middleware(RecordMiddleware, log_requests=settings.request_log)
     return app

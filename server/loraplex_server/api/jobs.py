@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from loraplex_server.api.addressee import Addressee
 from loraplex_server.api.answer import Answer, Prompt
 from loraplex_server.api.generation import Generation, Job
-from loraplex_server.api.model_names import Target
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.api.schemas.sampling import SamplingFields
 from loraplex_server.api.services import Services
@@ -17,13 +17,14 @@ from loraplex_server.metrics.timeline import Timeline
 def make_generation(
     services: Services,
     record: RequestRecord,
-    target: Target,
+    addressee: Addressee,
     body: SamplingFields,
     id: str,
     work: Sequence[tuple[Prompt, SamplingParams]],
 ) -> Generation:
     """The answers to all prompts of a request, not begun yet. Answer j of prompt i has index i * n + j."""
     metrics = services.metrics.requests
+    target, renderer = addressee.target, addressee.renderer
     record.model, record.adapters = target.name, target.adapter_names
     jobs = []
     for number, (prompt, sampling) in enumerate(work):
@@ -34,7 +35,7 @@ def make_generation(
             n=body.n,
             adapters=target.adapters,
         )
-        answers = [Answer(number * body.n + j, prompt, body, services.renderer) for j in range(body.n)]
+        answers = [Answer(number * body.n + j, prompt, body, renderer) for j in range(body.n)]
         timeline = Timeline(metrics, record.arrival, len(prompt.token_ids), body.n, sampling.max_tokens)
         jobs.append(Job(request, answers, timeline))
     return Generation(services.engine, jobs, record, metrics)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from loraplex_adapters.catalog import Catalog
 from loraplex_adapters.errors import UnknownAdapterError
 from loraplex_server.api.errors import bad_request, model_not_found
+from loraplex_server.api.holds import Holds
 from loraplex_server.api.schemas.sampling import AdapterWeight
 from loraplex_server.engine.messages import AdapterUse
 
@@ -39,21 +40,28 @@ class ModelNames:
         """Whether a name means the base model; it wins over an adapter's of the same name."""
         return name in self._base_names
 
-    def resolve(self, model: str, adapters: Sequence[AdapterWeight] = ()) -> Target:
-        """What a request asked for.
+    async def resolve(self, model: str, adapters: Sequence[AdapterWeight], holds: Holds) -> Target:
+        """What a request asked for; its adapters are on the disk, and stay there while they are held.
 
         Raises:
-            ApiError: 404 for a name that nobody has, 400 for an adapter named in both places.
+            ApiError: 404 for a name that nobody has, 400 for an adapter named in both places, or under two names.
+            AdapterError: one cannot be had.
         """
         if not self.is_base(model):
             if adapters:
                 raise bad_request("'adapters' are added to the base: 'model' must name it", param="adapters")
-            return Target(model, (self._use(model, 1.0, "model"),))
-        uses = tuple(self._use(each.name, each.weight, "adapters") for each in adapters)
+            return Target(model, (await self._use(model, 1.0, "model", holds),))
+        uses = tuple([await self._use(each.name, each.weight, "adapters", holds) for each in adapters])
+        if len({use.source.name for use in uses}) < len(uses):
+            raise bad_request("'adapters': two of these names are aliases of one adapter", param="adapters")
         return Target(model or self.base, uses)
 
-    def _use(self, name: str, weight: float, param: str) -> AdapterUse:
+    async def _use(self, name: str, weight: float, param: str, holds: Holds) -> AdapterUse:
         try:
-            return AdapterUse(self._catalog.resolve(name), weight)
+            if not hasattr(self._catalog, "open"):  # TEMPORARY until the new catalogue is there
+                return AdapterUse(self._catalog.resolve(name), weight)
+            held = await self._catalog.open(name)
         except UnknownAdapterError:
             raise model_not_found(name, param) from None
+        holds.add(held)
+        return AdapterUse(held.source, weight)

@@ -13,6 +13,8 @@ from loraplex_server.engine.messages import EngineInfo, SamplingParams
 DEFAULT_COMPLETION_TOKENS = 16
 # Logits divided by less overflow float32; the likeliest token is certain long before.
 GREEDY_BELOW = 1e-5
+# Of an adapter: ids are 32 bits wide on the way to the model.
+LARGEST_VOCABULARY = 2**31
 # In one response, each some 20 bytes of JSON: a prompt of 128k tokens with 20 alternatives for each.
 MAX_PROMPT_LOGPROBS = 3_000_000
 
@@ -21,16 +23,20 @@ class ModelLimits:
     """What the model and the server can take.
 
     Args:
-        info: of the engine. end_tokens: ids that end an answer unless the request ignores them.
+        info: of the engine.
+        end_tokens: ids that end an answer unless the request ignores them.
         queue: answers that may wait.
+        own_vocabulary: an adapter may have more tokens than the base; how many, the engine knows once it has read it.
     """
 
-    def __init__(self, info: EngineInfo, end_tokens: tuple[int, ...], queue: int) -> None:
+    def __init__(
+        self, info: EngineInfo, end_tokens: tuple[int, ...], queue: int, *, own_vocabulary: bool = False
+    ) -> None:
         self._seats, self._queue = info.max_num_seqs, queue
         self._context = info.max_model_len
-        self._vocabulary = info.vocab_size
+        self._vocabulary = LARGEST_VOCABULARY if own_vocabulary else info.vocab_size
         # Some checkpoints name an end token beyond their vocabulary, which no answer can hold.
-        self._end_tokens = tuple(id for id in end_tokens if 0 <= id < info.vocab_size)
+        self._end_tokens = tuple(id for id in end_tokens if 0 <= id < self._vocabulary)
 
     def completions(self, body: CompletionRequest, prompts: Sequence[int]) -> list[SamplingParams]:
         """Parameters for each prompt of a completions request.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jinja2
@@ -27,13 +30,18 @@ class RendererError(Exception):
 
 
 class Renderer:
-    """Args: tokenizer: transformers' own, backed by the tokenizers library. end_tokens: ids that end an answer.
+    """Tokens of texts and conversations, and back.
+
+    Args:
+        tokenizer: transformers' own, backed by the tokenizers library.
+        end_tokens: ids that end an answer.
+        trusted: its template came with the model. Another's may be slow, so the event loop never runs it.
 
     Raises:
         RendererError: the tokenizer is not backed by the tokenizers library.
     """
 
-    def __init__(self, tokenizer: Any, end_tokens: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Any, end_tokens: Sequence[int], *, trusted: bool = True) -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if not isinstance(backend, Tokenizer):
             raise RendererError("the model has no tokenizer.json, and its tokenizer cannot be turned into one")
@@ -41,9 +49,25 @@ class Renderer:
         backend.no_truncation()
         backend.no_padding()
         self._chat = tokenizer
+        self._inline = INLINE_SIZE if trusted else -1
         self.tokenizer = backend
         self.vocabulary = Vocabulary(backend)
         self.end_tokens = tuple(sorted(set(end_tokens)))
+
+    @cached_property
+    def identity(self) -> str:
+        """Equal for renderers that read and write alike."""
+        parts = (self.tokenizer.to_str(), self._chat.chat_template, self._chat.special_tokens_map, self.end_tokens)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    @property
+    def chat_template(self) -> Any:
+        """As transformers has it: a text, or several by name, or None."""
+        return self._chat.chat_template
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's files, as transformers lays them out."""
+        self._chat.save_pretrained(folder)
 
     async def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text."""
@@ -68,7 +92,8 @@ class Renderer:
         Raises:
             ApiError: the model has no template, or its template refuses the conversation.
         """
-        text = await off_loop(lambda: self._render(conversation), sum(len(m.text) for m in conversation.messages))
+        size = sum(len(message.text) for message in conversation.messages)
+        text = await off_loop(lambda: self._render(conversation), size, self._inline)
         return await self.encode(text, add_special_tokens=False)
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
@@ -111,7 +136,7 @@ def load_renderer(model: str) -> Renderer:
         RendererError: there is no usable tokenizer.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         config, _ = PretrainedConfig.get_config_dict(model)
     except (OSError, ValueError, KeyError) as error:
         raise RendererError(f"cannot load the tokenizer of {model}: {' '.join(str(error).split())[:300]}") from error
@@ -148,6 +173,6 @@ def _check_nothing_lost(messages: Sequence[Message], text: str) -> None:
         raise bad_request(f"This model's chat template leaves out messages of role '{message.role}'", param="messages")
 
 
-async def off_loop(work: Callable[[], _T], size: int) -> _T:
-    """The work's result, from a thread where the size is large."""
-    return work() if size <= INLINE_SIZE else await asyncio.to_thread(work)
+async def off_loop(work: Callable[[], _T], size: int, inline: int = INLINE_SIZE) -> _T:
+    """The work's result, from a thread where the size is more than may be worked on inline."""
+    return work() if size <= inline else await asyncio.to_thread(work)

@@ -11,8 +11,7 @@ from loraplex_adapters.catalog import Catalog
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.errors import unavailable
 from loraplex_server.api.model_names import ModelNames
-from loraplex_server.api.parameters import ModelLimits
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.renderers import Renderers
 from loraplex_server.engine.interface import Engine
 from loraplex_server.engine.messages import EngineInfo
 from loraplex_server.metrics import Metrics
@@ -25,7 +24,7 @@ class Services:
 
     settings: ServeSettings
     engine: Engine
-    renderer: Renderer
+    renderers: Renderers
     catalog: Catalog
     metrics: Metrics
     names: ModelNames
@@ -42,10 +41,6 @@ class Services:
         if info is None:
             raise unavailable("The model is still being loaded; try again in a moment", "loading")
         return info
-
-    def limits(self) -> ModelLimits:
-        """What the model can take. Raises as engine_info does."""
-        return ModelLimits(self.engine_info(), self.renderer.end_tokens, self.settings.max_queued_requests)
 
 
 def services_of(request: Request) -> Services:

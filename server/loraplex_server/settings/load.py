@@ -16,7 +16,7 @@ from loraplex_server.settings.errors import SettingsError, did_you_mean
 from loraplex_server.settings.options import PREFIX, ServeSettings
 from loraplex_server.settings.parser import CommandLine
 
-_SECRET = frozenset({"api_key"})
+_SECRET = frozenset({"api_key", "admin_key"})
 
 
 def load_settings(

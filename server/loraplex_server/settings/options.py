@@ -51,12 +51,6 @@ class ServeSettings(BaseSettings):
     )
 
     model: CliPositionalArg[str] = _option(..., "Model", "MODEL", "a checkpoint's folder, or a Hugging Face hub id")
-    adapters: Path | None = _option(
-        None,
-        "Model",
-        "DIR",
-        "every sub-folder that holds an adapter_config.json is an adapter, under its folder's name",
-    )
     served_model_name: Names = _option(
         (), "Model", "NAME", "name of the base model in the API; repeat it for more (default: MODEL's last part)"
     )
@@ -67,11 +61,46 @@ class ServeSettings(BaseSettings):
         None, "Model", "TOKENS", "longest prompt plus answer (default: the model's own, as far as memory allows)", gt=0
     )
 
-    kv_cache_memory: Bytes | None = _option(
-        None, "Memory", "SIZE", "for keys and values, such as 2GiB (default: from what the machine has)", gt=0
+    adapters: Path | None = _option(
+        None,
+        "Adapters",
+        "DIR",
+        "every sub-folder that holds an adapter_config.json is an adapter, under its folder's name",
+    )
+    allow_adapter_source: Names = _option(
+        (),
+        "Adapters",
+        "PATTERN",
+        "where adapters may be added from over the API: s3://bucket/*, org/*, /folder/*; repeat it (default: nowhere)",
+    )
+    state_dir: Path | None = _option(
+        None, "Adapters", "DIR", "remembers what was added over the API (default: forgotten at the end)"
+    )
+    adapter_cache: Path | None = _option(
+        None, "Adapters", "DIR", "copies of remote adapters (default: loraplex/adapters in the user's cache folder)"
+    )
+    adapter_cache_size: Bytes = _option(
+        20 * 2**30, "Adapters", "SIZE", "of those copies together; the least useful make room", gt=0
+    )
+    adapter_max_file_size: Bytes = _option(
+        8 * 2**30, "Adapters", "SIZE", "largest file of a remote adapter; larger ones are not downloaded", gt=0
     )
     adapter_memory: Bytes | None = _option(
-        None, "Memory", "SIZE", "for adapters, the least recently used make room (default: from the machine)", gt=0
+        None,
+        "Adapters",
+        "SIZE",
+        "for adapters beside the model (default: from what the machine has)",
+        gt=0,
+    )
+    adapter_host_memory: Bytes | None = _option(
+        None, "Adapters", "SIZE", "for adapters that left the device, to come back fast (default: none on a CPU)", ge=0
+    )
+    adapter_dtype: Literal["auto", "int8"] = _option(
+        "auto", "Adapters", "", "of adapters' weights in memory; int8 takes half the room and rounds them"
+    )
+
+    kv_cache_memory: Bytes | None = _option(
+        None, "Memory", "SIZE", "for keys and values, such as 2GiB (default: from what the machine has)", gt=0
     )
     block_size: int = _option(_ENGINE.block_size, "Memory", "TOKENS", "of one block of the KV cache", gt=0, le=1024)
     enable_prefix_caching: bool = _option(
@@ -91,6 +120,9 @@ class ServeSettings(BaseSettings):
     port: int = _option(8000, "HTTP", "PORT", "port to listen on; 0 takes a free one", ge=0, le=65535)
     api_key: Secrets = _option(
         (), "HTTP", "KEY", "accept only requests with `Authorization: Bearer KEY`; repeat it for more"
+    )
+    admin_key: Secrets = _option(
+        (), "HTTP", "KEY", "lets requests with it add, change and remove adapters (default: nobody may)"
     )
     max_body_size: Bytes = _option(8 * 2**20, "HTTP", "SIZE", "largest request body; larger ones get 413", gt=0)
     shutdown_timeout: float = _option(
@@ -123,6 +155,14 @@ class ServeSettings(BaseSettings):
         if adapters is not None and not adapters.expanduser().is_dir():
             raise ValueError("there is no such folder")
         return adapters.expanduser() if adapters is not None else None
+
+    @field_validator("state_dir", "adapter_cache")
+    @classmethod
+    def _check_folder(cls, folder: Path | None) -> Path | None:
+        folder = folder and folder.expanduser()
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise ValueError("is no folder")
+        return folder
 
     @classmethod
     def settings_customise_sources(

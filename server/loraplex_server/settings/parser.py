@@ -114,8 +114,9 @@ def _help_line(text: str, default: object) -> str:
 def _plain(default: object) -> str:
     if isinstance(default, float) and default.is_integer():
         return str(int(default))
-    if isinstance(default, int) and default >= 2**20 and default % 2**20 == 0:
-        return f"{default // 2**20}MiB"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if isinstance(default, int) and default >= size and default % size == 0:
+            return f"{default // size}{unit}"
     return str(default)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from loraplex_server.api.addressee import addressee_of
 from loraplex_server.api.body import read_body
 from loraplex_server.api.completion_form import CompletionForm
 from loraplex_server.api.jobs import make_generation
@@ -22,13 +23,12 @@ async def create_completion(request: Request) -> Response:
     """Complete one or several prompts, with the base or an adapter."""
     services = services_of(request)
     body = await read_body(request, CompletionRequest, services.settings.max_body_size)
-    target = services.names.resolve(body.model, body.adapters)
-    limits = services.limits()
-    limits.check_answers(len(body.prompt) * body.n)
-    prompts = await read_prompts(body, limits, services.renderer)
-    parameters = limits.completions(body, [len(prompt.token_ids) for prompt in prompts])
+    to = await addressee_of(request, body.model, body.adapters)
+    to.limits.check_answers(len(body.prompt) * body.n)
+    prompts = await read_prompts(body, to.limits, to.renderer)
+    parameters = to.limits.completions(body, [len(prompt.token_ids) for prompt in prompts])
     id = CompletionForm.new_id()
     work = list(zip(prompts, parameters, strict=True))
-    generation = make_generation(services, record_of(request), target, body, id, work)
-    form = CompletionForm(id, target.name, body, generation, services.renderer)
+    generation = make_generation(services, record_of(request), to, body, id, work)
+    form = CompletionForm(id, to.target.name, body, generation, to.renderer)
     return await reply(request, generation, form, body.stream)

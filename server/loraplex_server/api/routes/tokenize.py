@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from loraplex_server.api.addressee import addressee_of
 from loraplex_server.api.body import parse_body, read_body, read_json
 from loraplex_server.api.openapi import json_body
 from loraplex_server.api.responses import json_response
@@ -21,13 +22,13 @@ async def tokenize(request: Request) -> Response:
     body: TokenizePrompt | TokenizeChat
     if "messages" in raw:
         body = parse_body(raw, TokenizeChat)
-        services.names.resolve(body.model)
-        ids = await services.renderer.encode_chat(body)
+        to = await addressee_of(request, body.model)
+        ids = await to.renderer.encode_chat(body)
     else:
         body = parse_body(raw, TokenizePrompt)
-        services.names.resolve(body.model)
-        ids = await services.renderer.encode(body.prompt, body.add_special_tokens)
-    strings = await services.renderer.token_texts(ids) if body.return_token_strs else None
+        to = await addressee_of(request, body.model)
+        ids = await to.renderer.encode(body.prompt, body.add_special_tokens)
+    strings = await to.renderer.token_texts(ids) if body.return_token_strs else None
     context = services.engine_info().max_model_len
     return json_response({"count": len(ids), "max_model_len": context, "tokens": ids, "token_strs": strings})
 
@@ -37,7 +38,7 @@ async def detokenize(request: Request) -> Response:
     """Text of tokens, special ones included."""
     services = services_of(request)
     body = await read_body(request, DetokenizeRequest, services.settings.max_body_size)
-    services.names.resolve(body.model)
-    services.limits().check_ids(body.tokens, "tokens")
-    (text,) = await services.renderer.decode_all([body.tokens], skip_special_tokens=False)
+    to = await addressee_of(request, body.model)
+    to.limits.check_ids(body.tokens, "tokens")
+    (text,) = await to.renderer.decode_all([body.tokens], skip_special_tokens=False)
     return json_response({"prompt": text})

@@ -1,0 +1,45 @@
+"""Who a request is for, and how that one reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from loraplex_server.api.departure import unless_gone
+from loraplex_server.api.holds import holds_of
+from loraplex_server.api.model_names import Target
+from loraplex_server.api.parameters import ModelLimits
+from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.schemas.sampling import AdapterWeight
+from loraplex_server.api.services import services_of
+
+
+@dataclass(frozen=True)
+class Addressee:
+    """Args: target: what answers. renderer: its tokenizer and template. limits: what it can take."""
+
+    target: Target
+    renderer: Renderer
+    limits: ModelLimits
+
+
+async def addressee_of(request: Request, model: str, adapters: Sequence[AdapterWeight] = ()) -> Addressee:
+    """Find out; an adapter that is far away is fetched meanwhile, and stays on the disk until the request ends.
+
+    Raises:
+        ApiError: there is none of that name, its files are unusable, or the model is still being loaded.
+        AdapterError: it cannot be had.
+        ClientGoneError: the client did not wait.
+    """
+    services = services_of(request)
+    target = await unless_gone(request.receive, services.names.resolve(model, adapters, holds_of(request)))
+    renderer = await services.renderers.of([use.source for use in target.adapters])
+    limits = ModelLimits(
+        services.engine_info(),
+        renderer.end_tokens,
+        services.settings.max_queued_requests,
+        own_vocabulary=bool(target.adapters),
+    )
+    return Addressee(target, renderer, limits)

@@ -1,0 +1,200 @@
+"""Tokenizers and templates that come with adapters: which one reads, what is shared, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.api import TEMPLATE, build_renderer, build_tokenizer
+
+from loraplex_adapters.source import AdapterSource
+from loraplex_server.api import renderers as module
+from loraplex_server.api.errors import ApiError
+from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.renderers import Renderers
+from loraplex_server.api.schemas.chat import Conversation
+
+HI = Conversation.model_validate({"messages": [{"role": "user", "content": "hi"}]})
+OTHER_TEMPLATE = "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def base() -> Renderer:
+    return build_renderer()
+
+
+@pytest.fixture
+def renderers(base: Renderer) -> Renderers:
+    return Renderers(base)
+
+
+def source(folder: Path, name: str = "mine") -> AdapterSource:
+    folder.mkdir(exist_ok=True, parents=True)
+    return AdapterSource(name=name, path=str(folder), fingerprint="x")
+
+
+def write_tokenizer(folder: Path, *added: str, template: str = TEMPLATE, eos: str | None = None) -> AdapterSource:
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(list(added))
+    tokenizer.chat_template = template
+    if eos is not None:
+        tokenizer.eos_token = eos
+    tokenizer.save_pretrained(folder)
+    return source(folder)
+
+
+async def refusal(renderers: Renderers, *sources: AdapterSource) -> str:
+    with pytest.raises(ApiError) as caught:
+        await renderers.of(sources)
+    assert caught.value.status == 400
+    return caught.value.message
+
+
+async def test_without_files_of_its_own_an_adapter_is_read_as_the_base(renderers: Renderers, tmp_path: Path) -> None:
+    assert await renderers.of([]) is renderers.base
+    assert await renderers.of([source(tmp_path)]) is renderers.base
+
+
+async def test_added_tokens_and_their_end_are_the_adapters_own(renderers: Renderers, tmp_path: Path) -> None:
+    mine = await renderers.of([write_tokenizer(tmp_path, "<|tool|>", eos="<|done|>")])
+    size = renderers.base.tokenizer.get_vocab_size()
+    assert await mine.encode("<|tool|>") == [size]
+    assert mine.vocabulary.text(size) == "<|tool|>"
+    assert mine.decode([size], skip_special_tokens=False) == "<|tool|>"
+    assert set(mine.end_tokens) == {*renderers.base.end_tokens, mine.tokenizer.token_to_id("<|done|>")}
+    assert await mine.encode_chat(HI) == await renderers.base.encode_chat(HI)
+
+
+@pytest.mark.parametrize("where", ["file", "config"])
+async def test_a_template_alone_is_used_with_the_bases_tokens(renderers: Renderers, tmp_path: Path, where: str) -> None:
+    if where == "file":
+        (tmp_path / "chat_template.jinja").write_text(OTHER_TEMPLATE)
+    else:
+        fields = {"bos_token": "<|begin|>", "eos_token": "<|end|>", "chat_template": OTHER_TEMPLATE}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(fields))
+    mine = await renderers.of([source(tmp_path)])
+    assert mine is not renderers.base
+    assert await mine.encode_chat(HI) == await renderers.base.encode("[hi]")
+    assert mine.end_tokens == renderers.base.end_tokens
+    assert mine.tokenizer.to_str() == renderers.base.tokenizer.to_str()
+
+
+async def test_a_tokenizer_without_a_template_takes_the_bases(renderers: Renderers, tmp_path: Path) -> None:
+    mine = write_tokenizer(tmp_path, "<|tool|>")
+    (tmp_path / "chat_template.jinja").unlink()
+    assert await (await renderers.of([mine])).encode_chat(HI) == await renderers.base.encode_chat(HI)
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert "<|tool|>" in (await renderers.of([mine])).tokenizer.get_vocab()
+
+
+async def test_a_thousand_copies_of_the_bases_files_are_loaded_once_and_share_its_renderer(
+    renderers: Renderers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[Any] = []
+    build = module.build_adapter_renderer
+    monkeypatch.setattr(module, "build_adapter_renderer", lambda *given: loads.append(given) or build(*given))
+    write_tokenizer(tmp_path / "0")
+    for number in range(1, 1000):
+        (tmp_path / str(number)).mkdir()
+        for file in (tmp_path / "0").iterdir():
+            os.link(file, tmp_path / str(number) / file.name)
+    for number in range(1000):
+        assert await renderers.of([source(tmp_path / str(number))]) is renderers.base
+    assert len(loads) == 1
+
+
+async def test_few_renderers_are_kept_and_equal_files_share_one(
+    renderers: Renderers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_RENDERERS", 2)
+    first = write_tokenizer(tmp_path / "a", "<|a|>")
+    shutil.copytree(tmp_path / "a", tmp_path / "again")
+    mine = await renderers.of([first])
+    assert await renderers.of([source(tmp_path / "again", "again")]) is mine
+    assert await renderers.of([first, source(tmp_path / "again", "again")]) is mine  # a sum of alike ones
+    for name in "bc":
+        await renderers.of([write_tokenizer(tmp_path / name, f"<|{name}|>")])
+    assert len(renderers._builds) == 2
+    assert await renderers.of([first]) is not mine
+
+
+async def test_a_changed_file_is_read_again(renderers: Renderers, tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text(OTHER_TEMPLATE)
+    await renderers.of([source(tmp_path)])
+    (tmp_path / "chat_template.jinja").write_text("changed: {{ messages[0]['content'] }}")
+    mine = await renderers.of([source(tmp_path)])
+    assert mine.decode(await mine.encode_chat(HI)) == "changed: hi"
+
+
+async def test_adapters_that_read_differently_cannot_be_added_up(renderers: Renderers, tmp_path: Path) -> None:
+    mine, plain = write_tokenizer(tmp_path / "mine", "<|tool|>"), source(tmp_path / "plain", "plain")
+    message = await refusal(renderers, plain, mine)
+    assert "'plain'" in message
+    assert "'mine'" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("tokenizer.json", "{", "tokenizer cannot be used"),
+        ("tokenizer.json", '{"model": {}}', "tokenizer cannot be used"),
+        ("tokenizer_config.json", "[]", "no JSON object"),
+        ("tokenizer_config.json", "{", "no JSON"),
+        ("tokenizer_config.json", '{"auto_map": {"AutoTokenizer": ["code.Mine", null]}}', "custom code"),
+        ("chat_template.jinja", "{% if %}", "TemplateSyntaxError"),
+    ],
+)
+async def test_a_broken_one_is_refused_by_name(
+    renderers: Renderers, tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / name).write_text(content)
+    for _ in range(2):
+        message = await refusal(renderers, source(folder))
+        assert message.startswith("adapter 'mine' is refused")
+        assert said in message
+        assert "/tmp" not in message
+    (folder / name).unlink()
+    assert await renderers.of([source(folder)]) is renderers.base
+
+
+async def test_code_beside_a_tokenizer_is_never_run(renderers: Renderers, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    mine = write_tokenizer(folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["auto_map"] = {"AutoTokenizer": ["code.Mine", "code.Mine"]}
+    config["tokenizer_class"] = "Mine"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Mine: pass\n")
+    await refusal(renderers, mine)
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_link_out_of_the_folder_is_refused(renderers: Renderers, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("the secret {{ messages }}")
+    mine = source(tmp_path / "folder")
+    (tmp_path / "folder" / "chat_template.jinja").symlink_to(tmp_path / "secret")
+    message = await refusal(renderers, mine)
+    assert "leaves the adapter's folder" in message
+    assert "secret" not in message
+
+
+async def test_pipes_and_dangling_links_are_refused_without_waiting(renderers: Renderers, tmp_path: Path) -> None:
+    mine = source(tmp_path / "folder")
+    os.mkfifo(tmp_path / "folder" / "tokenizer.json")
+    assert "no regular file" in await refusal(renderers, mine)
+    (tmp_path / "folder" / "tokenizer.json").unlink()
+    (tmp_path / "folder" / "tokenizer.json").symlink_to("nothing")
+    assert "cannot be read" in await refusal(renderers, mine)
+
+
+async def test_files_named_by_an_old_config_are_not_looked_for(renderers: Renderers, tmp_path: Path) -> None:
+    mine = write_tokenizer(tmp_path, "<|tool|>")
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_file": "/etc/passwd"}))
+    assert "<|tool|>" in (await renderers.of([mine])).tokenizer.get_vocab()
