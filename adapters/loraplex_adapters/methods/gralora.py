@@ -7,9 +7,13 @@ Source: arXiv:2505.20355; PEFT's `Linear.forward` (tuners/gralora/layer.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
+from loraplex_adapters.fields import Fields
 from loraplex_adapters.methods.low_rank import LowRank
+from loraplex_adapters.methods.plan import Asked, Method, Plans, Tensors, UpdatePlan, each
 
 
 def gralora_update(a: np.ndarray, b: np.ndarray) -> LowRank:
@@ -28,3 +32,44 @@ def gralora_update(a: np.ndarray, b: np.ndarray) -> LowRank:
 def hybrid(first: LowRank, second: LowRank) -> LowRank:
     """The sum of two updates."""
     return LowRank(np.concatenate([first.a, second.a]), np.concatenate([first.b, second.b], axis=1))
+
+
+def _plan(values: Mapping[str, object], fields: Fields, asked: Sequence[Asked]) -> Plans:
+    k = fields.positive("gralora_k", 2)
+    plain = fields.positive("hybrid_r", 1) if values.get("hybrid_r") else 0  # zero: none
+    uneven = [one.site.name for one in asked if one.site.in_features % k or one.site.out_features % k]
+    if uneven:
+        fields.reasons.append(f"'gralora_k' {k} does not divide both sides of {', '.join(uneven)}")
+    if any(one.rank % k for one in asked):
+        fields.reasons.append(f"'gralora_k' {k} does not divide 'r'")
+    if fields.reasons:
+        return Plans({})
+    return Plans(each(asked, lambda one: _site(one, k, plain)))
+
+
+def _site(asked: Asked, k: int, plain: int) -> UpdatePlan:
+    r, in_features, out_features = asked.rank, asked.site.in_features, asked.site.out_features
+    parts: dict[str, tuple[int, ...]] = {"gralora_A": (k, in_features // k, r), "gralora_B": (k, r, out_features // k)}
+    if plain:
+        parts |= {"gralora_A_general.weight": (plain, in_features), "gralora_B_general.weight": (out_features, plain)}
+
+    def build(tensors: Tensors, _: object) -> LowRank:
+        blocks = gralora_update(tensors["gralora_A"], tensors["gralora_B"])
+        if not plain:
+            return blocks
+        return hybrid(blocks, LowRank(tensors["gralora_A_general.weight"], tensors["gralora_B_general.weight"]))
+
+    return UpdatePlan(parts, k * r + plain, asked.alpha / (r + plain), build)
+
+
+GRALORA = Method(
+    plan=_plan,
+    served=frozenset({"gralora_k", "hybrid_r"}),
+    rank=("r", 32),
+    alpha=("alpha", 64),
+    harmless={
+        "gralora_dropout": "acts in training only",
+        "init_weights": "read by initialisation only",
+        "fan_in_fan_out": "PEFT itself sets it to false on an nn.Linear",
+    },
+)

@@ -8,10 +8,14 @@ Source: arXiv:2405.17484; PEFT's `HRALayer.get_delta_weight` (tuners/hra/layer.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from torch import Tensor
 
+from loraplex_adapters.fields import Fields
 from loraplex_adapters.methods.low_rank import LowRank
+from loraplex_adapters.methods.plan import Asked, Method, Plans, UpdatePlan, each
 from loraplex_adapters.methods.product import product, weight_times
 
 
@@ -36,3 +40,23 @@ def _orthonormal(u: np.ndarray) -> np.ndarray:
             rest -= (found[:, j] @ rest) * found[:, j]
         found[:, k] = rest / np.linalg.norm(rest)
     return found
+
+
+def _plan(values: Mapping[str, object], fields: Fields, asked: Sequence[Asked]) -> Plans:
+    gram_schmidt = fields.flag("apply_GS")
+
+    def site(one: Asked) -> UpdatePlan:
+        parts = {"hra_u": (one.site.in_features, one.rank)}
+        return UpdatePlan(
+            parts, one.rank, 1.0, lambda tensors, weight: hra_update(tensors["hra_u"], weight(), gram_schmidt)
+        )
+
+    return Plans(each(asked, site))
+
+
+HRA = Method(
+    plan=_plan,
+    served=frozenset({"apply_GS"}),
+    rank=("r", 8),
+    harmless={"init_weights": "read by initialisation only"},
+)

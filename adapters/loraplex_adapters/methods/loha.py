@@ -7,9 +7,15 @@ Source: arXiv:2108.06098; PEFT's `LoHaLayer.get_delta_weight` (tuners/loha/layer
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
+from loraplex_adapters.fields import Fields
 from loraplex_adapters.methods.low_rank import LowRank
+from loraplex_adapters.methods.plan import Asked, Method, Plans, UpdatePlan, each
+
+PARTS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 
 
 def loha_update(w1_a: np.ndarray, w1_b: np.ndarray, w2_a: np.ndarray, w2_b: np.ndarray) -> LowRank:
@@ -18,3 +24,27 @@ def loha_update(w1_a: np.ndarray, w1_b: np.ndarray, w2_a: np.ndarray, w2_b: np.n
     a = (w1_b[:, None, :] * w2_b[None, :, :]).reshape(r * r, in_features)
     b = (w1_a[:, :, None] * w2_a[:, None, :]).reshape(out_features, r * r)
     return LowRank(a, b)
+
+
+def _plan(values: Mapping[str, object], fields: Fields, asked: Sequence[Asked]) -> Plans:
+    return Plans(each(asked, _site))
+
+
+def _site(asked: Asked) -> UpdatePlan:
+    r, out_features, in_features = asked.rank, asked.site.out_features, asked.site.in_features
+    parts = {name: (out_features, r) if name.endswith("a") else (r, in_features) for name in PARTS}
+    return UpdatePlan(parts, r * r, asked.alpha / r, lambda tensors, _: loha_update(*(tensors[name] for name in PARTS)))
+
+
+LOHA = Method(
+    plan=_plan,
+    rank=("r", 8),
+    alpha=("alpha", 8),
+    patterns=frozenset({"rank_pattern", "alpha_pattern"}),
+    harmless={
+        "rank_dropout": "acts in training only",
+        "module_dropout": "acts in training only",
+        "init_weights": "read by initialisation only",
+        "use_effective_conv2d": "for convolutions, of which there are none",
+    },
+)

@@ -6,9 +6,13 @@ Source: arXiv:2309.14859; PEFT's `LoKrLayer.get_delta_weight` (tuners/lokr/layer
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
+from loraplex_adapters.fields import Fields
 from loraplex_adapters.methods.low_rank import LowRank
+from loraplex_adapters.methods.plan import Asked, Method, Plans, Shape, UpdatePlan, each
 from loraplex_adapters.methods.product import product
 
 
@@ -52,3 +56,52 @@ def factorization(dimension: int, factor: int) -> tuple[int, int]:
             break
         small, large = above, dimension // above
     return min(small, large), max(small, large)
+
+
+def _plan(values: Mapping[str, object], fields: Fields, asked: Sequence[Asked]) -> Plans:
+    both = fields.flag("decompose_both")
+    factor = fields.number("decompose_factor", -1)
+    if factor != int(factor) or (factor < 1 and factor != -1):
+        fields.reasons.append(f"'decompose_factor' must be a whole number above zero, or -1, found {factor:g}")
+        return Plans({})
+    return Plans(each(asked, lambda one: _site(one, both, int(factor))))
+
+
+def _site(asked: Asked, both: bool, factor: int) -> UpdatePlan:
+    """Whether PEFT keeps a factor whole hangs on the rank: below half of its longer side it is a product."""
+    r = asked.rank
+    columns = factorization(asked.site.in_features, factor)
+    rows = factorization(asked.site.out_features, factor)
+    whole_1 = not (both and r < max(rows[0], columns[0]) / 2)
+    whole_2 = not r < max(rows[1], columns[1]) / 2
+    w1 = _shapes("lokr_w1", rows[0], columns[0], None if whole_1 else r)
+    w2 = _shapes("lokr_w2", rows[1], columns[1], None if whole_2 else r)
+    rank = factor_rank(tuple(w1.values())) * factor_rank(tuple(w2.values()))
+    return UpdatePlan(
+        {**w1, **w2},
+        rank,
+        asked.alpha / r,
+        lambda tensors, _: lokr_update(tuple(tensors[name] for name in w1), tuple(tensors[name] for name in w2)),
+    )
+
+
+def _shapes(name: str, rows: int, columns: int, r: int | None) -> Mapping[str, Shape]:
+    if r is None:
+        return {name: (rows, columns)}
+    return {f"{name}_a": (rows, r), f"{name}_b": (r, columns)}
+
+
+LOKR = Method(
+    plan=_plan,
+    served=frozenset({"decompose_both", "decompose_factor"}),
+    rank=("r", 8),
+    alpha=("alpha", 8),
+    patterns=frozenset({"rank_pattern", "alpha_pattern"}),
+    harmless={
+        "rank_dropout": "acts in training only",
+        "rank_dropout_scale": "acts in training only",
+        "module_dropout": "acts in training only",
+        "init_weights": "read by initialisation only",
+        "use_effective_conv2d": "for convolutions, of which there are none",
+    },
+)
