@@ -1,0 +1,167 @@
+"""One base model with the real engine on it and PEFT beside it, shared by all cases of a family."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel
+from support.engines import Output, make_engine, request, run
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from conformance.case import Case
+from conformance.families import VOCAB, Family
+from conformance.oracle import CLOSE, load, score, score_generated
+from conformance.rounding import round_as_served
+from conformance.write import scatter, trained, write
+from loraplex_server.engine.messages import GenerateRequest
+
+# Shorter than a KV block, of two blocks but for a token, and of more than the step's budget of tokens.
+LENGTHS = (3, 15, 29)
+ANSWER = 5
+PLAIN, BASE = "plain", "base"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ours against PEFT's."""
+
+    difference: float  # the largest of a log probability
+    effect: float  # how far PEFT's adapter moves the base's, at most
+
+
+class Bench:
+    """Write adapters, run them, compare.
+
+    Args:
+        family: the base model to make.
+        root: an empty folder.
+    """
+
+    def __init__(self, family: Family, root: Path) -> None:
+        self.family = family
+        self.adapters = root / "adapters"
+        self.folder = _write_base(family, root / "base")
+        self.core = make_engine(
+            self.folder, quantization=family.quantization, max_num_batched_tokens=24, max_num_seqs=8
+        )
+        # Eager attention is the one that spells out Gemma's soft caps.
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            self.folder, dtype=torch.float32, attn_implementation="eager"
+        ).eval()
+        if family.quantization != "none":
+            round_as_served(self.model, self.core.runner.model)
+        config = LoraConfig(r=5, target_modules=family.some, task_type="CAUSAL_LM")
+        trained(copy.deepcopy(self.model), config).save_pretrained(self.adapters / PLAIN)
+        self._alone = {name: self._run([self._beside(name)])[name] for name in (PLAIN, BASE)}
+
+    def close(self) -> None:
+        """End the engine's threads."""
+        self.core.store.close()
+
+    def write(self, case: Case) -> Path:
+        """The case's folder, by PEFT."""
+        folder = self.adapters / case.id
+        write(case, self.family, self.model, folder)
+        return folder
+
+    def refusal(self, case: Case) -> str:
+        """What the engine answers to a request for the adapter; the requests beside it are served as ever."""
+        found = self._run([request("it", self._prompts(case)[0], [case.id], root=self.adapters), *self._company()])
+        self._check_company(found)
+        failure = found["it"].failure
+        if failure is None:
+            raise AssertionError(f"{case.id} was served")
+        return failure.message
+
+    def compare(self, case: Case) -> Comparison:
+        """All prompts at once beside requests of others, then again from the prefix cache."""
+        peft = load(case, self.model, self.adapters / case.id)
+        prompts = dict(enumerate(self._prompts(case)))
+        effect = max(_effect(peft, self.model, prompt) for prompt in prompts.values())
+        first = [self._request(case, str(i), prompt, prompt_logprobs=0) for i, prompt in prompts.items()]
+        found = self._run([*first, *self._company()])
+        self._check_company(found)
+        again = self._run([self._request(case, str(i), prompt) for i, prompt in prompts.items()])
+        differences = [_differ(case, peft, prompt, found[str(i)], again[str(i)]) for i, prompt in prompts.items()]
+        return Comparison(max(differences), effect)
+
+    def _prompts(self, case: Case) -> Sequence[Sequence[int]]:
+        if case.prompts is not None:
+            return case.prompts
+        source = random.Random(case.title)
+        prompts = [source.choices(range(3, VOCAB), k=length) for length in LENGTHS]
+        for prompt in prompts[1:]:
+            # Tokens that cases train, each more than once.
+            for token in (5, 3, 9, *range(VOCAB, case.vocab or VOCAB)):
+                prompt[source.randrange(len(prompt))] = token
+        return prompts
+
+    def _request(self, case: Case, name: str, prompt: Sequence[int], **sampling: int) -> GenerateRequest:
+        return request(name, prompt, [case.id], root=self.adapters, max_tokens=ANSWER, **sampling)
+
+    def _beside(self, name: str) -> GenerateRequest:
+        prompt = random.Random(name).choices(range(3, VOCAB), k=19)
+        return request(name, prompt, [PLAIN] if name == PLAIN else [], root=self.adapters, max_tokens=ANSWER)
+
+    def _company(self) -> list[GenerateRequest]:
+        return [self._beside(PLAIN), self._beside(BASE)]
+
+    def _check_company(self, found: Mapping[str, Output]) -> None:
+        for name, alone in self._alone.items():
+            assert found[name].failure is None
+            assert found[name].tokens == alone.tokens, f"the answer of '{name}' changed"
+            assert _far(found[name].logprobs, alone.logprobs) < CLOSE, f"the answer of '{name}' changed"
+
+    def _run(self, requests: Sequence[GenerateRequest]) -> dict[str, Output]:
+        return {name: output for (name, _), output in run(self.core, requests).items()}
+
+
+def _differ(case: Case, peft: PeftModel, prompt: Sequence[int], ours: Output, again: Output) -> float:
+    """The largest difference of a log probability, once the answers are known to be the same tokens."""
+    assert ours.failure is None, ours.failure
+    assert again.failure is None, again.failure
+    assert len(ours.tokens) == ANSWER
+    tokens = [*prompt, *ours.tokens]
+    if case.generates:
+        expected = score_generated(peft, prompt, ours.tokens)
+        assert expected.tokens == tokens
+    else:
+        expected = score(peft, tokens)
+    answers = expected.rows[-ANSWER:]
+    assert (answers.amax(-1) - expected.chosen[-ANSWER:] < 2 * CLOSE).all(), "PEFT would choose other tokens"
+    assert again.tokens == ours.tokens, "from the prefix cache the answer is another"
+    assert ours.started is not None
+    assert ours.started.prompt_logprobs is not None
+    of_prompt = [each.logprob for each in ours.started.prompt_logprobs[1:] if each is not None]
+    chosen = expected.chosen.tolist()
+    return max(_far([*of_prompt, *ours.logprobs], chosen), _far(again.logprobs, chosen[-ANSWER:]))
+
+
+def _effect(peft: PeftModel, base: PreTrainedModel, prompt: Sequence[int]) -> float:
+    """How far the adapter moves any log probability after the prompt's tokens, up to the first that is new."""
+    known = list(itertools.takewhile(lambda token: token < VOCAB, prompt))
+    if len(known) < 2:
+        return 0.0
+    ours, plain = score(peft, [*known, 0]).rows, score(base, [*known, 0]).rows
+    return float((ours[:, :VOCAB] - plain).abs().max())
+
+
+def _far(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    return max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _write_base(family: Family, folder: Path) -> Path:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(family.config, dtype=torch.float32)
+    # Norms of one and biases of zero would hide whatever is done to them.
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.dim() == 1 or name.endswith("bias"))
+    scatter(model, 0.2)
+    model.save_pretrained(folder)
+    return folder

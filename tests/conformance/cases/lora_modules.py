@@ -1,0 +1,214 @@
+"""LoRA beyond the linears of the layers: biases, embeddings, the output layer, whole modules, single tokens."""
+
+from __future__ import annotations
+
+from peft import LoraConfig
+from transformers import PreTrainedModel
+
+from conformance.case import Case, refused, served
+from conformance.cases.lora import lora
+from conformance.families import VOCAB, Family
+
+TIED = ("qwen2", "gemma3")
+BOTH = ("llama", *TIED)
+ADDED = 5
+
+
+def grow(model: PreTrainedModel) -> None:
+    """Add tokens to the vocabulary, as one does before training new special tokens."""
+    model.resize_token_embeddings(VOCAB + ADDED, mean_resizing=False)
+
+
+def _dora_embedding(family: Family) -> LoraConfig:
+    return lora(use_dora=True, target_modules=["embed_tokens", *family.attention])(family)
+
+
+NEW = list(range(VOCAB, VOCAB + ADDED))
+GROWN = {"prepare": grow, "vocab": VOCAB + ADDED}
+
+CASES: tuple[Case, ...] = (
+    served("LORA", "bias='lora_only'", lora(bias="lora_only"), "low rank, terms", families=("qwen2",)),
+    served("LORA", "bias='all'", lora(bias="all"), "low rank, terms", families=("qwen2",)),
+    served("LORA", "bias='all' on a model without biases", lora(bias="all")),
+    served(
+        "LORA",
+        "bias='lora_only' with use_dora",
+        lora(bias="lora_only", use_dora=True),
+        "low rank, terms",
+        families=("qwen2",),
+    ),
+    served("LORA", "lora_bias", lora(lora_bias=True), "low rank, terms", families=("llama", "qwen2", "phi3")),
+    served("LORA", "lora_bias with use_rslora", lora(lora_bias=True, use_rslora=True), "low rank, terms"),
+    served(
+        "LORA",
+        "lora_bias on embed_tokens and lm_head",
+        lora(lora_bias=True, target_modules=["q_proj", "lm_head"]),
+        "low rank, terms",
+    ),
+    served("LORA", "target_modules with lm_head", lora(target_modules=["q_proj", "lm_head"]), families=BOTH),
+    served(
+        "LORA",
+        "target_modules with lm_head, use_dora",
+        lora(target_modules=["q_proj", "lm_head"], use_dora=True),
+        families=("llama", "qwen2"),
+    ),
+    served(
+        "LORA",
+        "target_modules with embed_tokens",
+        lora(target_modules=["q_proj", "embed_tokens"]),
+        "low rank, terms",
+        families=BOTH,
+    ),
+    served("LORA", "target_modules with embed_tokens alone", lora(target_modules=["embed_tokens"]), "terms"),
+    served(
+        "LORA",
+        "target_modules with embed_tokens and lm_head",
+        lora(target_modules=["v_proj", "embed_tokens", "lm_head"], use_rslora=True),
+        "low rank, terms",
+        families=BOTH,
+    ),
+    served(
+        "LORA",
+        "target_modules with embed_tokens, use_dora",
+        _dora_embedding,
+        "low rank, terms",
+        families=("llama", "gemma3"),
+    ),
+    served(
+        "LORA",
+        "ensure_weight_tying with target_modules embed_tokens",
+        lora(target_modules=["v_proj", "embed_tokens"], ensure_weight_tying=True),
+        "low rank, terms",
+        families=TIED,
+    ),
+    served(
+        "LORA",
+        "ensure_weight_tying with target_modules embed_tokens and lm_head",
+        lora(target_modules=["v_proj", "embed_tokens", "lm_head"], ensure_weight_tying=True),
+        "low rank, terms",
+        families=TIED,
+    ),
+    served("LORA", "modules_to_save=['lm_head']", lora(modules_to_save=["lm_head"]), "low rank, terms", families=BOTH),
+    served(
+        "LORA",
+        "modules_to_save=['embed_tokens']",
+        lora(modules_to_save=["embed_tokens"]),
+        "low rank, terms",
+        families=BOTH,
+    ),
+    served(
+        "LORA",
+        "modules_to_save=['embed_tokens', 'lm_head']",
+        lora(modules_to_save=["embed_tokens", "lm_head"]),
+        "low rank, terms",
+        families=BOTH,
+    ),
+    served(
+        "LORA",
+        "ensure_weight_tying with modules_to_save=['embed_tokens']",
+        lora(modules_to_save=["embed_tokens"], ensure_weight_tying=True),
+        "low rank, terms",
+        families=TIED,
+    ),
+    served(
+        "LORA",
+        "ensure_weight_tying with modules_to_save=['lm_head']",
+        lora(modules_to_save=["lm_head"], ensure_weight_tying=True),
+        "low rank, terms",
+        families=TIED,
+    ),
+    served(
+        "LORA",
+        "modules_to_save: norms",
+        lora(modules_to_save=["input_layernorm", "post_attention_layernorm", "norm"]),
+        "low rank, terms",
+        families=("llama", "phi3", "gemma2"),
+    ),
+    served(
+        "LORA",
+        "modules_to_save: norms over heads",
+        lora(modules_to_save=["q_norm", "k_norm"]),
+        "low rank, terms",
+        families=("qwen3", "gemma3"),
+    ),
+    served(
+        "LORA",
+        "modules_to_save: a linear with its bias",
+        lora(target_modules=["v_proj"], modules_to_save=["k_proj"]),
+        "low rank, terms",
+        families=("llama", "qwen2"),
+    ),
+    served(
+        "LORA",
+        "modules_to_save: a packed linear",
+        lora(target_modules=["o_proj"], modules_to_save=["qkv_proj"]),
+        "low rank, terms",
+        families=("phi3",),
+    ),
+    served(
+        "LORA",
+        "modules_to_save: a linear of one layer",
+        lora(target_modules=["v_proj"], modules_to_save=["model.layers.1.mlp.down_proj"]),
+        "low rank, terms",
+    ),
+    served(
+        "LORA",
+        "trainable_token_indices: a list",
+        lora(trainable_token_indices=[5, 3, 9]),
+        "low rank, terms",
+        families=BOTH,
+    ),
+    served(
+        "LORA",
+        "trainable_token_indices: a dict",
+        lora(trainable_token_indices={"embed_tokens": [3, 9], "lm_head": [3, 12, 40]}),
+        "low rank, terms",
+    ),
+    served(
+        "LORA",
+        "trainable_token_indices of lm_head alone",
+        lora(trainable_token_indices={"lm_head": [3, 12, 40]}),
+        "low rank, terms",
+    ),
+    served(
+        "LORA",
+        "trainable_token_indices with ensure_weight_tying",
+        lora(trainable_token_indices=[5, 3, 9], ensure_weight_tying=True),
+        "low rank, terms",
+        families=TIED,
+    ),
+    served(
+        "LORA", "added tokens, embeddings saved with the adapter", lora(), "low rank, terms", families=BOTH, **GROWN
+    ),
+    served(
+        "LORA",
+        "added tokens with modules_to_save=['embed_tokens', 'lm_head']",
+        lora(modules_to_save=["embed_tokens", "lm_head"]),
+        "low rank, terms",
+        families=BOTH,
+        **GROWN,
+    ),
+    served(
+        "LORA",
+        "added tokens with trainable_token_indices",
+        lora(trainable_token_indices=NEW),
+        "low rank, terms",
+        families=BOTH,
+        **GROWN,
+    ),
+    served(
+        "LORA",
+        "added tokens with target_modules embed_tokens and lm_head",
+        lora(target_modules=["v_proj", "embed_tokens", "lm_head"]),
+        "low rank, terms",
+        families=("llama",),
+        **GROWN,
+    ),
+    refused(
+        "LORA",
+        "task_type='SEQ_CLS' with its score head",
+        lora(task_type="SEQ_CLS", modules_to_save=["score"]),
+        "score",
+        about="a classifier is no language model",
+    ),
+)

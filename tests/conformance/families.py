@@ -1,0 +1,78 @@
+"""The base models of the matrix: one tiny model a family, each with a trait that adapters have to cope with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import (
+    Gemma2Config,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+VOCAB = 160
+SHAPE: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.2,  # logits far enough apart that greedy choices do not hang on rounding
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A base model and the names that adapters call its linears by."""
+
+    name: str
+    config: PreTrainedConfig
+    about: str  # for the page
+    attention: tuple[str, ...] = ("q_proj", "v_proj")
+    output: str = "o_proj"
+    gate: tuple[str, ...] = ("gate_proj", "up_proj")
+    down: str = "down_proj"
+    quantization: str = "none"
+
+    @property
+    def some(self) -> list[str]:
+        """Linears of several widths: of attention and of the feed-forward block, into a sum of others and out of it."""
+        return [*self.attention, self.output, self.gate[-1], self.down]
+
+
+_PACKED: dict[str, Any] = {"attention": ("qkv_proj",), "gate": ("gate_up_proj",)}
+_GEMMA: dict[str, Any] = {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 6}
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("llama", LlamaConfig(**SHAPE, tie_word_embeddings=False), "an lm_head of its own"),
+        Family("qwen2", Qwen2Config(**SHAPE, tie_word_embeddings=True), "tied embeddings, biases on q, k and v"),
+        Family("qwen3", Qwen3Config(**SHAPE, head_dim=16, tie_word_embeddings=False), "norms over heads"),
+        Family("mistral", MistralConfig(**SHAPE, sliding_window=6), "a sliding window on every layer"),
+        Family("phi3", Phi3Config(**SHAPE, tie_word_embeddings=False), "q, k, v and gate, up in one linear", **_PACKED),
+        Family("gemma2", Gemma2Config(**SHAPE, **_GEMMA), "soft caps, tied and scaled embeddings, four norms a layer"),
+        Family(
+            "gemma3",
+            Gemma3TextConfig(**SHAPE, **_GEMMA, sliding_window_pattern=2),
+            "tied and scaled embeddings, norms over heads, a window on every other layer",
+        ),
+        Family(
+            "llama-int8",
+            LlamaConfig(**SHAPE, tie_word_embeddings=False),
+            "served with --quantization int8",
+            quantization="int8",
+        ),
+    )
+}
