@@ -44,23 +44,29 @@ class Lease:
     @property
     def slot(self) -> int:
         """Row of the table."""
-        return self._ready().slot
+        return self.place.slot
 
     @property
     def generation(self) -> str:
         """Hash of the adapter's content."""
-        return self._ready().generation
+        return self.place.generation
 
     @property
     def magnitude(self) -> bool:
         """It has DoRA magnitudes."""
-        return self._ready().magnitude
+        return self.place.magnitude
+
+    @property
+    def place(self) -> Seat:
+        """Where the adapter sits, and what is known of it.
+
+        Raises:
+            RuntimeError: the lease is not ready.
+        """
+        if self._seat is None:
+            raise RuntimeError(f"adapter '{self.source.name}' is not in memory: its lease is {self.state}")
+        return self._seat
 
     def seat(self, seat: Seat) -> None:
         """The adapter is in memory."""
         self._seat = seat
-
-    def _ready(self) -> Seat:
-        if self._seat is None:
-            raise RuntimeError(f"adapter '{self.source.name}' is not in memory: its lease is {self.state}")
-        return self._seat

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 
 from torch import Tensor
 
 from loraplex_adapters.loading import LoadedAdapter
 from loraplex_adapters.seat import Seat
+from loraplex_adapters.terms import Terms
 from loraplex_kernels.lora import AdapterTable
 
 Key = Hashable
@@ -25,6 +27,7 @@ class Seating:
         self._free = list(reversed(range(table.slots)))
         self._seats: dict[Key, Seat] = {}
         self._buffers: dict[Key, Tensor] = {}
+        self._terms: dict[Key, Terms] = {}
 
     def __getitem__(self, key: Key) -> Seat:
         return self._seats[key]
@@ -42,8 +45,27 @@ class Seating:
             self._free = list(reversed(range(slots, 2 * slots)))
         slot = self._free.pop()
         self._table.install(slot, loaded.layout, loaded.buffer)
-        self._seats[key] = Seat(slot, loaded.generation, loaded.magnitude)
         self._buffers[key] = loaded.buffer
+        self._terms[key] = loaded.terms
+        self._seats[key] = Seat(
+            slot=slot,
+            generation=loaded.generation,
+            magnitude=loaded.magnitude,
+            low_rank=_rank(loaded) > 0,
+            head=self._table.rank.shape[1] - 1 in loaded.touches or loaded.traits.head,
+            traits=loaded.traits,
+            terms=partial(self.terms, key),
+        )
+
+    def terms(self, key: Key) -> Terms:
+        """What an adapter does beyond low rank, as long as it sits.
+
+        Raises:
+            RuntimeError: it does not.
+        """
+        if key not in self._terms:
+            raise RuntimeError(f"adapter {key} is not in memory any more")
+        return self._terms[key]
 
     def unseat(self, key: Key) -> Callable[[], None]:
         """Empty an adapter's row.
@@ -52,7 +74,8 @@ class Seating:
             What lets go of the buffer: to be called where the milliseconds that this takes hurt nobody.
         """
         slot = self._seats.pop(key).slot
-        holder = [self._buffers.pop(key)]  # and no other reference: the call must be the one that frees
+        # And no other reference: the call must be the one that frees. The terms are views of the buffer.
+        holder: list[object] = [self._buffers.pop(key), self._terms.pop(key)]
         self._table.clear(slot)
         self._free.append(slot)
         return holder.clear
@@ -63,14 +86,18 @@ class Seating:
             self.unseat(key)()
 
     def check_integrity(self, resident: Iterable[Key]) -> None:
-        """Raises RuntimeError where rows, buffers and what should be in memory disagree."""
+        """Raises RuntimeError where rows, buffers, terms and what should be in memory disagree."""
         if set(resident) != self._seats.keys():
             raise RuntimeError(f"{sorted(map(str, resident))} should sit, {sorted(map(str, self._seats))} do")
         slots = sorted([*self._free, *(seat.slot for seat in self._seats.values())])
         if slots != list(range(self._table.slots)):
             raise RuntimeError(f"the table has {self._table.slots} rows, given out or free are {slots}")
         taken = (self._table.rank > 0).any(dim=1).nonzero().flatten().tolist()
-        if taken != sorted(seat.slot for seat in self._seats.values()):
-            raise RuntimeError(f"rows {taken} of the table are filled, not those that are given out")
-        if self._buffers.keys() != self._seats.keys():
-            raise RuntimeError(f"{len(self._buffers)} buffers for {len(self._seats)} adapters")
+        if taken != sorted(seat.slot for seat in self._seats.values() if seat.low_rank):
+            raise RuntimeError(f"rows {taken} of the table are filled, not those of the adapters with low rank")
+        if not self._buffers.keys() == self._terms.keys() == self._seats.keys():
+            raise RuntimeError(f"{len(self._buffers)} buffers, {len(self._terms)} terms, {len(self._seats)} adapters")
+
+
+def _rank(loaded: LoadedAdapter) -> int:
+    return max((placement.shape.rank for placement in loaded.layout.placements), default=0)

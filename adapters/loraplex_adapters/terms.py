@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch import Tensor
 
@@ -48,6 +49,17 @@ class Terms:
     output_tokens: TokenRows | None = None  # instead of those rows of lm_head
     prompt: Tensor | None = None  # [virtual, H]: vectors before the prompt's own, not scaled (prompt tuning)
     prefix: Tensor | None = None  # [layers, 2, kv_heads, virtual, head_dim]: keys and values before the prompt's own
+
+    @cached_property
+    def sites(self) -> frozenset[int]:
+        """Indices of the linears that have any of them."""
+        return frozenset().union(self.bias, self.output_scale, self.input_scale, self.rotation, self.weight)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether tokens have other vectors than the base's."""
+        own = (self.embedding, self.embedding_lora, self.input_tokens, self.prompt)
+        return any(part is not None for part in own)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from typing import Literal
 
 from loraplex_adapters.store import AdapterStore
+from loraplex_server.engine.limits import InvalidRequestError, Limits
 from loraplex_server.engine.messages import AdapterPrepared, AdapterStats, Delta, EngineStats, Failed, GenerateRequest
-from loraplex_server.engine.prefix import root_hash
 from loraplex_server.engine.preparations import Preparations
 from loraplex_server.engine.request import Request
 from loraplex_server.engine.runner import ModelRunner, StepResult
 from loraplex_server.engine.scheduler import Scheduled, Scheduler
-from loraplex_server.engine.sequence import Sequence, SlotUse
+from loraplex_server.engine.sequence import Sequence
 
 Event = Delta | Failed | AdapterPrepared
 
@@ -38,9 +38,8 @@ class EngineCore:
         self.scheduler = scheduler
         self.store = store
         self.preparations = Preparations(store)
-        self.max_model_len = max_model_len
+        self.limits = Limits(max_model_len, runner.model.config.vocab_size)
         self.requests: dict[str, Request] = {}
-        self._head_site = len(runner.model.sites) - 1
         self._step_tokens: list[int] = []
         self.computed = False  # the last step had something to compute, so the next one probably has
 
@@ -51,9 +50,10 @@ class EngineCore:
 
     def submit(self, message: GenerateRequest) -> list[Event]:
         """Queue a request; its adapters start loading at once. An event comes back only if it cannot be served."""
-        problem = self._problem_with(message)
-        if problem is not None:
-            return [Failed(request_id=message.request_id, kind="invalid", message=problem)]
+        try:
+            self._check(message)
+        except InvalidRequestError as error:
+            return [Failed(request_id=message.request_id, kind="invalid", message=str(error))]
         sequences = [self._sequence(message, index) for index in range(message.n)]
         for sequence in sequences[1:]:
             sequence.leader = sequences[0]
@@ -63,23 +63,10 @@ class EngineCore:
             self.scheduler.add(sequence)
         return []
 
-    def _problem_with(self, message: GenerateRequest) -> str | None:
+    def _check(self, message: GenerateRequest) -> None:
         if message.request_id in self.requests:
-            return f"a request with the id '{message.request_id}' is in progress"
-        if not message.prompt_token_ids:
-            return "the prompt is empty"
-        if len(message.prompt_token_ids) + min(message.sampling.max_tokens, 1) > self.max_model_len:
-            return (
-                f"the prompt has {len(message.prompt_token_ids)} tokens; "
-                f"the longest sequence this server allows has {self.max_model_len}"
-            )
-        vocab_size = self.runner.model.config.vocab_size
-        if not 0 <= min(message.prompt_token_ids) <= max(message.prompt_token_ids) < vocab_size:
-            return f"the prompt has token ids outside of the vocabulary of {vocab_size}"
-        named = [*message.sampling.stop_token_ids, *message.sampling.logit_bias]
-        if not all(0 <= token < vocab_size for token in named):
-            return f"stop_token_ids or logit_bias have token ids outside of the vocabulary of {vocab_size}"
-        return None
+            raise InvalidRequestError(f"a request with the id '{message.request_id}' is in progress")
+        self.limits.check(message)
 
     def _sequence(self, message: GenerateRequest, index: int) -> Sequence:
         return Sequence(
@@ -87,7 +74,7 @@ class EngineCore:
             index=index,
             prompt_len=len(message.prompt_token_ids),
             sampling=message.sampling,
-            max_len=self.max_model_len,
+            max_len=self.limits.max_model_len,
             tokens=list(message.prompt_token_ids),
         )
 
@@ -105,29 +92,13 @@ class EngineCore:
         return events
 
     def is_ready(self, sequence: Sequence) -> bool:
-        """Whether the sequence's adapters are in memory; tells the whole request where, the first time they are."""
-        request = self.requests[sequence.request_id]
-        if not request.bound and request.adapters_ready:
-            self._bind(request)
-        return request.bound
-
-    def _bind(self, request: Request) -> None:
-        uses = list(zip(request.leases, request.message.adapters, strict=True))
-        rank = self.runner.table.rank
-        adapters = tuple(
-            SlotUse(lease.slot, use.weight, lease.magnitude, head=bool(rank[lease.slot, self._head_site] > 0))
-            for lease, use in uses
-        )
-        root = root_hash([(lease.generation, use.weight) for lease, use in uses])
-        for sequence in request.sequences:
-            sequence.adapters = adapters
-            sequence.root = root
-        request.bound = True
+        """Whether the sequence's adapters are in memory, and it knows where."""
+        return self.requests[sequence.request_id].bound
 
     def step(self) -> list[Event]:
         """Let adapters in, choose tokens to compute, compute them, tell what came of it."""
         self.store.poll()
-        failures = [*self.preparations.collect(), *self._fail_unusable()]
+        failures = [*self.preparations.collect(), *self._bind_arrived()]
         plan = self.scheduler.schedule()
         self.computed = bool(plan)
         if not plan:
@@ -137,17 +108,29 @@ class EngineCore:
         deltas = self._deliver(plan, results)
         return [*failures, *deltas]
 
-    def _fail_unusable(self) -> list[Event]:
-        broken = [request for request in self.requests.values() if not request.bound and request.adapter_error]
-        events = [self._fail(request, str(request.adapter_error)) for request in broken]
-        self._retire(broken)
+    def _bind_arrived(self) -> list[Event]:
+        """Bind the requests whose adapters came in, and end those that cannot be served."""
+        events: list[Event] = []
+        ended = []
+        for request in self.requests.values():
+            if request.bound:
+                continue
+            if request.adapter_error is not None:
+                events.append(self._fail(request, str(request.adapter_error)))
+                ended.append(request)
+            elif request.adapters_ready:
+                try:
+                    request.bind(self.limits)
+                except InvalidRequestError as error:
+                    events.append(self._fail(request, str(error), "invalid"))
+                    ended.append(request)
+        self._retire(ended)
         return events
 
-    def _fail(self, request: Request, message: str) -> Event:
+    def _fail(self, request: Request, message: str, kind: Literal["adapter", "invalid", "engine"] = "adapter") -> Event:
         """End all answers of a request with one event; the caller retires it."""
         for sequence in request.sequences:
             sequence.finish_reason = sequence.finish_reason or "abort"
-        kind: Literal["adapter", "engine"] = "adapter" if request.leases else "engine"
         return Failed(request_id=request.message.request_id, kind=kind, message=message)
 
     def _mark_scheduled(self, plan: list[Scheduled]) -> None:
@@ -170,7 +153,7 @@ class EngineCore:
             if not sampled or request.finished:
                 continue
             if not result.finite:
-                events.append(self._fail(request, NOT_FINITE))
+                events.append(self._fail(request, NOT_FINITE, "adapter" if request.leases else "engine"))
                 ended[sequence.request_id] = request
                 continue
             first = sequence.num_output == 0

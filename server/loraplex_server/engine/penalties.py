@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 
 import torch
@@ -31,7 +32,7 @@ def adjust(logits: Tensor, sequences: Seq[Sequence]) -> Tensor:
             ids = torch.tensor(list(sampling.logit_bias), device=logits.device)
             adjusted[row, ids] += torch.tensor(list(sampling.logit_bias.values()), device=logits.device)
         if too_early:
-            adjusted[row, torch.tensor(sampling.stop_token_ids, device=logits.device)] = -torch.inf
+            adjusted[row, _columns(sampling.stop_token_ids, logits)] = -torch.inf
     return adjusted
 
 
@@ -43,7 +44,7 @@ def _penalized(sequence: Sequence) -> bool:
 def _penalize(row: Tensor, sequence: Sequence) -> None:
     sampling = sequence.sampling
     if sampling.repetition_penalty != 1.0:
-        seen = torch.tensor(sorted(set(sequence.tokens)), device=row.device)
+        seen = _columns(sorted(set(sequence.real_tokens)), row)
         values = row[seen]
         row[seen] = torch.where(values > 0, values / sampling.repetition_penalty, values * sampling.repetition_penalty)
     counts = Counter(sequence.output)
@@ -51,3 +52,9 @@ def _penalize(row: Tensor, sequence: Sequence) -> None:
         ids = torch.tensor(list(counts), device=row.device)
         times = torch.tensor(list(counts.values()), dtype=row.dtype, device=row.device)
         row[ids] -= sampling.presence_penalty + sampling.frequency_penalty * times
+
+
+def _columns(tokens: Iterable[int], logits: Tensor) -> Tensor:
+    """int64: those of the tokens that have a logit. An adapter may know tokens that it never chooses."""
+    known = [token for token in tokens if token < logits.shape[-1]]
+    return torch.tensor(known, dtype=torch.int64, device=logits.device)

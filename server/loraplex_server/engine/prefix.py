@@ -3,26 +3,62 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
 
-def root_hash(generations: Sequence[tuple[str, float]]) -> bytes:
-    """The start of a chain: which weights compute the keys and values.
+@dataclass(frozen=True, order=True)
+class Part:
+    """One adapter in the making of keys and values."""
+
+    generation: str
+    weight: float
+    start: int = 0  # position from which it acts
+
+
+class Lineage:
+    """Which weights compute a sequence's keys and values, position by position.
 
     Two adapters' KV for one text differ, and so do two versions of one adapter under one name; the content hash tells
     them apart where a name or a path would not. The order of a mixture does not matter to its sum.
+
+    An adapter that begins to act later (aLoRA) enters the chain of names at the block in which it begins: the blocks
+    before that have the names, and the contents, that they have without it.
+
+    Args:
+        parts: none for the base.
     """
-    text = "\n".join(f"{generation} {weight!r}" for generation, weight in sorted(generations))
-    return blake2b(text.encode(), digest_size=16).digest()
+
+    def __init__(self, parts: Iterable[Part] = ()) -> None:
+        ordered = sorted(parts)
+        self.root = _digest(_text(part) for part in ordered if part.start == 0)
+        self._late = [part for part in ordered if part.start > 0]
+
+    def entering(self, first: int, last: int) -> bytes:
+        """What begins at positions `[first, last)`; empty where nothing does."""
+        entering = [part for part in self._late if first <= part.start < last]
+        return _digest(f"{_text(part)} {part.start - first}" for part in entering) if entering else b""
 
 
-def extend_hashes(hashes: list[bytes], root: bytes, tokens: Sequence[int], block_size: int) -> None:
+def extend_hashes(hashes: list[bytes], lineage: Lineage, tokens: Sequence[int], block_size: int) -> None:
     """Append the names of the full blocks of `tokens` that `hashes` does not have yet.
 
     Each name covers all tokens before it too: block i is what it is only after blocks 0 to i - 1.
     """
     for block in range(len(hashes), len(tokens) // block_size):
-        parent = hashes[-1] if hashes else root
-        content = array("q", tokens[block * block_size : (block + 1) * block_size]).tobytes()
-        hashes.append(blake2b(parent + content, digest_size=16).digest())
+        first, last = block * block_size, (block + 1) * block_size
+        parent = hashes[-1] if hashes else lineage.root
+        content = array("q", tokens[first:last]).tobytes()
+        hashes.append(blake2b(parent + content + lineage.entering(first, last), digest_size=16).digest())
+
+
+def _text(part: Part) -> str:
+    return f"{part.generation} {part.weight!r}"
+
+
+def _digest(lines: Iterable[str]) -> bytes:
+    return blake2b("\n".join(lines).encode(), digest_size=16).digest()
+
+
+BASE = Lineage()

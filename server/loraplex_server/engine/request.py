@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from loraplex_adapters.errors import AdapterError
 from loraplex_adapters.lease import Lease
+from loraplex_server.engine.binding import bind
+from loraplex_server.engine.limits import Limits
 from loraplex_server.engine.messages import GenerateRequest, Started, TokenLogprob
 from loraplex_server.engine.sequence import Sequence
 
@@ -31,6 +33,17 @@ class Request:
     def adapter_error(self) -> AdapterError | None:
         """Why the request cannot be served, where one of its adapters cannot."""
         return next((lease.error for lease in self.leases if lease.error is not None), None)
+
+    def bind(self, limits: Limits) -> None:
+        """Tell the sequences where the adapters are, all of which must be in memory.
+
+        Raises:
+            InvalidRequestError: the request asks something of these adapters that cannot be.
+        """
+        binding = bind(self.message, self.leases, limits)
+        for sequence in self.sequences:
+            sequence.bind(binding)
+        self.bound = True
 
     @property
     def generation(self) -> str:

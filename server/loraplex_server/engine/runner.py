@@ -9,14 +9,14 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from loraplex_kernels import attention, lora
+from loraplex_kernels import attention
 from loraplex_kernels.attention.cache import KVLayer
-from loraplex_kernels.lora import AdapterTable, LoraStep, Run
-from loraplex_server.engine.logprobs import chosen_logprobs, token_logprobs
+from loraplex_kernels.lora import AdapterTable
+from loraplex_server.engine.adapter_rows import Stretch, adapter_step
+from loraplex_server.engine.choice import choose
+from loraplex_server.engine.logprobs import token_logprobs
 from loraplex_server.engine.messages import TokenLogprob
-from loraplex_server.engine.sampler import sample
 from loraplex_server.engine.scheduler import Scheduled
-from loraplex_server.engine.sequence import Sequence
 from loraplex_server.models.decoder import Decoder
 
 # Prompt positions scored at once. Each is a row of logits, half a megabyte in a vocabulary of 150,000.
@@ -50,7 +50,8 @@ class ModelRunner:
         Returns:
             One result for each entry of the plan, in its order.
         """
-        tokens, batch, step = self._token_ids(plan), self._attention(plan), self._lora(plan)
+        stretches = [Stretch(entry.sequence, entry.sequence.num_computed, entry.count) for entry in plan]
+        tokens, batch, step = self._token_ids(plan), self._attention(plan), adapter_step(stretches, self.table)
         hidden = self.model.forward(tokens, batch, self.cache, step)  # [T, H]
         firsts = list(accumulate((scheduled.count for scheduled in plan), initial=0))  # row of each sequence's first
         chosen = iter(self._choose(plan, hidden, firsts))
@@ -75,37 +76,21 @@ class ModelRunner:
         ]
         return attention.build_batch(spans, self.block_size, self.device)
 
-    def _lora(self, plan: Seq[Scheduled]) -> LoraStep | None:
-        runs = []
-        first = 0
-        for scheduled in plan:
-            runs += [Run(first, scheduled.count, use.slot, use.weight) for use in scheduled.sequence.adapters]
-            first += scheduled.count
-        return self._lora_step(runs, any(use.magnitude for entry in plan for use in entry.sequence.adapters))
-
-    def _head_lora(self, owners: Seq[Sequence]) -> LoraStep | None:
-        runs = [
-            Run(row, 1, use.slot, use.weight) for row, owner in enumerate(owners) for use in owner.adapters if use.head
-        ]
-        return self._lora_step(runs, any(use.magnitude for owner in owners for use in owner.adapters if use.head))
-
-    def _lora_step(self, runs: list[Run], magnitude: bool) -> LoraStep | None:
-        batch = lora.build_batch(runs, self.device, magnitude)
-        return None if batch is None else LoraStep(batch, self.table)
-
     def _choose(self, plan: Seq[Scheduled], hidden: Tensor, firsts: Seq[int]) -> list[StepResult]:
         """Results of the sequences that reach their last token, in order."""
-        ends = [(entry.sequence, first + entry.count - 1) for entry, first in zip(plan, firsts, strict=False)]
-        reached = [end for end, scheduled in zip(ends, plan, strict=True) if scheduled.samples]
-        if not reached:
+        ends = [(entry, first + entry.count - 1) for entry, first in zip(plan, firsts, strict=False) if entry.samples]
+        if not ends:
             return []
-        sequences = [sequence for sequence, _ in reached]
-        logits = self.model.logits(hidden[[row for _, row in reached]], self._head_lora(sequences))  # float32 [R, V]
-        tokens = sample(logits, sequences)
-        logprobs = chosen_logprobs(logits, sequences, [token or 0 for token in tokens])
+        sequences = [entry.sequence for entry, _ in ends]
+        last = [Stretch(sequence, len(sequence.tokens) - 1, 1) for sequence in sequences]
+        logits = self.model.logits(hidden[[row for _, row in ends]], adapter_step(last, self.table, head=True))
         return [
-            StepResult(None if sequence.sampling.max_tokens == 0 else token, logprob, finite=token is not None)
-            for sequence, token, logprob in zip(sequences, tokens, logprobs, strict=True)
+            StepResult(
+                token=None if sequence.sampling.max_tokens == 0 else choice.token,
+                logprob=choice.logprob,
+                finite=choice.token is not None,
+            )
+            for sequence, choice in zip(sequences, choose(logits, sequences), strict=True)
         ]
 
     def _score_prompt(self, scheduled: Scheduled, hidden: Tensor) -> tuple[TokenLogprob, ...]:
@@ -116,10 +101,10 @@ class ModelRunner:
         computed = sequence.num_computed
         end = min(computed + scheduled.count, sequence.prompt_len - 1)
         scored: list[TokenLogprob] = []
-        for first in range(max(computed, sequence.num_scored), end, SCORED_ROWS):
-            positions = range(first, min(first + SCORED_ROWS, end))
-            rows = hidden[positions.start - computed : positions.stop - computed]
-            logits = self.model.logits(rows, self._head_lora([sequence] * len(positions)))
-            following = sequence.tokens[positions.start + 1 : positions.stop + 1]
+        for first in range(max(computed, sequence.virtual + sequence.num_scored), end, SCORED_ROWS):
+            last = min(first + SCORED_ROWS, end)
+            step = adapter_step([Stretch(sequence, first, last - first)], self.table, head=True)
+            logits = self.model.logits(hidden[first - computed : last - computed], step)[:, : sequence.vocab]
+            following = sequence.tokens[first + 1 : last + 1]
             scored += token_logprobs(logits, following, sequence.sampling.prompt_logprobs or 0)
         return tuple(scored)

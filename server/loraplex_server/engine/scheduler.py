@@ -133,9 +133,10 @@ class Scheduler:
         sequence.block_table = cached
         sequence.num_computed = len(cached) * self.block_size
         if sequence.cached_tokens is None:
-            sequence.cached_tokens = sequence.num_computed
-            self.prefix_queries += len(sequence.tokens)
-            self.prefix_hits += sequence.num_computed
+            # Virtual tokens are no part of anybody's prompt.
+            sequence.cached_tokens = max(sequence.num_computed - sequence.virtual, 0)
+            self.prefix_queries += len(sequence.tokens) - sequence.virtual
+            self.prefix_hits += sequence.cached_tokens
         return True
 
     def _cached_blocks(self, sequence: Sequence) -> list[int]:

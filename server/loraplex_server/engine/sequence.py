@@ -6,18 +6,13 @@ import random
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
+from loraplex_server.engine.binding import Binding, SlotUse
 from loraplex_server.engine.messages import FinishReason, SamplingParams
-from loraplex_server.engine.prefix import extend_hashes
+from loraplex_server.engine.prefix import BASE, Lineage, extend_hashes
 
-
-@dataclass(frozen=True)
-class SlotUse:
-    """One adapter of a sequence, where it lies now; the request's lease keeps it there."""
-
-    slot: int  # row of the adapter table
-    weight: float
-    magnitude: bool  # it has DoRA magnitudes
-    head: bool  # it touches lm_head
+# What stands in `tokens` for a virtual token: any id that every model has. Its vector or its keys and values are the
+# adapter's, which its blocks' names know of.
+PLACEHOLDER = 0
 
 
 @dataclass(eq=False)
@@ -33,8 +28,10 @@ class Sequence:
     sampling: SamplingParams
     max_len: int  # tokens at which it ends whatever was asked for
     tokens: list[int]
-    adapters: tuple[SlotUse, ...] = ()  # set, as is root, once all of them are in memory
-    root: bytes = b""  # of its block hashes: which weights compute it
+    adapters: tuple[SlotUse, ...] = ()  # set, as are the next three, once all of them are in memory
+    lineage: Lineage = BASE  # of its block hashes: which weights compute it
+    virtual: int = 0  # tokens in front that an adapter put there; counted in `prompt_len`, shown to nobody
+    vocab: int | None = None  # tokens that it chooses from; None: as many as there are logits
     leader: Sequence | None = None  # the first answer of the same prompt: its blocks are shared once it has them
 
     num_computed: int = 0
@@ -50,6 +47,18 @@ class Sequence:
         """Seed the sequence's own random numbers: its draws do not depend on what else is in the batch."""
         seed = self.sampling.seed
         self.rng = random.Random() if seed is None else random.Random(f"{seed}:{self.index}")
+
+    def bind(self, binding: Binding) -> None:
+        """Its adapters are in memory; nothing of it was computed before."""
+        self.adapters, self.lineage = binding.adapters, binding.lineage
+        self.virtual, self.vocab = binding.virtual, binding.vocab
+        self.tokens[:0] = [PLACEHOLDER] * binding.virtual
+        self.prompt_len += binding.virtual
+
+    @property
+    def real_tokens(self) -> Seq[int]:
+        """Prompt and output, as the request knows them."""
+        return self.tokens[self.virtual :]
 
     @property
     def output(self) -> Seq[int]:
@@ -78,7 +87,7 @@ class Sequence:
 
     def hashes(self, block_size: int) -> list[bytes]:
         """Names of all full blocks of the tokens so far."""
-        extend_hashes(self.block_hashes, self.root, self.tokens, block_size)
+        extend_hashes(self.block_hashes, self.lineage, self.tokens, block_size)
         return self.block_hashes
 
     def append(self, token: int) -> None:

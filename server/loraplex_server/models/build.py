@@ -14,6 +14,7 @@ from loraplex_server.models.checkpoint import Checkpoint
 from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.decoder import Decoder
 from loraplex_server.models.embedding import Embedding
+from loraplex_server.models.head import Head
 from loraplex_server.models.layer import Layer
 from loraplex_server.models.linear import Linear
 from loraplex_server.models.mlp import Mlp
@@ -55,7 +56,7 @@ def build(config: DecoderConfig, checkpoint: Checkpoint, target: Target) -> Deco
         [RopeTable(rope, config.max_model_len, target.device) for rope in config.ropes],
         [builder.layer(index, layer) for index, layer in enumerate(plan.layers)],
         builder.norm(FINAL_NORM),
-        Linear(make_weight(head, "none", target.dtype, target.device), None, plan.head.group),
+        Head(make_weight(head, "none", target.dtype, target.device), plan.head.group, config.logit_softcap),
     )
 
 
@@ -97,7 +98,7 @@ class _Builder:
         head_norms = None if names.q_norm is None or names.k_norm is None else (norm(names.q_norm), norm(names.k_norm))
         return Layer(
             attention_norm=norm(names.attention_norm),
-            attention=Attention(config, layer, self.linear(plan.qkv), self.linear(plan.o), head_norms),
+            attention=Attention(config, index, self.linear(plan.qkv), self.linear(plan.o), head_norms),
             attention_post_norm=optional_norm(names.attention_post_norm),
             mlp_norm=norm(names.mlp_norm),
             mlp=Mlp(self.linear(plan.gate_up), self.linear(plan.down), config.activation),

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from loraplex_adapters.base import BaseShape
 from loraplex_kernels.attention import AttentionBatch, KVLayer
-from loraplex_kernels.lora import LoraStep
+from loraplex_server.models.adapter_step import AdapterStep
 from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.embedding import Embedding
+from loraplex_server.models.head import Head
 from loraplex_server.models.layer import Layer
-from loraplex_server.models.linear import Linear
 from loraplex_server.models.norm import RmsNorm
 from loraplex_server.models.rope import RopeTable
 
@@ -39,7 +39,7 @@ class Decoder:
         ropes: Sequence[RopeTable],
         layers: Sequence[Layer],
         norm: RmsNorm,
-        head: Linear,
+        head: Head,
     ) -> None:
         self.config = config
         self.shape = shape
@@ -62,42 +62,40 @@ class Decoder:
 
     @torch.inference_mode()
     def forward(
-        self, token_ids: Tensor, batch: AttentionBatch, cache: Sequence[KVLayer], lora: LoraStep | None
+        self, token_ids: Tensor, batch: AttentionBatch, cache: Sequence[KVLayer], adapters: AdapterStep | None
     ) -> Tensor:
         """Run the step's rows through all layers.
 
         Args:
-            token_ids: int64 `[T]`.
+            token_ids: int64 `[T]`; any id of the base's vocabulary for rows that stand for no token.
             batch: where each row stands in its sequence, and where its keys and values go.
             cache: one a layer, `[num_blocks, num_kv_heads, block_size, head_dim]`; written in place.
-            lora: the rows' adapters; None where all are on the base.
+            adapters: the rows'; None where all are on the base.
 
         Returns:
             Hidden states `[T, H]` in the model's dtype, after the final norm.
         """
         angles = [rope(batch.positions) for rope in self.ropes]
-        x = self.embedding(token_ids)
+        x = self.embedding(token_ids, adapters)
         residual: Tensor | None = None
         for layer, kv in zip(self.layers, cache, strict=True):
-            x, residual = layer(x, residual, angles[layer.rope], batch, kv, lora)
+            x, residual = layer(x, residual, angles[layer.rope], batch, kv, adapters)
         if residual is None:  # a model without layers
-            return self.norm(x)
-        return self.norm.add(x, residual)[0]
+            return self.norm(x, adapters)
+        return self.norm.add(x, residual, adapters)[0]
 
     @torch.inference_mode()
-    def logits(self, hidden: Tensor, lora: LoraStep | None) -> Tensor:
+    def logits(self, hidden: Tensor, adapters: AdapterStep | None) -> Tensor:
         """Scores of the next token.
 
         Args:
             hidden: `[R, H]`, rows of what `forward` gave, those that a token is chosen from.
-            lora: adapters over these R rows, for those that bind to `lm_head`.
+            adapters: of these R rows, as far as they touch `lm_head`.
 
         Returns:
-            float32 `[R, vocab]`, Gemma 2's softcap applied.
+            float32 `[R, vocab]`, Gemma 2's softcap applied; wider where an adapter's own vocabulary is, see `Head`.
         """
-        logits = self.head(hidden, lora).to(torch.float32)
-        cap = self.config.logit_softcap
-        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+        return self.head.logits(hidden, adapters)
 
     @torch.inference_mode()
     def site_weight(self, index: int) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from loraplex_kernels.attention import AttentionBatch, KVLayer
-from loraplex_kernels.lora import LoraStep
+from loraplex_server.models.adapter_step import AdapterStep
 from loraplex_server.models.attention import Attention
 from loraplex_server.models.linear import Linear
 from loraplex_server.models.mlp import Mlp
@@ -45,7 +45,7 @@ class Layer:
         angles: Angles,
         batch: AttentionBatch,
         cache: KVLayer,
-        lora: LoraStep | None,
+        adapters: AdapterStep | None,
     ) -> tuple[Tensor, Tensor]:
         """Run the layer, each addition to the residual stream put off to the norm after it, where the two are one op.
 
@@ -55,20 +55,20 @@ class Layer:
             angles: of this layer's rope.
             batch: the step's.
             cache: this layer's.
-            lora: the step's.
+            adapters: the step's.
 
         Returns:
             x and residual for the next layer.
         """
         if residual is None:
-            x, residual = self.attention_norm(x), x
+            x, residual = self.attention_norm(x, adapters), x
         else:
-            x, residual = self.attention_norm.add(x, residual)
-        x = self.attention(x, angles, batch, cache, lora)
+            x, residual = self.attention_norm.add(x, residual, adapters)
+        x = self.attention(x, angles, batch, cache, adapters)
         if self.attention_post_norm is not None:
-            x = self.attention_post_norm(x)
-        x, residual = self.mlp_norm.add(x, residual)
-        x = self.mlp(x, lora)
+            x = self.attention_post_norm(x, adapters)
+        x, residual = self.mlp_norm.add(x, residual, adapters)
+        x = self.mlp(x, adapters)
         if self.mlp_post_norm is not None:
-            x = self.mlp_post_norm(x)
+            x = self.mlp_post_norm(x, adapters)
         return x, residual

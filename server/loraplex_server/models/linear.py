@@ -1,12 +1,17 @@
-"""A linear as it is served: the base weight, the bias, and the adapters' low-rank updates on top."""
+"""A linear as it is served: the base weight, the bias, and what the step's adapters add."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from torch import Tensor
 
 from loraplex_kernels.linear import BaseWeight
-from loraplex_kernels.lora import LoraStep, SiteGroup
+from loraplex_kernels.lora import SiteGroup
 from loraplex_kernels.lora.op import add_lora
+from loraplex_server.models.adapter_step import AdapterStep, TermUse
+from loraplex_server.models.linear_terms import linear_moves
+from loraplex_server.models.move import Move
 
 
 class Linear:
@@ -23,18 +28,27 @@ class Linear:
         self.bias = bias
         self.group = group
 
-    def __call__(self, x: Tensor, lora: LoraStep | None) -> Tensor:
-        """`[T, K]` to `[T, N]`; the entries of `lora` are rows of `x`."""
-        if lora is None:
+    def __call__(self, x: Tensor, adapters: AdapterStep | None) -> Tensor:
+        """`[T, K]` to `[T, N]`; the rows of `adapters` are those of `x`."""
+        if adapters is None:
             return self.weight(x, self.bias)
-        if not lora.batch.magnitude or self.bias is None:
-            y = self.weight(x, self.bias)
-            add_lora(y, x, self.group, lora.batch, lora.table)
-            return y
+        lora = adapters.lora
         # DoRA scales what the base weight gives, and the bias is no part of that (peft/tuners/lora/dora.py).
-        y = self.weight(x)
-        add_lora(y, x, self.group, lora.batch, lora.table)
-        return y.add_(self.bias)
+        late_bias = self.bias if lora is not None and lora.batch.magnitude else None
+        y = self.weight(x, None if late_bias is not None else self.bias)
+        moves = self._moves(x, y if late_bias is None else y + late_bias, adapters.terms) if adapters.terms else []
+        if lora is not None:
+            add_lora(y, x, self.group, lora.batch, lora.table)
+        if late_bias is not None:
+            y.add_(late_bias)
+        for move in moves:
+            move.add_to(y)
+        return y
+
+    def _moves(self, x: Tensor, y: Tensor, uses: Iterable[TermUse]) -> list[Move]:
+        """What the terms of the step add to y, worked out before anything else is added."""
+        here = [use for use in uses if not use.terms.sites.isdisjoint(self.group.sites)]
+        return [move for use in here for move in linear_moves(self, x, y, use)]
 
     @property
     def nbytes(self) -> int:

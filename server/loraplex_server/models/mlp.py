@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from loraplex_kernels.lora import LoraStep
 from loraplex_kernels.ops import gelu_tanh_and_mul, silu_and_mul
+from loraplex_server.models.adapter_step import AdapterStep
 from loraplex_server.models.config import Activation
 from loraplex_server.models.linear import Linear
 
@@ -28,6 +28,6 @@ class Mlp:
         self.down = down
         self.gated = _GATED[activation]
 
-    def __call__(self, x: Tensor, lora: LoraStep | None) -> Tensor:
+    def __call__(self, x: Tensor, adapters: AdapterStep | None) -> Tensor:
         """`[T, H]` to `[T, H]`."""
-        return self.down(self.gated(self.gate_up(x, lora)), lora)
+        return self.down(self.gated(self.gate_up(x, adapters)), adapters)

@@ -8,6 +8,7 @@ import pytest
 
 from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.messages import SamplingParams
+from loraplex_server.engine.prefix import BASE, Lineage, Part
 from loraplex_server.engine.scheduler import Scheduled, Scheduler
 from loraplex_server.engine.sequence import Sequence
 
@@ -165,8 +166,8 @@ def test_a_prefix_that_is_wholly_cached_still_computes_its_last_token() -> None:
 def test_an_equal_prefix_of_another_generation_is_not_shared() -> None:
     target = scheduler()
     prompt = list(range(10))
-    for root in (b"base", b"generation 1", b"generation 2"):
-        one = sequence(prompt, max_tokens=1, root=root)
+    for lineage in (BASE, Lineage([Part("1", 1.0)]), Lineage([Part("2", 1.0)])):
+        one = sequence(prompt, max_tokens=1, lineage=lineage)
         target.add(one)
         assert step(target) == [(one, 10)]
 

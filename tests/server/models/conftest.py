@@ -23,8 +23,8 @@ from transformers import (
 )
 
 from loraplex_kernels.attention import Span, allocate, build_batch
-from loraplex_kernels.lora import LoraStep
 from loraplex_server.models import Decoder, load_model
+from loraplex_server.models.adapter_step import AdapterStep
 
 CPU = torch.device("cpu")
 
@@ -212,7 +212,7 @@ class Paged:
             layer.k.fill_(float("nan"))
             layer.v.fill_(float("nan"))
 
-    def step(self, counts: Sequence[int], lora: LoraStep | None = None) -> list[Tensor]:
+    def step(self, counts: Sequence[int], adapters: AdapterStep | None = None) -> list[Tensor]:
         """Run the next `counts[i]` tokens of each sequence; their logits, `[counts[i], vocab]` each."""
         busy = [index for index, count in enumerate(counts) if count]
         spans, tokens = [], []
@@ -222,8 +222,8 @@ class Paged:
             tokens += self.sequences[index][start : start + count]
             self.done[index] += count
         batch = build_batch(spans, self.BLOCK_SIZE, CPU)
-        hidden = self.decoder.forward(torch.tensor(tokens), batch, self.cache, lora)
-        logits = iter(self.decoder.logits(hidden, lora).split([counts[index] for index in busy]))
+        hidden = self.decoder.forward(torch.tensor(tokens), batch, self.cache, adapters)
+        logits = iter(self.decoder.logits(hidden, adapters).split([counts[index] for index in busy]))
         vocab_size = self.decoder.config.vocab_size
         return [next(logits) if count else torch.empty(0, vocab_size) for count in counts]
 

@@ -9,6 +9,7 @@ import torch
 from transformers import Gemma3TextConfig, LlamaConfig, Phi3Config, Qwen2Config
 
 from loraplex_kernels.lora import AdapterTable, LoraStep, Run, SiteShape, build_batch, plan, site_weights
+from loraplex_server.models.adapter_step import AdapterStep
 
 CPU = torch.device("cpu")
 CONFIGS = [
@@ -60,8 +61,8 @@ def test_sequences_on_different_adapters_and_the_base_share_a_batch(oracle, page
     oracles = [_install(table, 3, decoder, oracle, magnitude), oracle, _install(table, 1, decoder, oracle, magnitude)]
     first, second, third = (len(sequence) for sequence in sequences)
     runs = [Run(0, first, slot=3), Run(first + second, third, slot=1)]
-    lora = LoraStep(build_batch(runs, CPU, magnitude), table)
-    ours = paged(decoder, sequences).step([first, second, third], lora)
+    adapters = AdapterStep(LoraStep(build_batch(runs, CPU, magnitude), table))
+    ours = paged(decoder, sequences).step([first, second, third], adapters)
     for logits, model, sequence in zip(ours, oracles, sequences, strict=True):
         torch.testing.assert_close(logits, model.logits(sequence), atol=2e-4, rtol=0)
     assert (ours[0] - oracle.logits(sequences[0])).abs().mean() > 0.1
