@@ -24,7 +24,7 @@ from loraplex_server.engine.messages import GenerateRequest
 # Shorter than a KV block, of two blocks but for a token, and of more than the step's budget of tokens.
 LENGTHS = (3, 15, 29)
 ANSWER = 5
-PLAIN, BASE = "plain", "base"
+PLAIN, BASE, SAME = "plain", "base", "same"
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,17 @@ class Bench:
         prompts = dict(enumerate(self._prompts(case)))
         effect = max(_effect(peft, self.model, prompt) for prompt in prompts.values())
         first = [self._request(case, str(i), prompt, prompt_logprobs=0) for i, prompt in prompts.items()]
-        found = self._run([*first, *self._company()])
+        # The base is asked the same, so that a block in the prefix cache that is not the base's own would show.
+        same = self._same(prompts[len(prompts) - 1])
+        found = self._run([*same, *first, *self._company()])
         self._check_company(found)
-        again = self._run([self._request(case, str(i), prompt) for i, prompt in prompts.items()])
+        again = self._run([*(self._request(case, str(i), prompt) for i, prompt in prompts.items()), *same])
+        for each, outputs in itertools.product(same, (found, again)):
+            output = outputs[SAME]
+            tokens = [*each.prompt_token_ids, *output.tokens]
+            assert _far(output.logprobs, score(self.model, tokens).chosen.tolist()[-ANSWER:]) < CLOSE, (
+                "the base changed"
+            )
         differences = [_differ(case, peft, prompt, found[str(i)], again[str(i)]) for i, prompt in prompts.items()]
         return Comparison(max(differences), effect)
 
@@ -108,6 +116,10 @@ class Bench:
     def _beside(self, name: str) -> GenerateRequest:
         prompt = random.Random(name).choices(range(3, VOCAB), k=19)
         return request(name, prompt, [PLAIN] if name == PLAIN else [], root=self.adapters, max_tokens=ANSWER)
+
+    def _same(self, prompt: Sequence[int]) -> list[GenerateRequest]:
+        """The base asked the same, where it knows all the tokens."""
+        return [request(SAME, prompt, max_tokens=ANSWER)] if max(prompt) < VOCAB else []
 
     def _company(self) -> list[GenerateRequest]:
         return [self._beside(PLAIN), self._beside(BASE)]

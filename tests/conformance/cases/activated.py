@@ -37,4 +37,14 @@ CASES: tuple[Case, ...] = (
         HEAD + CALL + TAIL,
         config=lora(alora_invocation_tokens=CALL, use_rslora=True, rank_pattern={"down_proj": 9}),
     ),
+    _case(
+        "with modules_to_save=['lm_head']",
+        HEAD + CALL + TAIL,
+        config=lora(alora_invocation_tokens=CALL, modules_to_save=["lm_head"]),
+    ),
+    _case(
+        "with target_modules lm_head",
+        HEAD + CALL + TAIL,
+        config=lora(alora_invocation_tokens=CALL, target_modules=["q_proj", "down_proj", "lm_head"]),
+    ),
 )

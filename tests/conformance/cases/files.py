@@ -20,6 +20,7 @@ from conformance.families import FAMILIES
 from conformance.write import scatter, trained
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+# Of PEFT 0.2, the first version that was widely used.
 FIRST_KEYS = [
     "base_model_name_or_path",
     "bias",
@@ -46,6 +47,11 @@ def rewritten(change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Calla
 
 def _as(dtype: torch.dtype) -> Callable[[Path], None]:
     return rewritten(lambda tensors: {name: tensor.to(dtype) for name, tensor in tensors.items()})
+
+
+def _mixed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    dtypes = [torch.float32, torch.bfloat16, torch.float16]
+    return {name: tensor.to(dtypes[i % 3]) for i, (name, tensor) in enumerate(sorted(tensors.items()))}
 
 
 def _old_config(folder: Path) -> None:
@@ -91,6 +97,11 @@ def write_half(model: PreTrainedModel, config: PeftConfig, folder: Path) -> None
     trained(model.to(torch.bfloat16), config).to(torch.bfloat16).save_pretrained(folder)
 
 
+def write_embeddings(model: PreTrainedModel, config: PeftConfig, folder: Path) -> None:
+    """With copies of the base's embedding and output layer, which nobody trained."""
+    trained(model, config).save_pretrained(folder, save_embedding_layers=True)
+
+
 def write_pickled(model: PreTrainedModel, config: PeftConfig, folder: Path) -> None:
     """The format of old."""
     trained(model, config).save_pretrained(folder, safe_serialization=False)
@@ -117,6 +128,7 @@ CASES: tuple[Case, ...] = (
     served("files", "tensors in bfloat16", lora(), edit=_as(torch.bfloat16)),
     served("files", "tensors in float16", lora(), edit=_as(torch.float16)),
     refused("files", "tensors in float64", lora(), "F64", edit=_as(torch.float64)),
+    served("files", "tensors in several dtypes", lora(), edit=rewritten(_mixed)),
     served("files", "trained on a bfloat16 base, DoRA", lora(use_dora=True), write=write_half),
     served(
         "files",
@@ -131,6 +143,14 @@ CASES: tuple[Case, ...] = (
     served("files", "of several adapters saved at once", lora(), write=write_several),
     refused(
         "files", "lm_head copied by PEFT, but not as it is in the base", HEAD, "base_layer", edit=rewritten(_other_head)
+    ),
+    served(
+        "files",
+        "save_embedding_layers=True",
+        lora(),
+        "low rank, terms",
+        families=("llama", "qwen2"),
+        write=write_embeddings,
     ),
     refused("files", "adapter_model.bin", lora(), "safetensors", write=write_pickled),
     refused(

@@ -45,6 +45,13 @@ CASES: tuple[Case, ...] = (
     served("LORA", "target_modules: a list; r, lora_alpha", lora(), families=ALL),
     served("LORA", "target_modules='all-linear'", lora(target_modules="all-linear", r=9), families=ALL),
     served("LORA", "target_modules: a regex", _regex, families=("llama", "phi3")),
+    served(
+        "LORA",
+        "target_modules: names in full",
+        lora(
+            target_modules=["model.layers.0.self_attn.q_proj", "model.layers.2.mlp.down_proj", "layers.1.mlp.up_proj"]
+        ),
+    ),
     served("LORA", "a rank of 1", lora(r=1)),
     served("LORA", "a rank above the layers' width", lora(r=65, lora_alpha=8)),
     served("LORA", "rank_pattern, alpha_pattern", _patterns, families=("llama", "phi3", "gemma3")),

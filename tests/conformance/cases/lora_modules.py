@@ -204,6 +204,43 @@ CASES: tuple[Case, ...] = (
         families=("llama",),
         **GROWN,
     ),
+    served(
+        "LORA",
+        "modules_to_save=['mlp'], a block of linears",
+        lora(target_modules=["o_proj"], modules_to_save=["mlp"]),
+        "low rank, terms",
+        families=("llama", "phi3"),
+    ),
+    served(
+        "LORA",
+        "rank_pattern and alpha_pattern of embed_tokens and lm_head",
+        lora(
+            target_modules=["v_proj", "embed_tokens", "lm_head"],
+            rank_pattern={"embed_tokens": 3, "lm_head": 7},
+            alpha_pattern={"embed_tokens": 5, "lm_head": 2},
+        ),
+        "low rank, terms",
+        families=BOTH,
+    ),
+    served(
+        "LORA",
+        "target_modules: a regex with embed_tokens and lm_head",
+        lora(target_modules=r"(model\.embed_tokens|lm_head|.*\.1\..*o_proj)"),
+        "low rank, terms",
+    ),
+    served(
+        "LORA",
+        "trainable_token_indices with target_modules lm_head",
+        lora(target_modules=["v_proj", "lm_head"], trainable_token_indices=[5, 3, 9]),
+        "low rank, terms",
+        families=BOTH,
+    ),
+    served(
+        "LORA",
+        "trainable_token_indices with modules_to_save=['lm_head']",
+        lora(modules_to_save=["lm_head"], trainable_token_indices=[5, 3, 9]),
+        "low rank, terms",
+    ),
     refused(
         "LORA",
         "task_type='SEQ_CLS' with its score head",
