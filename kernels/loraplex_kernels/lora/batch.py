@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,30 +36,67 @@ class LoraBatch:
 
     With rows 0..4 where 0 and 3 use slot 7, 1 uses slot 2, 2 is the base and 4 mixes both:
     `slot = [2, 7]`, `start = [0, 2, 5]`, `token = [1, 4, 0, 3, 4]`.
+
+    Only the runs are kept. What a path reads of them is worked out when it first asks, once a step.
+
+    Args:
+        runs: none of them empty, sorted by slot; on the host, so that no launch waits for the device to tell.
+        magnitude: an adapter of the step has DoRA magnitudes: the kernels then need the base's own output.
+        device: where the step runs.
     """
 
-    token: Tensor  # int32 [E]: row of x and y
-    weight: Tensor  # float32 [E]
-    slot: Tensor  # int32 [S]: row of the table of each segment, ascending
-    start: Tensor  # int32 [S + 1]: first entry of each segment
-    magnitude: bool  # an adapter of the step has DoRA magnitudes: the kernels then need the base's own output
-    mixed: bool  # a row has more than one entry
-    # The same on the host, sorted by slot, so that no launch has to wait for the device to tell.
     runs: tuple[Run, ...]
+    magnitude: bool
+    device: torch.device
+
+    @cached_property
+    def token(self) -> Tensor:
+        """int32 `[E]`: row of x and y."""
+        rows = [row for run in self.runs for row in range(run.first, run.first + run.count)]
+        return torch.tensor(rows, dtype=torch.int32, device=self.device)
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """float32 `[E]`."""
+        weights = [run.weight for run in self.runs for _ in range(run.count)]
+        return torch.tensor(weights, dtype=torch.float32, device=self.device)
+
+    @cached_property
+    def slot(self) -> Tensor:
+        """int32 `[S]`: row of the table of each segment, ascending."""
+        return torch.tensor(list(self._counts), dtype=torch.int32, device=self.device)
+
+    @cached_property
+    def start(self) -> Tensor:
+        """int32 `[S + 1]`: first entry of each segment."""
+        return torch.tensor([0, *accumulate(self._counts.values())], dtype=torch.int32, device=self.device)
 
     @property
     def entries(self) -> int:
         """E."""
-        return self.token.shape[0]
+        return sum(self._counts.values())
 
     @property
     def segments(self) -> int:
         """S."""
-        return self.slot.shape[0]
+        return len(self._counts)
+
+    @cached_property
+    def _counts(self) -> dict[int, int]:
+        """Entries of each segment, by slot."""
+        counts: dict[int, int] = {}
+        for run in self.runs:
+            counts[run.slot] = counts.get(run.slot, 0) + run.count
+        return counts
+
+    @cached_property
+    def mixed(self) -> bool:
+        """A row has more than one entry."""
+        return overlap(self.runs)
 
     @cached_property
     def cpu_plan(self) -> CpuPlan:
-        """How the CPU kernel walks this step, worked out when its first linear asks."""
+        """How the CPU kernel walks this step."""
         from loraplex_kernels.lora.cpu_plan import CpuPlan
 
         return CpuPlan(self.runs)
@@ -68,7 +106,7 @@ class LoraBatch:
         """The same for the Triton kernels, on the batch's device."""
         from loraplex_kernels.lora.triton_plan import TritonPlan
 
-        return TritonPlan(self.runs, self.token.device)
+        return TritonPlan(self.runs, self.device)
 
 
 def build_batch(runs: Sequence[Run], device: torch.device, magnitude: bool = False) -> LoraBatch | None:
@@ -76,27 +114,15 @@ def build_batch(runs: Sequence[Run], device: torch.device, magnitude: bool = Fal
 
     Within a segment the entries keep the order of the runs: the same batch gives bitwise the same sums.
     """
-    ordered = sorted((run for run in runs if run.count > 0), key=lambda run: run.slot)
-    if not ordered:
-        return None
-    counts = np.array([run.count for run in ordered])
-    ends = np.cumsum(counts)
-    first = np.array([run.first for run in ordered])
-    token = np.arange(ends[-1], dtype=np.int64) + np.repeat(first - (ends - counts), counts)
-    weight = np.repeat(np.array([run.weight for run in ordered], dtype=np.float32), counts)
-    slots = np.array([run.slot for run in ordered])
-    heads = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])  # runs that begin a segment
-    start = np.r_[(ends - counts)[heads], ends[-1]]
+    ordered = tuple(sorted((run for run in runs if run.count > 0), key=attrgetter("slot")))
+    return LoraBatch(ordered, magnitude, device) if ordered else None
 
-    def tensor(values: np.ndarray, dtype: type) -> Tensor:
-        return torch.from_numpy(values.astype(dtype)).to(device)
 
-    return LoraBatch(
-        token=tensor(token, np.int32),
-        weight=tensor(weight, np.float32),
-        slot=tensor(slots[heads], np.int32),
-        start=tensor(start, np.int32),
-        magnitude=magnitude,
-        mixed=len(np.unique(token)) < len(token),
-        runs=tuple(ordered),
-    )
+def overlap(runs: Sequence[Run]) -> bool:
+    """Whether a row is in more than one of the runs."""
+    end = 0
+    for run in sorted(runs, key=attrgetter("first")):
+        if run.first < end:
+            return True
+        end = run.first + run.count
+    return False

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from array import array
 from collections.abc import Sequence
+from itertools import accumulate, chain
 
 import numpy as np
 import torch
@@ -52,13 +54,14 @@ class CpuPlan:
         self.bulk = tuple(run for run in runs if run.count >= BULK_ROWS)
         blocks = cut([run for run in runs if run.count < BULK_ROWS], BLOCK_ROWS)
         self.blocks = len(blocks)
-        weights = [weight for block in blocks for of_slot in block.weights for weight in of_slot]
+        rows, slots, weights = zip(*blocks, strict=True) if blocks else ((), (), ())
+        # Python's own arrays: numpy and torch take several times as long to be made of as few numbers as these.
         self._arrays = {
-            "row_start": np.cumsum([0, *(len(block.rows) for block in blocks)], dtype=np.int32),
-            "row": np.array([row for block in blocks for row in block.rows], dtype=np.int32),
-            "use_start": np.cumsum([0, *(len(block.slots) for block in blocks)], dtype=np.int32),
-            "slot": np.array([slot for block in blocks for slot in block.slots], dtype=np.int32),
-            "weight": np.array(weights, dtype=np.float32),
+            "row_start": array("i", accumulate(map(len, rows), initial=0)),
+            "row": array("i", chain.from_iterable(rows)),
+            "use_start": array("i", accumulate(map(len, slots), initial=0)),
+            "slot": array("i", chain.from_iterable(slots)),
+            "weight": array("f", chain.from_iterable(chain.from_iterable(weights))),
         }
         self._table: AdapterTable | None = None
         self._column: torch.Tensor | None = None
@@ -72,7 +75,7 @@ class CpuPlan:
             self._step = _Step(
                 int(table.dtype == torch.bfloat16),
                 self.blocks,
-                *(array.ctypes.data for array in self._arrays.values()),
+                *(numbers.buffer_info()[0] for numbers in self._arrays.values()),
                 table.a.shape[1],
                 *(column.data_ptr() for column in columns),
             )

@@ -81,7 +81,7 @@ def test_blocks_hold_every_entry_once_and_no_row_twice(runs, size):
 
 def test_rows_with_the_same_mix_share_a_block():
     blocks = cut([Run(0, 3, 1), Run(5, 1, 1), Run(0, 3, 2, 0.5)], size=16)
-    assert [(block.rows, block.slots) for block in blocks] == [((0, 1, 2), (1, 2)), ((5,), (1,))]
+    assert [(block.rows, block.slots) for block in blocks] == [([0, 1, 2], (1, 2)), ([5], (1,))]
 
 
 def test_the_length_of_its_run_alone_sends_a_row_through_torch():
