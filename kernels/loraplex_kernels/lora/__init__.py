@@ -5,6 +5,7 @@ from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.layout import AdapterLayout, Placement, SiteShape, plan
 from loraplex_kernels.lora.naive import add_lora_naive
 from loraplex_kernels.lora.op import add_lora
+from loraplex_kernels.lora.quantize import quantize_rows
 from loraplex_kernels.lora.step import LoraStep
 from loraplex_kernels.lora.table import AdapterTable
 from loraplex_kernels.lora.weights import SiteWeights, site_weights
@@ -23,5 +24,6 @@ __all__ = [
     "add_lora_naive",
     "build_batch",
     "plan",
+    "quantize_rows",
     "site_weights",
 ]
