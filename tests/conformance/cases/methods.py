@@ -139,6 +139,7 @@ OTHERS = (
     served("GRALORA", "gralora_k=4, hybrid_r=2", on_some(GraloraConfig, r=8, gralora_k=4, hybrid_r=2), families=TWO),
     served("DEFT", "decomposition_method='relu'", on_some(DeftConfig, r=3), families=TWO),
     served("DEFT", "decomposition_method='qr'", on_some(DeftConfig, r=3, decomposition_method="qr", alpha=5)),
+    served("DEFT", "on an int8 base", on_some(DeftConfig, r=3), families=("llama-int8",)),
     served("DEFT", "para", on_some(DeftConfig, r=3, para=True, decomposition_method="qr")),
 )
 

@@ -26,6 +26,7 @@ def _oft(**options: object):
 
 CASES: tuple[Case, ...] = (
     served("IA3", "feedforward_modules", _fed, "terms", families=(*THREE, "qwen2")),
+    served("IA3", "on an int8 base", _fed, "terms", families=("llama-int8",)),
     served("IA3", "no feedforward_modules", _unfed, "terms", families=("llama", "qwen2")),
     served(
         "IA3",
@@ -42,6 +43,7 @@ CASES: tuple[Case, ...] = (
         "terms",
     ),
     served("OFT", "oft_block_size=8", _oft(), "terms", families=(*THREE, "qwen2")),
+    served("OFT", "on an int8 base", _oft(), "terms", families=("llama-int8",)),
     served("OFT", "oft_block_size=16", _oft(oft_block_size=16), "terms"),
     served("OFT", "oft_block_size that does not divide the input", _oft(oft_block_size=32), "terms"),
     served("OFT", "r: a number of blocks", _oft(r=4, oft_block_size=0), "terms", families=("qwen2",)),
