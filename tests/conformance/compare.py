@@ -1,0 +1,53 @@
+"""Ours against PEFT's: log probabilities of one prompt and its answer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from peft import PeftModel
+from support.engines import Output
+from transformers import PreTrainedModel
+
+from conformance.families import VOCAB
+from conformance.oracle import score, score_generated
+
+
+def difference(peft: PeftModel, prompt: Sequence[int], ours: Output, again: Output, generates: bool) -> float:
+    """The largest one of any log probability; infinite where PEFT would choose other tokens.
+
+    Args:
+        peft: the oracle.
+        prompt: token ids.
+        ours: our answer, with the log probabilities of the prompt.
+        again: the same once more, from the prefix cache.
+        generates: the oracle's answer is PEFT's `generate`.
+    """
+    assert ours.failure is None, ours.failure
+    assert again.failure is None, again.failure
+    tokens = [*prompt, *ours.tokens]
+    expected = score_generated(peft, prompt, ours.tokens) if generates else score(peft, tokens)
+    if expected.tokens != tokens or again.tokens != ours.tokens:
+        return math.inf
+    assert ours.started is not None
+    assert ours.started.prompt_logprobs is not None
+    of_prompt = [each.logprob for each in ours.started.prompt_logprobs[1:] if each is not None]
+    chosen, count = expected.chosen.tolist(), len(ours.tokens)
+    # Greedy: no token is likelier than the one that was chosen.
+    regret = float((expected.rows[-count:].amax(-1) - expected.chosen[-count:]).max())
+    return max(farthest([*of_prompt, *ours.logprobs], chosen), farthest(again.logprobs, chosen[-count:]), regret)
+
+
+def effect(peft: PeftModel, base: PreTrainedModel, prompt: Sequence[int]) -> float:
+    """How far the adapter moves any log probability of a prompt, up to its first token that is new to the base."""
+    known = list(itertools.takewhile(lambda token: token < VOCAB, prompt))
+    if len(known) < 2:
+        return 0.0
+    ours, plain = score(peft, [*known, 0]).rows, score(base, [*known, 0]).rows
+    return float((ours[:, :VOCAB] - plain).abs().max())
+
+
+def farthest(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The largest difference of two lists of the same length."""
+    return max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
