@@ -11,7 +11,7 @@ from loraplex_adapters.errors import AdapterRefusedError
 from loraplex_adapters.peft_config import LoraConfig
 from loraplex_adapters.site import Site
 from loraplex_adapters.targets import Target, select_targets
-from loraplex_adapters.tensor_file import TensorSpec
+from loraplex_adapters.tensor_file import TensorSpec, not_floats
 from loraplex_adapters.tensor_name import Part, parse_name, why_unbound
 from loraplex_kernels.lora import SiteShape
 
@@ -29,7 +29,7 @@ class BoundSite:
     a: TensorSpec  # [rank, in]
     b: TensorSpec  # [out, rank]
     magnitude: TensorSpec | None  # [out], DoRA's m
-    base: TensorSpec | None  # [out, in]: a copy of the base's own weight, which PEFT adds for lm_head
+    base: TensorSpec | None  # [out, in]: a copy of the weight that it was trained on, which PEFT adds for lm_head
 
 
 def bind(
@@ -48,7 +48,7 @@ def bind(
     """
     targets = select_targets(config, sites)
     parts, leftover = _sort_by_site(tensors)
-    reasons = list(_unbound(parts, leftover, sites, targets))
+    reasons = [*not_floats(tensors.values()), *_unbound(parts, leftover, sites, targets)]
     if not targets:
         reasons.insert(0, f"target_modules {_shown(config)} select no linear of this model")
     reasons += _missing(parts, targets, config.use_dora)

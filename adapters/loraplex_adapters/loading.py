@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from loraplex_adapters.base import BaseWeights
-from loraplex_adapters.dora import norms
 from loraplex_adapters.errors import AdapterRefusedError
 from loraplex_adapters.filling import fill
 from loraplex_adapters.package import Package, inspect
-from loraplex_adapters.pieces import all_finite
+from loraplex_adapters.recipe import room_in
 from loraplex_adapters.source import AdapterSource
+from loraplex_adapters.term_shape import assemble
 from loraplex_adapters.terms import Terms, Traits
 from loraplex_adapters.transfer import Transfer, host_buffer, send
-from loraplex_kernels.lora import AdapterLayout, site_weights
+from loraplex_kernels.lora import AdapterLayout
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class LoadedAdapter:
     layout: AdapterLayout
     transfer: Transfer
     magnitude: bool  # it has DoRA magnitudes
-    touches: frozenset[int]  # indices of the sites
+    touches: frozenset[int]  # indices of the sites with low-rank updates
     terms: Terms = field(default_factory=Terms)  # views of the transfer's buffer
     traits: Traits = field(default_factory=Traits)
 
@@ -46,13 +45,14 @@ def load(package: Package, device: torch.device, base: BaseWeights) -> LoadedAda
     Args:
         package: from `inspect`.
         device: where the buffer goes.
-        base: its weights, for DoRA's norms.
+        base: its weights, for what is computed or compared.
 
     Raises:
         AdapterRefusedError: a weight cannot be served exactly.
         AdapterError: the files changed since they were inspected.
         OSError: a file cannot be read.
     """
+    package = package.settle(base)
     host = host_buffer(package.nbytes, device)
     try:
         generation = fill(package, host, base)
@@ -60,13 +60,17 @@ def load(package: Package, device: torch.device, base: BaseWeights) -> LoadedAda
         package.require_unchanged()  # what is wrong with it may be that it is only half written
         raise
     package.require_unchanged()
-    _divide_by_norms(package, host, base)
+    transfer = send(host, device)
+    recipe = package.recipe
+    room = room_in(transfer.buffer, package.layout, recipe, package.dtype)
     return LoadedAdapter(
         generation=generation,
         layout=package.layout,
-        transfer=send(host, device),
-        magnitude=any(site.shape.magnitude for site in package.bound),
-        touches=frozenset(site.shape.site for site in package.bound),
+        transfer=transfer,
+        magnitude=any(site.magnitude for site in recipe.sites),
+        touches=frozenset(site.site for site in recipe.sites),
+        terms=assemble(recipe.terms, room.terms),
+        traits=recipe.traits,
     )
 
 
@@ -77,21 +81,4 @@ def read(
     base: BaseWeights,
 ) -> LoadedAdapter:
     """`inspect` and `load` in one."""
-    return load(inspect(source, base.shape, dtype), device, base)
-
-
-def _divide_by_norms(package: Package, host: Tensor, base: BaseWeights) -> None:
-    """Turn DoRA's m into m / ||W + scale B A||, with A and B as they are served, one site's W at a time."""
-    reasons = []
-    for site, placement in zip(package.bound, package.layout.placements, strict=True):
-        weights = site_weights(host, placement, package.dtype)
-        if weights.magnitude is None:
-            continue
-        magnitude = weights.magnitude.numpy()
-        found = norms(base.site_weight(site.shape.site), weights.a, weights.b, weights.scale).numpy()
-        with np.errstate(divide="ignore", invalid="ignore"):  # looked for below, in the result
-            np.divide(magnitude, found, out=magnitude)
-        if not all_finite(weights.magnitude):
-            reasons.append(f"{site.name} has an output whose weights are all zero, so that DoRA divides by zero")
-    if reasons:
-        raise AdapterRefusedError(package.source.name, reasons)
+    return load(inspect(source, base.shape, dtype, base), device, base)

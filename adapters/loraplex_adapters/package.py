@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
-from loraplex_adapters.base import BaseShape
-from loraplex_adapters.binding import BoundSite, bind
-from loraplex_adapters.errors import AdapterError, AdapterRefusedError
+from loraplex_adapters.base import BaseShape, BaseWeights
+from loraplex_adapters.errors import AdapterChangedError, AdapterRefusedError
 from loraplex_adapters.fingerprint import CONFIG_FILE, fingerprint
-from loraplex_adapters.peft_config import LONGEST, parse_config
+from loraplex_adapters.methods import method_of
+from loraplex_adapters.peft_config import LONGEST, read_values
+from loraplex_adapters.recipe import Candidate, Recipe
+from loraplex_adapters.same_weights import SameWeights
 from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.tensor_file import TensorHeader, read_header
 from loraplex_kernels.lora import AdapterLayout, plan
@@ -19,19 +22,23 @@ from loraplex_kernels.lora import AdapterLayout, plan
 
 @dataclass(frozen=True)
 class Package:
-    """An adapter that fits the model; none of its weights were read yet."""
+    """An adapter that fits the model; none of its weights were read yet, but perhaps compared with the base's."""
 
     source: AdapterSource
     fingerprint: str  # of the files as they were checked
     config: bytes
     header: TensorHeader
-    bound: tuple[BoundSite, ...]
-    layout: AdapterLayout
+    recipe: Recipe
     dtype: torch.dtype  # of A and B in memory
+
+    @cached_property
+    def layout(self) -> AdapterLayout:
+        """Where everything lies in memory."""
+        return plan(self.recipe.sites, self.dtype.itemsize, (term.nbytes for term in self.recipe.terms))
 
     @property
     def nbytes(self) -> int:
-        """What it takes in memory."""
+        """What it takes in memory, at most: `settle` may find that it takes less."""
         return self.layout.nbytes
 
     def unchanged(self) -> bool:
@@ -39,17 +46,31 @@ class Package:
         return fingerprint(self.source.path) == self.fingerprint
 
     def require_unchanged(self) -> None:
-        """Raises AdapterError where the files are not those that were checked any more."""
+        """Raises AdapterChangedError where the files are not those that were checked any more."""
         _require_unchanged(self.source, self.fingerprint)
 
+    def settle(self, base: BaseWeights) -> Package:
+        """Without the tables of the file that say what the base has: they need no room. For a loader thread.
 
-def inspect(source: AdapterSource, base: BaseShape, dtype: torch.dtype) -> Package:
+        Raises:
+            AdapterError: the files changed since they were inspected.
+            OSError: they cannot be read.
+        """
+        if self.recipe.settle is None:
+            return self
+        found = self.recipe.settle(SameWeights(self.source.path), base)
+        self.require_unchanged()
+        return replace(self, recipe=found)
+
+
+def inspect(source: AdapterSource, base: BaseShape, dtype: torch.dtype, weights: BaseWeights | None = None) -> Package:
     """Check an adapter's config and the header of its tensor file against the model.
 
     Args:
         source: the folder.
         base: what there is to bind to.
         dtype: of A and B in memory.
+        weights: the base's, if the size is to be known to the byte: PEFT may save tables that are the base's own.
 
     Raises:
         AdapterRefusedError: with every reason why it cannot be served exactly.
@@ -59,14 +80,16 @@ def inspect(source: AdapterSource, base: BaseShape, dtype: torch.dtype) -> Packa
     seen = fingerprint(source.path)
     try:
         config = _read_config(source)
-        parsed = parse_config(source.name, config)
+        values = read_values(source.name, config)
+        method = method_of(source.name, values)
         header = read_header(source.name, source.path)
-        bound = bind(source.name, header.tensors, parsed, base.sites)
+        recipe = method(Candidate(source.name, values, header.tensors, base, dtype))
     except AdapterRefusedError:
         _require_unchanged(source, seen)  # what is wrong with it may be that it is only half written
         raise
     _require_unchanged(source, seen)  # so the config and the tensors belong together
-    return Package(source, seen, config, header, bound, plan((site.shape for site in bound), dtype.itemsize), dtype)
+    package = Package(source, seen, config, header, recipe, dtype)
+    return package if weights is None else package.settle(weights)
 
 
 def _read_config(source: AdapterSource) -> bytes:
@@ -81,4 +104,6 @@ def _read_config(source: AdapterSource) -> bytes:
 
 def _require_unchanged(source: AdapterSource, seen: str) -> None:
     if fingerprint(source.path) != seen:
-        raise AdapterError(f"adapter '{source.name}' was replaced while it was being read; send the request again")
+        raise AdapterChangedError(
+            f"adapter '{source.name}' was replaced while it was being read; send the request again"
+        )

@@ -43,20 +43,28 @@ class LoraConfig:
 
 
 def parse_config(name: str, text: bytes) -> LoraConfig:
-    """Read an adapter_config.json.
+    """`read_values` and `parse_lora` in one.
+
+    Raises:
+        AdapterRefusedError: also where it is not LoRA.
+    """
+    values = read_values(name, text)
+    if values.get("peft_type") != "LORA":
+        raise AdapterRefusedError(name, [f"peft_type {values.get('peft_type')!r:.80} is not LoRA"])
+    return parse_lora(name, values)
+
+
+def parse_lora(name: str, values: Mapping[str, object]) -> LoraConfig:
+    """Read a LoRA's adapter_config.json.
 
     Args:
         name: of the adapter, for the message.
-        text: content of the file.
+        values: of the file, its `peft_type` being LORA.
 
     Raises:
-        AdapterRefusedError: with every reason, where the file is not JSON, is not LoRA, or says anything that
-            would change the outputs and is not served.
+        AdapterRefusedError: with every reason, where the file says anything that would change the outputs and is not
+            served.
     """
-    values = _json_object(name, text)
-    peft_type = values.get("peft_type")
-    if peft_type != "LORA":
-        raise AdapterRefusedError(name, [_not_lora(peft_type)])
     fields = Fields(values)
     target_modules = fields.names("target_modules")
     layers_pattern = fields.names("layers_pattern") or ()
@@ -79,7 +87,16 @@ def parse_config(name: str, text: bytes) -> LoraConfig:
     return config
 
 
-def _json_object(name: str, text: bytes) -> dict[str, object]:
+def read_values(name: str, text: bytes) -> dict[str, object]:
+    """The JSON object of an adapter_config.json, whatever the method.
+
+    Args:
+        name: of the adapter, for the message.
+        text: content of the file.
+
+    Raises:
+        AdapterRefusedError: it is none, or too large to be one.
+    """
     if len(text) > LONGEST:
         raise AdapterRefusedError(name, [f"adapter_config.json is larger than {LONGEST} bytes"])
     try:
@@ -89,15 +106,6 @@ def _json_object(name: str, text: bytes) -> dict[str, object]:
     if not isinstance(values, dict):
         raise AdapterRefusedError(name, ["adapter_config.json does not hold an object"])
     return values
-
-
-def _not_lora(peft_type: object) -> str:
-    if peft_type is None:
-        return "adapter_config.json has no peft_type, so it was not written by PEFT"
-    return (
-        f"peft_type {peft_type!r:.80} is not served, only 'LORA' is; "
-        "PEFT's save_as_lora converts some of the other methods"
-    )
 
 
 def _conflicts(values: Mapping[str, object], config: LoraConfig) -> Iterable[str]:

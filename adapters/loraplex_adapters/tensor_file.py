@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -17,7 +17,16 @@ from loraplex_adapters.errors import AdapterError, AdapterRefusedError
 from loraplex_adapters.fingerprint import PICKLE_FILE, TENSOR_FILE
 from loraplex_adapters.pieces import PIECE
 
-DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+FLOATS: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+# Of the methods that are served, one saves indices (VB-LoRA).
+INTEGERS: Mapping[str, torch.dtype] = {
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+}
+DTYPES: Mapping[str, torch.dtype] = {**FLOATS, **INTEGERS}
 # A header takes some 150 bytes a tensor; the largest open models have under 3000 adapted tensors.
 LONGEST_HEADER = 4 << 20
 
@@ -53,7 +62,7 @@ def read_header(name: str, folder: str) -> TensorHeader:
 
     Raises:
         AdapterRefusedError: there is no such file, only a pickle, or it is none that could be read to an end, or it
-            is damaged, or a dtype is not a float's.
+            is damaged, or a dtype is none of DTYPES.
         OSError: it cannot be read.
     """
     path = os.path.join(folder, TENSOR_FILE)
@@ -76,6 +85,11 @@ def read_header(name: str, folder: str) -> TensorHeader:
     if reasons := [_wrong_dtype(spec) for spec in tensors.values() if spec.dtype not in DTYPES]:
         raise AdapterRefusedError(name, reasons)
     return TensorHeader(prefix + text, tensors)
+
+
+def not_floats(tensors: Iterable[TensorSpec]) -> list[str]:
+    """One reason for every tensor that holds integers."""
+    return [_wrong_dtype(spec) for spec in tensors if spec.dtype not in FLOATS]
 
 
 def read_pieces(file: BinaryIO, spec: TensorSpec, row: int, scratch: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -113,7 +127,7 @@ def read_pieces(file: BinaryIO, spec: TensorSpec, row: int, scratch: Tensor) -> 
 
 def scratch_bytes(row: int) -> int:
     """Bytes of scratch that `read_pieces` needs for rows of so many elements."""
-    return _step(row) * 4
+    return _step(row) * 8  # of the widest dtype
 
 
 def _step(row: int) -> int:
@@ -138,4 +152,4 @@ def _missing(folder: str) -> str:
 
 
 def _wrong_dtype(spec: TensorSpec) -> str:
-    return f"tensor {spec.name} is {spec.dtype}; the weights of an adapter must be {', '.join(DTYPES)}"
+    return f"tensor {spec.name} is {spec.dtype}; the weights of an adapter must be {', '.join(FLOATS)}"

@@ -23,7 +23,8 @@ def reasons(written: Written, base: Base) -> tuple[str, ...]:
 
 
 def bound(written: Written, base: Base) -> list[str]:
-    return [site.name for site in inspect(written.source, base.shape, torch.float32).bound]
+    recipe = inspect(written.source, base.shape, torch.float32).recipe
+    return [base.sites[shape.site].name for shape in recipe.sites]
 
 
 def rename(old: str, new: str):
@@ -58,6 +59,15 @@ def test_a_tensor_there_under_two_names_is_refused(write: Write, llama: Base) ->
     written = write()
     written.edit_tensors(lambda tensors: tensors.update({f"{Q0}.lora_A.default.weight": torch.zeros(8, 32)}))
     assert "there twice" in reasons(written, llama)[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64])
+def test_weights_that_are_integers_are_refused_by_name(write: Write, llama: Base, dtype: torch.dtype) -> None:
+    written = write()
+    key = f"{Q0}.lora_A.weight"
+    written.edit_tensors(lambda tensors: tensors.update({key: tensors[key].to(dtype)}))
+    (reason,) = reasons(written, llama)
+    assert reason.startswith(f"tensor {key} is ")
 
 
 def test_an_adapter_of_another_architecture_is_refused_with_all_names(write: Write, llama: Base) -> None:

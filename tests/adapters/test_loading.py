@@ -173,16 +173,29 @@ def test_a_norm_of_zero_is_refused(write: Write, llama: Base) -> None:
 
 @pytest.mark.parametrize("saved", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("served", [torch.float32, torch.bfloat16])
-def test_pefts_copy_of_the_head_may_be_rounded_but_not_different(write: Write, llama: Base, saved, served) -> None:
+def test_pefts_copy_of_the_head_takes_no_room_where_it_is_the_bases(write: Write, llama: Base, saved, served) -> None:
     written = write(target_modules=["lm_head"])
     key = "base_model.model.lm_head.base_layer.weight"
     written.edit_tensors(lambda tensors: tensors.update({key: tensors[key].to(saved)}))
-    arguments = (torch.float32, CPU, replace(llama, served=lambda weight: weight.to(served)))
-    read(written.source, *arguments)
-    written.edit_tensors(lambda tensors: tensors[key][95, 31].add_(0.5))
-    with pytest.raises(AdapterRefusedError) as refused:
-        read(written.source, *arguments)
-    assert refused.value.reasons[0].startswith(f"{key} is not this model's own weight")
+    base = replace(llama, served=lambda weight: weight.to(served))
+    at_most = inspect(written.source, base.shape, torch.float32).nbytes
+    exactly = inspect(written.source, base.shape, torch.float32, base).nbytes
+    loaded = read(written.source, torch.float32, CPU, base)
+    assert at_most - exactly == 96 * 32 * 4
+    assert loaded.buffer.numel() == loaded.layout.nbytes == exactly
+    assert (loaded.terms.weight, loaded.traits.terms, loaded.traits.head) == ({}, False, False)
+
+
+def test_pefts_copy_of_another_head_is_served_as_peft_would_load_it(write: Write, llama: Base) -> None:
+    written = write(target_modules=["lm_head"])
+    key = "base_model.model.lm_head.base_layer.weight"
+    changed = llama.model.lm_head.weight.data.clone()
+    changed[95, 31] += 0.5
+    written.edit_tensors(lambda tensors: tensors.update({key: changed}))
+    loaded = read_for(written, llama)
+    assert torch.equal(loaded.terms.weight[llama.shape.head.index], changed)
+    assert loaded.traits.head
+    assert loaded.traits.terms
 
 
 def test_files_replaced_after_they_were_checked_are_an_error(write: Write, llama: Base) -> None:

@@ -93,7 +93,7 @@ def test_a_pipe_is_refused_and_never_opened(tmp_path) -> None:
     assert refused(tmp_path) == (f"{TENSOR_FILE} is no regular file",)
 
 
-@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.float64, torch.float8_e4m3fn])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float64, torch.float8_e4m3fn])
 def test_other_dtypes_are_refused_with_the_tensors_name(tmp_path, dtype) -> None:
     save(tmp_path, {"good": torch.zeros(2), "odd": torch.zeros(2).to(dtype), "other": torch.zeros(1).to(dtype)})
     found = refused(tmp_path)

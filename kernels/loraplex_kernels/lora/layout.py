@@ -42,17 +42,29 @@ class Placement:
 
 @dataclass(frozen=True)
 class AdapterLayout:
-    """An adapter's flat buffer of its true size: no padding to a largest rank, no slot of fixed size."""
+    """An adapter's flat buffer of its true size: no padding to a largest rank, no slot of fixed size.
+
+    Args:
+        placements: of the sites; none for an adapter that has no low-rank update.
+        nbytes: of everything.
+        others: byte offsets of the arrays behind the sites', which the kernels do not read.
+    """
 
     placements: tuple[Placement, ...]
     nbytes: int
+    others: tuple[int, ...] = ()
 
 
-def plan(shapes: Iterable[SiteShape], itemsize: int) -> AdapterLayout:
+def plan(shapes: Iterable[SiteShape], itemsize: int, others: Iterable[int] = ()) -> AdapterLayout:
     """Lay the sites' arrays end to end, each aligned to 64 bytes.
 
     Both A and B lie as `rank` contiguous rows: A's are read as dot products with x, B's are added, scaled, into y.
     So neither a CPU's vectors nor a GPU's coalesced loads ever stride.
+
+    Args:
+        shapes: of the sites.
+        itemsize: of A's and B's dtype, in bytes.
+        others: bytes of further arrays, which lie behind those of the sites.
     """
     cursor = 0
 
@@ -67,4 +79,5 @@ def plan(shapes: Iterable[SiteShape], itemsize: int) -> AdapterLayout:
         a = take(shape.rank * shape.in_features * itemsize)
         b = take(shape.rank * shape.out_features * itemsize)
         placements.append(Placement(shape, a, b, take(shape.out_features * 4) if shape.magnitude else None))
-    return AdapterLayout(tuple(placements), cursor)
+    offsets = tuple(take(nbytes) for nbytes in others)
+    return AdapterLayout(tuple(placements), cursor, offsets)
