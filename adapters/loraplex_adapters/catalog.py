@@ -1,70 +1,212 @@
-"""The adapters of a folder, by name. Looked up on every request, so that a new one needs no restart."""
+"""The adapters of a server, by name. Looked up on every request, so that a new one needs no restart."""
 
 from __future__ import annotations
 
-import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 
-from loraplex_adapters.errors import AdapterError, UnknownAdapterError
+from loraplex_adapters.errors import AdapterConflictError, AdapterError, UnknownAdapterError
 from loraplex_adapters.fingerprint import CONFIG_FILE, FILES, fingerprint
 from loraplex_adapters.peft_config import LONGEST, LoraConfig, parse_config
+from loraplex_adapters.registry import CatalogEntry, Registry
+from loraplex_adapters.registry.rules import NameRules
+from loraplex_adapters.registry.turns import Turns
 from loraplex_adapters.source import AdapterSource
-
-logger = logging.getLogger(__name__)
-
-LONGEST_NAME = 255  # bytes, of one component of a path
+from loraplex_adapters.sources.address import parse_address
+from loraplex_adapters.sources.folder import FolderRoot
+from loraplex_adapters.sources.held import HeldAdapter, HeldFolder
+from loraplex_adapters.sources.sources import Sources
 
 
 class Catalog:
-    """Every sub-folder of the root that holds an adapter_config.json is an adapter under the folder's name.
+    """Every sub-folder of the root that holds an adapter_config.json, every adapter that was added, and their aliases.
 
-    A request names an adapter, never a path: whatever is not one plain folder name, or leads out of the root through
-    a symbolic link, is unknown. Nothing is cached but the root's own place; each call looks at the disk.
+    A request names an adapter, never a path: whatever is not one plain name, or leads out of its root through a
+    symbolic link, is unknown. Of one name in both, what was added wins. Nothing is cached of local folders; each call
+    looks at the disk.
 
     Args:
-        root: the folder, or None for no adapters at all.
+        root: the folder, or None for none.
+        registry: of what was added; None keeps it in this process.
+        sources: that adapters may be added from; None permits none.
+        reserved: names that no adapter may be given: the base model's.
 
     Raises:
         ValueError: the root is not a folder.
     """
 
-    def __init__(self, root: Path | None) -> None:
-        if root is not None and not root.is_dir():
-            raise ValueError(f"adapters: {root} is not a folder")
-        self._root = None if root is None else os.path.realpath(root)
+    def __init__(
+        self,
+        root: Path | None,
+        *,
+        registry: Registry | None = None,
+        sources: Sources | None = None,
+        reserved: Collection[str] = (),
+    ) -> None:
+        self._root = FolderRoot(root)
+        self._registry = registry or Registry()
+        self._sources = sources or Sources()
+        self._rules = NameRules(self._registry, lambda name: self._root.folder(name) is not None, reserved)
+        self._turns = Turns()
+        self._errors: dict[str, str] = {}  # why a name could not be had the last time
 
     def names(self) -> list[str]:
-        """Of all adapters, sorted; none while the root cannot be read, which the log tells."""
-        if self._root is None:
-            return []
-        try:
-            names = os.listdir(self._root)
-        except OSError as error:
-            logger.warning("the folder of adapters cannot be read: %s", error)
-            return []
-        return sorted(name for name in names if self._folder(name) is not None)
+        """All of them, sorted; an alias only while what it stands for is there."""
+        names = {*self._root.names(), *self._registry.adapters}
+        return sorted(names | {alias for alias, target in self._registry.aliases.items() if target in names})
 
     def resolve(self, name: str) -> AdapterSource:
-        """Where the adapter of that name is, as it is at this moment.
+        """Where the adapter of that name is, as it is at this moment, on this machine.
+
+        What it gives is not held: a copy in the disk cache may be evicted before it is read. Requests use `open`.
 
         Raises:
             UnknownAdapterError: there is none.
-            AdapterError: its files cannot be looked at.
+            AdapterError: its files are not here, or cannot be looked at.
         """
-        folder = self._require(name)
+        name = self.canonical(name)
+        held = self._local(name)
+        if held is None:
+            raise AdapterError(f"adapter '{name}' has not been fetched yet")
+        held.release()
+        return _source(name, held.path)
+
+    async def open(self, name: str) -> HeldAdapter:
+        """The adapter of that name, fetched if it must be, and held on the disk.
+
+        Raises:
+            UnknownAdapterError: there is none.
+            AdapterError: it cannot be had; its subclasses say why.
+        """
+        name = self.canonical(name)
         try:
-            return AdapterSource(name=name, path=folder, fingerprint=fingerprint(folder))
-        except OSError as error:  # a link to itself, a folder that may not be entered
-            raise _unreadable(name, error) from error
+            held = await self._fetch(name)
+            try:
+                source = _source(name, held.path)
+            except BaseException:
+                held.release()
+                raise
+        except UnknownAdapterError:
+            raise
+        except AdapterError as error:
+            self._errors[name] = str(error)
+            raise
+        self._errors.pop(name, None)
+        return HeldAdapter(source, held)
+
+    def canonical(self, name: str) -> str:
+        """What an alias stands for; any other name is itself.
+
+        Raises:
+            UnknownAdapterError: there is no adapter of that name.
+        """
+        target = self._registry.aliases.get(name, name)
+        if target not in self._registry.adapters and self._root.folder(target) is None:
+            raise _unknown(name)
+        return target
+
+    def describe(self, name: str) -> CatalogEntry:
+        """What is known of a name. Raises UnknownAdapterError where there is none."""
+        target = self.canonical(name)
+        added = self._registry.adapters.get(target)
+        return CatalogEntry(
+            name=name,
+            kind="alias" if name != target else "folder" if added is None else "registered",
+            source=target if added is None else added.source,
+            aliases=() if name != target else self._aliases_of(target),
+            pinned=target in self._registry.pins,
+            created=self.created(name),
+            target=target if name != target else None,
+            on_disk=self._is_on_disk(target),
+            revision="" if added is None else added.revision,
+            last_error=self._errors.get(target),
+        )
+
+    async def add(self, name: str, source: str, *, pinned: bool = False, replace: bool = False) -> CatalogEntry:
+        """Give a source a name, once its files are here. The same once more changes nothing, but may pin.
+
+        Args:
+            name: plain, and not the base model's.
+            source: `/folder`, `org/name[@revision]`, `s3://`, `gs://` or `https://`, where the settings permit it.
+            pinned: see `pin`.
+            replace: whether the name may have another source now.
+
+        Raises:
+            AdapterNameError: nothing may be called so.
+            AdapterConflictError: the name is a folder's, an alias, or has another source.
+            SourceError, DiskFullError: it cannot be had; nothing is changed.
+        """
+        address = parse_address(source)
+        async with self._turns.turn(name):
+            self._rules.require_free(name, address.text, replace)
+            held = await self._sources.open(address)
+            try:
+                self._rules.require_free(name, address.text, replace)  # what came meanwhile
+                known = self._registry.adapters.get(name)
+                if known is None or known.source != address.text:
+                    self._registry.put(name, address.text, held.revision)
+                else:
+                    self._registry.note_revision(name, held.revision)
+            finally:
+                held.release()
+            if pinned:
+                self._registry.pin(name, True)
+            self._errors.pop(name, None)
+            return self.describe(name)
+
+    def remove(self, name: str) -> None:
+        """Forget an alias, or an adapter that was added, with its aliases. Who holds it keeps it.
+
+        Raises:
+            UnknownAdapterError: there is none of that name.
+            AdapterConflictError: it is a folder of the root, which is not deleted from here.
+        """
+        if name in self._registry.aliases:
+            self._registry.alias(name, None)
+        elif name in self._registry.adapters:
+            self._registry.drop(name)
+            self._errors.pop(name, None)
+        else:
+            self.canonical(name)
+            raise AdapterConflictError(
+                f"adapter '{name}' is a folder among the server's adapters: it is there as long as the folder is"
+            )
+
+    def pin(self, name: str, pinned: bool) -> None:
+        """Say that an adapter shall stay in memory, or need not; remembered. Raises UnknownAdapterError."""
+        self._registry.pin(self.canonical(name), pinned)
+
+    def alias(self, alias: str, target: str) -> None:
+        """Let a name stand for an adapter, or for another one than before.
+
+        Raises:
+            AdapterNameError: nothing may be called so.
+            UnknownAdapterError: there is no such target.
+            AdapterConflictError: the alias is an adapter's name or the base's, or the target is an alias itself.
+        """
+        self._rules.require_alias(alias, target)
+        self.canonical(target)
+        self._registry.alias(alias, target)
+
+    def aliases(self) -> dict[str, str]:
+        """Each alias and what it stands for, those of absent folders among them."""
+        return dict(self._registry.aliases)
+
+    def pinned(self) -> list[str]:
+        """The adapters that shall stay in memory and are there, sorted."""
+        return sorted(set(self._registry.pins).intersection(self.names()))
 
     def created(self, name: str) -> int:
-        """Unix time, in seconds, at which the newer of its two files was last written.
+        """Unix time, in seconds, at which it was added, or at which the newer file of a folder was last written.
 
         Raises:
             UnknownAdapterError: there is none of that name.
         """
-        folder = self._require(name)
+        name = self.canonical(name)
+        if (added := self._registry.adapters.get(name)) is not None:
+            return added.created
+        folder = self._require_folder(name)
         found = [_written(os.path.join(folder, file)) for file in FILES]
         times = [time for time in found if time is not None]
         if not times:
@@ -77,10 +219,11 @@ class Catalog:
         Raises:
             UnknownAdapterError: there is none of that name.
             AdapterRefusedError: it cannot be served.
-            AdapterError: the file cannot be read.
+            AdapterError: the file is not here or cannot be read.
         """
+        path = self.resolve(name).path
         try:
-            with open(os.path.join(self._require(name), CONFIG_FILE), "rb") as file:
+            with open(os.path.join(path, CONFIG_FILE), "rb") as file:
                 text = file.read(LONGEST + 1)
         except FileNotFoundError:
             raise _unknown(name) from None
@@ -88,33 +231,51 @@ class Catalog:
             raise _unreadable(name, error) from error
         return parse_config(name, text)
 
-    def _require(self, name: str) -> str:
-        folder = self._folder(name)
+    async def close(self) -> None:
+        """End what is being fetched, and let go of the state folder."""
+        await self._sources.close()
+        self._registry.close()
+
+    async def _fetch(self, name: str) -> HeldFolder:
+        """Held; of a folder that is deleted meanwhile, an error."""
+        added = self._registry.adapters.get(name)
+        if added is None:
+            return HeldFolder(self._require_folder(name))
+        held = await self._sources.open(parse_address(added.source))
+        if self._registry.adapters.get(name) == added:  # else it was removed or replaced meanwhile
+            self._registry.note_revision(name, held.revision)
+        return held
+
+    def _local(self, name: str) -> HeldFolder | None:
+        added = self._registry.adapters.get(name)
+        if added is None:
+            return HeldFolder(self._require_folder(name))
+        return self._sources.local(parse_address(added.source))
+
+    def _require_folder(self, name: str) -> str:
+        folder = self._root.folder(name)
         if folder is None:
             raise _unknown(name)
         return folder
 
-    def _folder(self, name: str) -> str | None:
-        if self._root is None or not _is_plain(name):
-            return None
-        folder = os.path.join(self._root, name)
-        if not os.path.isfile(os.path.join(folder, CONFIG_FILE)):
-            return None
-        inside = all(self._holds(path) for path in (folder, *(os.path.join(folder, file) for file in FILES)))
-        return folder if inside else None
+    def _is_on_disk(self, name: str) -> bool:
+        try:
+            held = self._local(name)
+        except AdapterError:
+            return False
+        if held is not None:
+            held.release()
+        return held is not None
 
-    def _holds(self, path: str) -> bool:
-        """Whether a path under the root stays there when its last component is a link."""
-        if self._root is None or not os.path.islink(path):
-            return self._root is not None
-        return os.path.commonpath([self._root, os.path.realpath(path)]) == self._root
+    def _aliases_of(self, name: str) -> tuple[str, ...]:
+        return tuple(sorted(alias for alias, target in self._registry.aliases.items() if target == name))
 
 
-def _is_plain(name: str) -> bool:
-    """One visible component of a path that can be written in a URL and a log."""
-    if not name or name.startswith(".") or not name.isprintable() or "/" in name or os.sep in name:
-        return False
-    return len(os.fsencode(name)) <= LONGEST_NAME
+def _source(name: str, folder: str) -> AdapterSource:
+    try:
+        return AdapterSource(name=name, path=folder, fingerprint=fingerprint(folder))
+    except OSError as error:  # a link to itself, a folder that may not be entered
+        raise _unreadable(name, error) from error
 
 
 def _written(path: str) -> int | None:

@@ -28,3 +28,43 @@ class AdapterRefusedError(AdapterError):
 
 class AdapterTooLargeError(AdapterRefusedError):
     """The adapter alone is larger than the whole budget for adapters."""
+
+
+class AdapterNameError(AdapterError):
+    """A name that no adapter may have."""
+
+
+class AdapterConflictError(AdapterError):
+    """The name means something else already, or what was asked of it contradicts what it is."""
+
+
+class SourceError(AdapterError):
+    """An adapter cannot be had from where it is said to be."""
+
+
+class SourceNotAllowedError(SourceError):
+    """The settings do not let adapters come from there, or the text names no place at all."""
+
+
+class SourceNotFoundError(SourceError):
+    """The place answers, and has no adapter there, or none for us."""
+
+
+class SourceUnavailableError(SourceError):
+    """The place does not answer as it should; it may, later."""
+
+
+class SourceTooLargeError(SourceError):
+    """A file is larger than the settings let one be."""
+
+
+class SourceDamagedError(SourceError):
+    """What came is not what was announced, or cannot be an adapter's; it was fetched twice."""
+
+
+class DiskFullError(AdapterError):
+    """There is no room for its copy: what fills the disk cache is in use."""
+
+
+class RegistryError(Exception):
+    """The folder that remembers names cannot be used; written for the person who starts the server."""

@@ -207,7 +207,7 @@ def test_a_root_that_is_removed_holds_nothing(root: Path, caplog: pytest.LogCapt
 def test_an_adapter_that_is_deleted_meanwhile_is_unknown(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = add(root, "a")
     catalog = Catalog(root)
-    require = catalog._require
+    require = catalog._require_folder
 
     def deleting(name: str) -> str:
         try:
@@ -215,7 +215,7 @@ def test_an_adapter_that_is_deleted_meanwhile_is_unknown(root: Path, monkeypatch
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    monkeypatch.setattr(catalog, "_require", deleting)
+    monkeypatch.setattr(catalog, "_require_folder", deleting)
     for ask in (catalog.created, catalog.config):
         with pytest.raises(UnknownAdapterError):
             ask("a")

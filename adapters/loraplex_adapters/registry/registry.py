@@ -1,0 +1,102 @@
+"""What was added by name, which names are pinned, and which stand for others. It survives a restart."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from loraplex_adapters.errors import AdapterError
+from loraplex_adapters.registry.database import connect
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Args: source: its text. revision: seen when it was fetched last. created: Unix time at which it was added."""
+
+    source: str
+    revision: str
+    created: int
+
+
+class Registry:
+    """Three small tables, in memory for reading and in SQLite for keeping.
+
+    Whether a change makes sense is the catalogue's to say; here it is only made, on the disk first.
+
+    Args:
+        folder: that keeps it, or None for nothing beyond this process.
+
+    Raises:
+        RegistryError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._database = connect(folder)
+        rows = self._database.execute("SELECT name, source, revision, created FROM adapters")
+        self.adapters = {name: Registered(*rest) for name, *rest in rows}
+        self.pins = {str(name) for (name,) in self._database.execute("SELECT name FROM pins")}
+        self.aliases: dict[str, str] = dict(self._database.execute("SELECT alias, target FROM aliases"))
+
+    def put(self, name: str, source: str, revision: str) -> None:
+        """Add an adapter, or give a name another source. Raises AdapterError where it cannot be written."""
+        added = Registered(source, revision, int(time.time()))
+        self._write(("INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?)", (name, source, revision, added.created)))
+        self.adapters[name] = added
+
+    def note_revision(self, name: str, revision: str) -> None:
+        """Remember what was fetched last. Raises as put does."""
+        known = self.adapters.get(name)
+        if known is not None and known.revision != revision:
+            self._write(("UPDATE adapters SET revision = ? WHERE name = ?", (revision, name)))
+            self.adapters[name] = replace(known, revision=revision)
+
+    def drop(self, name: str) -> None:
+        """Forget an adapter, its pin and its aliases. Raises as put does."""
+        self._write(
+            ("DELETE FROM adapters WHERE name = ?", (name,)),
+            ("DELETE FROM pins WHERE name = ?", (name,)),
+            ("DELETE FROM aliases WHERE target = ?", (name,)),
+        )
+        self.adapters.pop(name, None)
+        self.pins.discard(name)
+        self.aliases = {alias: target for alias, target in self.aliases.items() if target != name}
+
+    def pin(self, name: str, pinned: bool) -> None:
+        """Pin or unpin a name. Raises as put does."""
+        if pinned == (name in self.pins):
+            return
+        if pinned:
+            self._write(("INSERT INTO pins VALUES (?)", (name,)))
+            self.pins.add(name)
+        else:
+            self._write(("DELETE FROM pins WHERE name = ?", (name,)))
+            self.pins.discard(name)
+
+    def alias(self, alias: str, target: str | None) -> None:
+        """Let a name stand for another; None ends that. Raises as put does."""
+        if target is None:
+            self._write(("DELETE FROM aliases WHERE alias = ?", (alias,)))
+            self.aliases.pop(alias, None)
+        else:
+            self._write(("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, target)))
+            self.aliases[alias] = target
+
+    def close(self) -> None:
+        """Let another process have it."""
+        self._database.close()
+
+    def _write(self, *statements: tuple[str, tuple[str | int, ...]]) -> None:
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                for statement, values in statements:
+                    self._database.execute(statement, values)
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise AdapterError(f"the change cannot be remembered: {error}") from error

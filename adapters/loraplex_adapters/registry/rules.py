@@ -1,0 +1,58 @@
+"""Which name may mean what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from loraplex_adapters.errors import AdapterConflictError
+from loraplex_adapters.registry.name import require_plain
+from loraplex_adapters.registry.registry import Registry
+
+
+class NameRules:
+    """What a name must not be before it is given to something.
+
+    Args:
+        registry: of the names that were given.
+        is_folder: whether a sub-folder of the root has the name.
+        reserved: the base model's names.
+    """
+
+    def __init__(self, registry: Registry, is_folder: Callable[[str], bool], reserved: Collection[str]) -> None:
+        self._registry = registry
+        self._is_folder = is_folder
+        self._reserved = frozenset(reserved)
+
+    def require_free(self, name: str, source: str, replace: bool) -> None:
+        """Let a name be given to a source.
+
+        Raises:
+            AdapterNameError: nothing may be called so.
+            AdapterConflictError: it means something else, and `replace` does not help.
+        """
+        self._require_possible(name)
+        if name in self._registry.aliases:
+            raise AdapterConflictError(f"'{name}' stands for adapter '{self._registry.aliases[name]}' already")
+        known = self._registry.adapters.get(name)
+        if known is None and self._is_folder(name):
+            raise AdapterConflictError(f"'{name}' is a folder among the server's adapters already")
+        if known is not None and known.source != source and not replace:
+            raise AdapterConflictError(f"adapter '{name}' comes from '{known.source}' already")
+
+    def require_alias(self, alias: str, target: str) -> None:
+        """Let a name stand for an adapter; cycles cannot be, for an alias never stands for an alias.
+
+        Raises:
+            AdapterNameError: nothing may be called so.
+            AdapterConflictError: the alias is an adapter's name, or the target is an alias.
+        """
+        self._require_possible(alias)
+        if alias in self._registry.adapters or self._is_folder(alias):
+            raise AdapterConflictError(f"'{alias}' is an adapter itself and cannot stand for another")
+        if target in self._registry.aliases:
+            raise AdapterConflictError(f"'{target}' is an alias; an alias stands for an adapter, never for an alias")
+
+    def _require_possible(self, name: str) -> None:
+        require_plain(name)
+        if name in self._reserved:
+            raise AdapterConflictError(f"'{name}' is a name of the base model")
