@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from loraplex_adapters.errors import AdapterConflictError, AdapterError, UnknownAdapterError
@@ -123,7 +123,15 @@ class Catalog:
             last_error=self._errors.get(target),
         )
 
-    async def add(self, name: str, source: str, *, pinned: bool = False, replace: bool = False) -> CatalogEntry:
+    async def add(
+        self,
+        name: str,
+        source: str,
+        *,
+        pinned: bool = False,
+        replace: bool = False,
+        accept: Callable[[AdapterSource], Awaitable[None]] | None = None,
+    ) -> CatalogEntry:
         """Give a source a name, once its files are here. The same once more changes nothing, but may pin.
 
         Args:
@@ -131,6 +139,7 @@ class Catalog:
             source: `/folder`, `org/name[@revision]`, `s3://`, `gs://` or `https://`, where the settings permit it.
             pinned: see `pin`.
             replace: whether the name may have another source now.
+            accept: is shown the files before the name stands for them; what it raises changes nothing.
 
         Raises:
             AdapterNameError: nothing may be called so.
@@ -142,6 +151,8 @@ class Catalog:
             self._rules.require_free(name, address.text, replace)
             held = await self._sources.open(address)
             try:
+                if accept is not None:
+                    await accept(_source(name, held.path))
                 self._rules.require_free(name, address.text, replace)  # what came meanwhile
                 known = self._registry.adapters.get(name)
                 if known is None or known.source != address.text:
