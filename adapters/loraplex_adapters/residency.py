@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Generic
 
+from loraplex_adapters.policy import Policy, Popularity
 from loraplex_adapters.residents import Claim, Entry, K, Plan, State
 
 
@@ -27,9 +28,10 @@ class Residency(Generic[K]):
 
     Args:
         budget: bytes, for all adapters in memory or being loaded.
+        policy: who leaves first when room is needed; by default one of its own.
     """
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, policy: Policy[K] | None = None) -> None:
         self.budget = budget
         self.used = 0  # bytes of entries that are loading or resident
         self.hits = 0  # claimed keys that were in memory
@@ -38,7 +40,7 @@ class Residency(Generic[K]):
         self._entries: dict[K, Entry[K]] = {}
         self._queue: dict[Claim[K], None] = {}  # not granted, in order
         self._granted: set[Claim[K]] = set()
-        self._time = 0
+        self._policy: Policy[K] = Popularity() if policy is None else policy
 
     def state(self, key: K) -> State | None:
         """None: not in memory, and nobody waits for it."""
@@ -69,6 +71,7 @@ class Residency(Generic[K]):
             self._entries[key] = Entry(key)
         for entry in self._of(claim):
             entry.wanted += 1
+            entry.outdated = False
             resident = entry.state is State.RESIDENT
             self.hits += resident
             self.misses += not resident
@@ -113,7 +116,7 @@ class Residency(Generic[K]):
         return failed
 
     def outdate(self, key: K) -> None:
-        """Whoever asks next will ask for a newer version: this one goes first when room is needed."""
+        """Whoever asks next will ask for a newer version: this one goes with its last claim, unless another comes."""
         entry = self._entries.get(key)
         if entry is not None:
             entry.outdated = True
@@ -121,15 +124,18 @@ class Residency(Generic[K]):
     def advance(self) -> Plan[K]:
         """Grant what can be granted, in order, and make room for the first that cannot."""
         plan: Plan[K] = Plan()
+        for entry in [entry for entry in self._entries.values() if entry.outdated and entry.idle and not entry.wanted]:
+            self._evict(entry, plan.drop)
         chosen = {entry for entry in self._entries.values() if entry.leaving}
         for entry in chosen:
             entry.leaving = False
+        most = self.budget - self.pinned_bytes
         blocked = False  # a claim ahead waits for room
         for claim in list(self._queue):
             entries = list(dict.fromkeys(self._of(claim)))
             if any(entry.state is State.SIZING or entry.leaving for entry in entries):
                 continue
-            if _unpinned(entries) > self.budget - self.pinned_bytes:
+            if _unpinned(entries) > most:
                 self._cancel(claim)
                 plan.impossible.append(claim)
                 continue
@@ -216,7 +222,8 @@ class Residency(Generic[K]):
         for entry in self._of(claim):
             entry.wanted -= 1
             entry.users += 1
-            self._touch(entry)
+        for key in dict.fromkeys(claim.keys):
+            self._policy.used(key)
 
     def _cancel(self, claim: Claim[K]) -> None:
         granted = claim in self._granted
@@ -231,14 +238,9 @@ class Residency(Generic[K]):
     def _let_go(self, entry: Entry[K], granted: bool) -> None:
         if granted:
             entry.users -= 1
-            self._touch(entry)
         else:
             entry.wanted -= 1
         self._drop_unwanted(entry)
-
-    def _touch(self, entry: Entry[K]) -> None:
-        self._time += 1
-        entry.used = self._time
 
     def _drop_unwanted(self, entry: Entry[K]) -> None:
         # One that is being sized has an answer coming, one that is held stays until its room is needed.
@@ -246,21 +248,21 @@ class Residency(Generic[K]):
             self._entries.pop(entry.key, None)
 
     def _make_room(self, need: int, keep: Sequence[Entry[K]], plan: Plan[K]) -> bool:
-        """Evict what nobody uses or pinned, the least recently used first, until there is room; say if there is."""
+        """Evict what nobody uses or pinned, the least worth first, until there is room; say whether there is."""
         if not need:
             return True
-        for entry in self._by_age(keep):
+        for entry in self._by_worth(keep):
             if self.budget - self.used >= need:
                 break
-            if entry.state is State.RESIDENT and not entry.users and not entry.pins:
-                self._evict(entry, plan)
+            if entry.idle:
+                self._evict(entry, plan.evict)
+                self.evictions += 1
         return self.budget - self.used >= need
 
-    def _evict(self, entry: Entry[K], plan: Plan[K]) -> None:
+    def _evict(self, entry: Entry[K], evicted: list[K]) -> None:
         self.used -= entry.nbytes
-        self.evictions += 1
         entry.state = State.SIZED
-        plan.evict.append(entry.key)
+        evicted.append(entry.key)
         self._drop_unwanted(entry)
 
     def _reserve(self, entries: Iterable[Entry[K]], plan: Plan[K]) -> None:
@@ -271,12 +273,12 @@ class Residency(Generic[K]):
                 plan.load.append(entry.key)
 
     def _stop_claims(self, need: int, keep: Sequence[Entry[K]], chosen: set[Entry[K]]) -> None:
-        """Choose what has to leave for the first in the queue: those that nobody uses yet, then the oldest.
+        """Choose what has to leave for the first in the queue: those that nobody uses yet, then the least worth.
 
-        Those `chosen` before stay so, though each release makes them younger: else the choice could go round for ever.
+        Those `chosen` before stay so, though each use makes others worth less: else the choice could go round for ever.
         """
         coming = self.budget - self.used
-        for entry in sorted(self._by_age(keep), key=lambda entry: (entry not in chosen, entry.users > 0)):
+        for entry in sorted(self._by_worth(keep), key=lambda entry: (entry not in chosen, entry.users > 0)):
             if coming >= need:
                 break
             if entry.pins:
@@ -284,9 +286,10 @@ class Residency(Generic[K]):
             entry.leaving = True
             coming += entry.nbytes
 
-    def _by_age(self, keep: Sequence[Entry[K]]) -> list[Entry[K]]:
+    def _by_worth(self, keep: Sequence[Entry[K]]) -> list[Entry[K]]:
         held = [entry for entry in self._entries.values() if entry.held and entry not in keep]
-        return sorted(held, key=lambda entry: (not entry.outdated, entry.used))
+        worth = self._policy.worth
+        return sorted(held, key=lambda entry: (not entry.outdated, worth(entry.key, entry.nbytes)))
 
 
 def _unpinned(entries: Iterable[Entry[K]]) -> int:

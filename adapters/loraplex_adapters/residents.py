@@ -29,7 +29,6 @@ class Entry(Generic[K]):
     users: int = 0  # keys of granted claims: it must stay
     pins: int = 0  # it must stay, whoever uses it
     wanted: int = 0  # by claims that wait
-    used: int = 0  # when it was last granted or released, by a count of such events
     outdated: bool = False  # there is a newer version
     leaving: bool = False  # takes no new claims, for its room is needed
 
@@ -37,6 +36,11 @@ class Entry(Generic[K]):
     def held(self) -> bool:
         """It takes room."""
         return self.state in (State.LOADING, State.RESIDENT)
+
+    @property
+    def idle(self) -> bool:
+        """It could leave."""
+        return self.state is State.RESIDENT and not self.users and not self.pins
 
 
 @dataclass(eq=False)
@@ -50,6 +54,7 @@ class Claim(Generic[K]):
 class Plan(Generic[K]):
     """What has to be done now, in this order."""
 
+    drop: list[K] = field(default_factory=list)  # evict, and nobody will ask for it again
     evict: list[K] = field(default_factory=list)
     load: list[K] = field(default_factory=list)
     impossible: list[Claim[K]] = field(default_factory=list)  # larger than the whole budget, and forgotten

@@ -1,4 +1,4 @@
-"""From the host buffer that a loader thread filled to the device, without anybody waiting."""
+"""Between host memory and the device, without the step loop waiting."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ class Transfer:
     done: Callable[[], bool]  # asks, never waits; until it says yes, nothing may read the buffer
     host: Tensor  # must live as long as the copy runs
 
+    @classmethod
+    def landed(cls, buffer: Tensor) -> Transfer:
+        """One that is over: it holds on to nothing but the buffer."""
+        return cls(buffer, _at_once, buffer)
+
 
 def send(host: Tensor, device: torch.device) -> Transfer:
     """Start the one copy that an adapter takes.
@@ -30,7 +35,7 @@ def send(host: Tensor, device: torch.device) -> Transfer:
     it is ordered behind the kernels that read it. The copy runs on a stream of its own, beside them.
     """
     if device.type == "cpu":
-        return Transfer(host, _at_once, host)
+        return Transfer.landed(host)
     buffer = torch.empty(host.numel(), dtype=torch.uint8, device=device)
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.default_stream(device))  # what the memory held before may still be read
@@ -40,6 +45,16 @@ def send(host: Tensor, device: torch.device) -> Transfer:
         event.record(stream)
     buffer.record_stream(stream)
     return Transfer(buffer, event.query, host)
+
+
+def receive(buffer: Tensor) -> Tensor:
+    """Copy a buffer from the device to pinned host memory, beside the kernels that may still read it; waits."""
+    host = host_buffer(buffer.numel(), buffer.device)
+    stream = torch.cuda.Stream(buffer.device)  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(stream):
+        host.copy_(buffer, non_blocking=True)
+    stream.synchronize()
+    return host
 
 
 def _at_once() -> bool:

@@ -8,19 +8,38 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from loraplex_adapters.host_tier import HostTier
+from loraplex_adapters.pins import Pins
+from loraplex_adapters.policy import Popularity
 from loraplex_adapters.residency import Residency
 from loraplex_adapters.residents import Claim, Plan, State
 
 SIZES = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "huge": 11}
 BUDGET = 10
+HOST_BUDGET = 7
+
+
+class Recency:
+    """The least recently used is worth least, whatever its size."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+
+    def used(self, key: str) -> None:
+        self.order = [*(other for other in self.order if other != key), key]
+
+    def worth(self, key: str, nbytes: int) -> float:
+        return self.order.index(key)
 
 
 class Memory:
     """Carries out what a residency plans, at once unless told otherwise."""
 
     def __init__(self, budget: int = BUDGET) -> None:
-        self.residency: Residency[str] = Residency(budget)
+        self.residency: Residency[str] = Residency(budget, Recency())
+        self.pins = Pins(self.residency)
         self.evicted: list[str] = []
+        self.dropped: list[str] = []
 
     def ask(self, *keys: str) -> Claim[str]:
         claim, unknown = self.residency.claim(keys)
@@ -32,10 +51,12 @@ class Memory:
     def go(self, load: bool = True) -> Plan[str]:
         plan = self.residency.advance()
         self.evicted += plan.evict
+        self.dropped += plan.drop
         for key in plan.load:
             if load:
                 self.residency.loaded(key, SIZES[key])
         self.residency.check_integrity()
+        self.pins.check_integrity()
         return plan
 
     def give(self, claim: Claim[str]) -> None:
@@ -64,7 +85,7 @@ def test_what_fits_is_let_in_and_stays() -> None:
     assert (memory.residency.hits, memory.residency.misses, memory.residency.evictions) == (1, 3, 0)
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_what_is_worth_least_goes_first() -> None:
     memory = Memory()
     for key in "abca":
         memory.give(memory.ask(key))
@@ -83,13 +104,87 @@ def test_what_is_claimed_is_never_evicted() -> None:
     assert memory.ready(held, waiting) == [True, True]
 
 
-def test_an_outdated_one_goes_before_older_ones() -> None:
+def test_an_outdated_one_goes_with_its_last_claim() -> None:
     memory = Memory()
-    for key in "abc":
-        memory.give(memory.ask(key))
+    held = memory.ask("c")
     memory.residency.outdate("c")
+    memory.go()
+    assert memory.residency.state("c") is State.RESIDENT
+    memory.give(held)
+    assert (memory.dropped, memory.evicted) == (["c"], [])
+    assert memory.residency.state("c") is None
+
+
+def test_who_asks_for_an_outdated_one_makes_it_current_again() -> None:
+    memory = Memory()
+    held = memory.ask("c")
+    memory.residency.outdate("c")
+    memory.give(memory.ask("c"))
+    memory.give(held)
+    assert memory.residency.state("c") is State.RESIDENT
+
+
+def test_what_is_pinned_never_leaves_and_the_rest_takes_turns_beside_it() -> None:
+    memory = Memory()
+    memory.give(memory.ask("c"))
+    assert memory.pins.problem("c", "c") is None
+    memory.pins.move("c", "c")
+    for key in "feedfe":
+        memory.give(memory.ask(key))
+    assert memory.residency.state("c") is State.RESIDENT
+    waiting = [memory.ask(key) for key in "fe"]
+    assert memory.ready(*waiting) == [True, False]
+    memory.give(waiting[0])
+    assert memory.ready(waiting[1]) == [True]
+    memory.pins.remove("c")
+    memory.give(waiting[1])
     memory.give(memory.ask("f"))
-    assert memory.evicted == ["c"]
+    assert memory.residency.state("c") is None
+
+
+def test_what_does_not_fit_beside_the_pins_is_impossible_until_one_goes() -> None:
+    memory = Memory()
+    memory.give(memory.ask("e"))
+    memory.pins.move("e", "e")
+    claim, _ = memory.residency.claim(["f"])
+    memory.residency.sized("f", 6)
+    assert memory.go().impossible == [claim]
+    both = memory.ask("e", "d")  # what is pinned is there already
+    assert memory.ready(both) == [True]
+    memory.give(both)
+    memory.pins.remove("e")
+    assert memory.ready(memory.ask("f")) == [True]
+
+
+def test_a_pin_that_leaves_too_little_is_refused_with_the_figures() -> None:
+    memory = Memory()
+    for key in "ce":
+        memory.give(memory.ask(key))
+    memory.pins.move("c", "c")
+    assert memory.pins.problem("e", "e") == (
+        "pinned adapters would take 8 of the 10 bytes for adapters, and 3 must stay for others; "
+        "unpin one, or give --adapter-memory more"
+    )
+    assert memory.pins.problem("c", "e") is None  # instead of the other
+    held = memory.ask("d")  # evicts e
+    waiting = memory.ask("f")
+    assert memory.ready(held, waiting) == [True, False]
+    assert "6 must stay" in str(memory.pins.problem("d", "d"))
+
+
+def test_a_name_pins_one_at_a_time_and_two_names_may_pin_the_same() -> None:
+    memory = Memory()
+    for key in "ab":
+        memory.give(memory.ask(key))
+    assert memory.pins.move("x", "a") is None
+    assert memory.pins.move("y", "a") is None
+    assert memory.pins.move("x", "b") == "a"
+    assert memory.pins.holds("a")
+    assert memory.pins.remove("y") == "a"
+    assert not memory.pins.holds("a")
+    assert memory.pins.remove("y") is None
+    assert memory.residency.pinned == {"b": 1}
+    memory.go()
 
 
 def test_room_is_given_in_the_order_of_coming() -> None:
@@ -233,6 +328,10 @@ def test_a_load_may_take_less_than_was_reserved_but_not_more() -> None:
 def test_misuse_is_an_error() -> None:
     memory = Memory()
     claim = memory.ask("a")
+    with pytest.raises(ValueError, match="'a' is not pinned"):
+        memory.residency.unpin("a")
+    with pytest.raises(ValueError, match="'b' is not resident"):
+        memory.residency.pin("b")
     for call in (memory.residency.sized, memory.residency.loaded):
         with pytest.raises(ValueError, match="'a' is not"):
             call("a", 1)
@@ -246,11 +345,17 @@ def test_misuse_is_an_error() -> None:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Claims, sizes, loads, failures and releases in any order; what was promised holds after each."""
+    """Claims, sizes, loads, failures, pins and releases in any order; what was promised holds after each.
+
+    What is evicted goes to a host tier, and is taken from there when it is loaded again.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.residency: Residency[str] = Residency(BUDGET)
+        popularity: Popularity[str] = Popularity(half_life=3, fixed_cost=2)
+        self.residency: Residency[str] = Residency(BUDGET, popularity)
+        self.pins = Pins(self.residency)
+        self.host: HostTier[str, str] = HostTier(HOST_BUDGET, popularity)
         self.sizing: list[str] = []
         self.loading: list[str] = []
         self.memory: set[str] = set()
@@ -260,7 +365,12 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(keys=st.lists(st.sampled_from(sorted(SIZES)), min_size=1, max_size=3))
     def claim(self, keys: list[str]) -> None:
         claim, unknown = self.residency.claim(keys)
-        self.sizing += unknown
+        for key in unknown:
+            size = self.host.nbytes(key)
+            if size is None:
+                self.sizing.append(key)
+            else:
+                self.residency.sized(key, size)
         self.waiting.append(claim)
 
     @precondition(lambda self: self.sizing)
@@ -293,21 +403,43 @@ class AnyOrder(RuleBasedStateMachine):
         if not claim.keys:
             self.drop([claim])
 
-    @rule()
-    def outdate(self) -> None:
-        self.residency.outdate("d")
+    @rule(key=st.sampled_from("de"))
+    def outdate(self, key: str) -> None:
+        self.residency.outdate(key)
+        if key in self.host:
+            self.host.take(key)
+
+    @precondition(lambda self: self.memory)
+    @rule(name=st.sampled_from("xyz"), data=st.data())
+    def pin(self, name: str, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.memory)))
+        if self.pins.problem(name, key) is None:
+            self.pins.move(name, key)
+            assert self.residency.pinned_bytes <= BUDGET * 3 / 4
+            assert self.residency.largest_need(self.residency.pinned) <= BUDGET - self.residency.pinned_bytes
+
+    @rule(name=st.sampled_from("xyz"))
+    def unpin(self, name: str) -> None:
+        self.pins.remove(name)
 
     @rule()
     def advance(self) -> None:
         plan = self.residency.advance()
-        pinned = {key for claim in self.running for key in claim.keys}
-        for key in plan.evict:
-            assert key not in pinned
+        stay = {key for claim in self.running for key in claim.keys} | self.residency.pinned.keys()
+        for key in (*plan.drop, *plan.evict):
+            assert key not in stay
             self.memory.remove(key)
+        for key in plan.evict:
+            self.host.put(key, key, SIZES[key])
+        for key in plan.load:
+            if key in self.host:
+                assert self.host.take(key) == key
         self.loading += plan.load
         assert sum(SIZES[key] for key in [*self.memory, *self.loading]) <= BUDGET
+        pinned = self.residency.pinned
+        room = BUDGET - sum(SIZES[key] for key in pinned)
         for claim in plan.impossible:
-            assert sum(SIZES[key] for key in set(claim.keys)) > BUDGET
+            assert sum(SIZES[key] for key in set(claim.keys) - pinned.keys()) > room
         self.drop(plan.impossible)
 
     def drop(self, claims: list[Claim[str]]) -> None:
@@ -317,15 +449,22 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def promises_hold(self) -> None:
         self.residency.check_integrity()
+        self.pins.check_integrity()
+        self.host.check_integrity()
+        assert not {key for key, _ in self.host.items()} & {*self.memory, *self.loading}
         for claim in [claim for claim in self.waiting if self.residency.ready(claim)]:
             self.waiting.remove(claim)
             self.running.append(claim)
         for claim in self.running:
             assert set(claim.keys) <= self.memory
         assert set(self.residency.keys(State.RESIDENT)) == self.memory
+        assert self.residency.pinned.keys() <= self.memory
 
     def teardown(self) -> None:
-        """Whatever happened: when the work in progress ends and the claims that run are released, all others run."""
+        """Whatever happened: when the work in progress ends and the claims that run are released, all others run.
+
+        The pins stay as they are.
+        """
         for _ in range(200):
             if not self.waiting:
                 break

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -103,6 +104,9 @@ class Bench:
         woken = self.woken.acquire(timeout=0.2)
         self.store.poll()
         return not woken
+
+    def tiers(self) -> dict[str, str]:
+        return {entry.name: entry.tier for entry in self.store.stats().entries}
 
     def nbytes(self, *names: str) -> int:
         return sum(inspect(self.catalog.resolve(name), self.base.shape, torch.float32).nbytes for name in names)
@@ -341,6 +345,157 @@ def test_an_outdated_adapter_is_the_first_to_go(bench: MakeBench, root: Path) ->
     assert again.slot == new.slot
 
 
+def test_what_leaves_the_device_comes_back_from_the_host_without_being_read(
+    bench: MakeBench, root: Path, saved: dict[str, Written]
+) -> None:
+    found = bench("a", host_budget_bytes=1 << 30)
+    first = found.get("a")
+    address = found.store._known[first.key].loaded.buffer.data_ptr()
+    found.store.release(first)
+    found.store.release(found.get("b"))
+    assert found.tiers() == {"a": "host", "b": "device"}
+    source = found.catalog.resolve("a")
+    shutil.rmtree(root / "a")  # its files are not needed
+    again = found.store.request(source)
+    assert found.store.stats().waiting == ("a",)
+    found.store.poll()  # nothing to wait for
+    assert again.state == "ready"
+    assert again.generation == first.generation
+    assert found.holds(again, saved["a"])
+    assert found.store._known[again.key].loaded.buffer.data_ptr() == address  # it moved, uncopied
+    assert found.tiers() == {"a": "device", "b": "host"}
+    stats = found.store.stats()
+    assert (stats.loads_total, stats.host_loads_total, stats.evictions_total) == (2, 1, 2)
+    assert (stats.hits_total, stats.host_hits_total, stats.misses_total) == (0, 1, 3)
+    assert (stats.resident_bytes, stats.host_bytes) == (found.nbytes("b"), found.nbytes("b"))
+    found.store.check_integrity()
+
+
+def test_the_host_tier_keeps_to_its_budget_and_to_what_is_used(bench: MakeBench) -> None:
+    found = bench("a")
+    found = bench("a", host_budget_bytes=found.nbytes("a"))
+    for name in "aaabcbc":
+        found.store.release(found.get(name))
+    assert found.tiers() == {"a": "host", "c": "device"}  # b was not worth more than a
+    assert found.store.stats().host_bytes == found.nbytes("a")
+    for name in "bbbb":
+        found.store.release(found.get(name))
+    found.store.release(found.get("c"))
+    assert found.tiers() == {"b": "host", "c": "device"}
+    assert found.store.stats().host_evictions_total == 1
+
+
+def test_without_a_host_budget_what_leaves_is_gone(bench: MakeBench) -> None:
+    found = bench("a")
+    for name in "ab":
+        found.store.release(found.get(name))
+    assert found.tiers() == {"b": "device"}
+    assert found.store.stats().host_bytes == 0
+
+
+def test_a_replaced_adapter_is_not_taken_from_the_host(bench: MakeBench, root: Path, saved: dict[str, Written]) -> None:
+    found = bench("a", "b", host_budget_bytes=1 << 30)
+    old = found.get("a")
+    found.store.release(old)
+    found.store.release(found.get("d"))
+    assert found.tiers()["a"] == "host"
+    shutil.rmtree(root / "a")
+    shutil.copytree(saved["c"].folder, root / "a")
+    new = found.get("a")
+    assert new.generation != old.generation
+    assert found.holds(new, saved["c"])
+    assert [entry.generation for entry in found.store.stats().entries if entry.name == "a"] == [new.generation]
+    found.store.check_integrity()
+
+
+def test_one_in_use_that_is_replaced_leaves_with_its_last_lease(
+    bench: MakeBench, root: Path, saved: dict[str, Written]
+) -> None:
+    found = bench(host_budget_bytes=1 << 30)
+    old = found.get("a")
+    shutil.rmtree(root / "a")
+    shutil.copytree(saved["b"].folder, root / "a")
+    new = found.get("a")
+    assert found.store.stats().resident_bytes == found.nbytes("a", "b")
+    assert found.holds(old, saved["a"])
+    found.store.release(old)
+    found.store.poll()
+    stats = found.store.stats()
+    assert (stats.resident_bytes, stats.host_bytes, stats.evictions_total) == (found.nbytes("a"), 0, 0)
+    assert new.state == "ready"
+
+
+def test_what_is_pinned_stays_whatever_comes(bench: MakeBench) -> None:
+    found = bench("a", "b", "c")
+    pinned = found.get("a")
+    found.store.pin(pinned)
+    found.store.release(pinned)
+    for name in "bcdbcd":
+        found.store.release(found.get(name))
+    again = found.ask("a")
+    assert (again.state, again.slot) == ("ready", pinned.slot)
+    assert [entry.name for entry in found.store.stats().entries if entry.pinned] == ["a"]
+    found.store.unpin("a")
+    found.store.release(again)
+    for name in "bcbcd":
+        found.store.release(found.get(name))
+    assert "a" not in found.tiers()
+
+
+def test_what_cannot_fit_beside_the_pins_is_refused_with_the_figures(bench: MakeBench) -> None:
+    found = bench("e")
+    found.store.pin(found.get("a"))
+    refused = found.get("e")
+    size = found.nbytes("e")
+    assert str(refused.error) == (
+        f"adapter 'e' is refused: it does not fit: all adapters together may take {size} bytes of memory, "
+        f"of which adapters that are pinned take {found.nbytes('a')}"
+    )
+    found.store.unpin("a")
+    found.store.release(found.store.request(found.catalog.resolve("a")))
+
+
+def test_a_pin_moves_to_the_new_content_and_the_old_one_leaves_after_its_last_lease(
+    bench: MakeBench, root: Path, saved: dict[str, Written]
+) -> None:
+    found = bench()
+    old = found.get("a")
+    found.store.pin(old)
+    shutil.rmtree(root / "a")
+    shutil.copytree(saved["b"].folder, root / "a")
+    new = found.get("a")
+    found.store.pin(new)
+    found.store.release(new)
+    found.store.poll()
+    assert found.holds(old, saved["a"])
+    found.store.release(old)
+    found.store.poll()
+    entries = found.store.stats().entries
+    assert [(entry.generation, entry.pinned) for entry in entries] == [(new.generation, True)]
+
+
+def test_entries_say_where_each_adapter_is(bench: MakeBench, root: Path) -> None:
+    write_adapter(root, "dora", use_dora=True)
+    found = bench(loader_threads=2)
+    before = time.time()
+    held = found.get("a")
+    found.gate.open.clear()
+    found.ask("dora")
+    found.ask("dora")
+    while not found.gate.reached.wait(0.01):
+        found.store.poll()
+    entries = {entry.name: entry for entry in found.store.stats().entries}
+    assert (entries["a"].tier, entries["a"].in_flight, entries["a"].nbytes) == ("device", 1, found.nbytes("a"))
+    assert (entries["dora"].tier, entries["dora"].in_flight, entries["dora"].generation) == ("loading", 2, "")
+    assert entries["dora"].nbytes == found.nbytes("dora")
+    assert all(before <= entry.last_used <= time.time() for entry in entries.values())
+    asked = entries["a"].last_used
+    found.store.release(held)
+    assert next(entry.last_used for entry in found.store.stats().entries if entry.name == "a") > asked
+    found.ask("b")
+    assert next(entry.tier for entry in found.store.stats().entries if entry.name == "b") == "waiting"
+
+
 def test_a_lease_given_back_while_it_loads_leaves_the_adapter_there(bench: MakeBench, root: Path, saved) -> None:
     write_adapter(root, "dora", use_dora=True)
     found = bench()
@@ -403,8 +558,9 @@ def test_closing_fails_those_that_wait(bench: MakeBench) -> None:
 
 
 def test_many_threads_at_once_leave_nothing_behind(bench: MakeBench, root: Path, saved: dict[str, Written]) -> None:
-    """Requests, mixes, releases, replaced and broken files, with room for two or three adapters."""
-    found = bench("d", "e", loader_threads=2)
+    """Requests, mixes, releases, pins, replaced and broken files, with room for two or three adapters in each tier."""
+    room = bench().nbytes("d", "e")
+    found = bench("d", "e", loader_threads=2, host_budget_bytes=room)
     (root / "broken").mkdir()
     shutil.copy(saved["a"].folder / "adapter_config.json", root / "broken")
     budget = found.nbytes("d", "e")
@@ -426,6 +582,11 @@ def test_many_threads_at_once_leave_nothing_behind(bench: MakeBench, root: Path,
                 if "ready" in states:
                     time.sleep(chance.random() * 0.002)
                     assert all(found.holds(lease, saved[lease.source.name]) for lease in leases)
+                    with contextlib.suppress(AdapterRefusedError):  # too many pins
+                        if chance.random() < 0.1:
+                            found.store.pin(leases[0])
+                if chance.random() < 0.2:
+                    found.store.unpin(chance.choice(NAMES))
                 if chance.random() < 0.1:
                     os.utime(root / chance.choice(NAMES) / TENSOR_FILE)
                 for lease in leases:
@@ -438,7 +599,8 @@ def test_many_threads_at_once_leave_nothing_behind(bench: MakeBench, root: Path,
         while not stop.is_set():
             found.store.poll()
             found.store.check_integrity()
-            if found.store.stats().resident_bytes > budget:
+            stats = found.store.stats()
+            if stats.resident_bytes > budget or stats.host_bytes > budget:
                 wrong.append(AssertionError("over budget"))
             time.sleep(0.0002)  # a step
 
@@ -453,4 +615,5 @@ def test_many_threads_at_once_leave_nothing_behind(bench: MakeBench, root: Path,
     assert wrong == []
     found.settle()
     assert found.store.stats().evictions_total > 0
+    assert found.store.stats().host_loads_total > 0
     assert found.store.stats().load_failures_total > 0

@@ -155,15 +155,19 @@ class EngineFailed(msgspec.Struct, frozen=True, tag=True):
 class AdapterStats(msgspec.Struct, frozen=True, kw_only=True):
     """`AdapterStore.stats()`, field for field."""
 
-    resident: tuple[str, ...] = ()  # names in memory
+    resident: tuple[str, ...] = ()  # names of what can be used at once
     waiting: tuple[str, ...] = ()  # names that requests wait for
     resident_bytes: int = 0
-    loads_total: int = 0
+    host_bytes: int = 0  # of what is kept in the host tier
+    loads_total: int = 0  # from disk
+    host_loads_total: int = 0  # from the host tier
     load_failures_total: int = 0
     evictions_total: int = 0
-    hits_total: int = 0
-    misses_total: int = 0
-    load_seconds: tuple[float, ...] = ()  # of the loads since the last message
+    host_evictions_total: int = 0
+    hits_total: int = 0  # found where they are used
+    host_hits_total: int = 0  # found in the host tier
+    misses_total: int = 0  # not found where they are used
+    load_seconds: tuple[float, ...] = ()  # of the loads from disk since the last message
     entries: tuple[AdapterEntry, ...] = ()  # each version in memory, or on its way there
 
 

@@ -1,0 +1,82 @@
+"""The host tier at work: adapters put there when they leave the device, and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from loraplex_adapters.host_tier import HostTier
+from loraplex_adapters.intake import Intake
+from loraplex_adapters.known import Key, Known
+from loraplex_adapters.loader import Outcome
+from loraplex_adapters.loading import LoadedAdapter
+from loraplex_adapters.source import AdapterSource
+
+
+class Shelf:
+    """Args: tier: decides what is kept. intake: copies, and frees what is not kept."""
+
+    def __init__(self, tier: HostTier[Key, Known], intake: Intake) -> None:
+        self.tier = tier
+        self.hits = 0
+        self.loads = 0
+        self._intake = intake
+        self._coming: dict[Key, Known] = {}  # the copy to the host runs
+
+    def reclaim(self, key: Key) -> int | None:
+        """Somebody asks for an adapter: its size if it is here, else it will not be, even if it was on its way."""
+        self._coming.pop(key, None)
+        size = self.tier.nbytes(key)
+        self.hits += size is not None
+        return size
+
+    def put(self, key: Key, known: Known) -> None:
+        """Keep an adapter that leaves the device, if it is worth it."""
+        loaded = known.loaded
+        if loaded is None or self.tier.victims(key, loaded.buffer.numel()) is None:
+            return
+        self._coming[key] = Known(known.source, known.last_used)
+        self._intake.shelve(known.source.name, loaded, partial(self._arrived, key, self._coming[key]))
+
+    def lift(self, key: Key, done: Callable[[Outcome[LoadedAdapter]], None]) -> bool:
+        """Bring an adapter to the device, if it is here."""
+        self._coming.pop(key, None)
+        if key not in self.tier:
+            return False
+        known = self.tier.take(key)
+        if known.loaded is None:
+            return False
+        self.loads += 1
+        self._intake.lift(known.source.name, known.loaded, done)
+        return True
+
+    def outdate(self, source: AdapterSource) -> None:
+        """Let go of other states of what is asked for now."""
+        for key in [key for key, known in self._coming.items() if known.outdates(source)]:
+            del self._coming[key]
+        for key in [key for key, known in self.tier.items() if known.outdates(source)]:
+            self._intake.discard([self.tier.take(key)])
+
+    def items(self) -> Iterator[tuple[Key, Known]]:
+        """All that is here."""
+        return self.tier.items()
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._coming.clear()
+        self.tier.clear()
+
+    def check_integrity(self) -> None:
+        """Raises RuntimeError where bytes disagree."""
+        self.tier.check_integrity()
+        held = sum(known.loaded.buffer.numel() for _, known in self.items() if known.loaded is not None)
+        if held != self.tier.used:
+            raise RuntimeError(f"the host tier counts {self.tier.used} bytes, its buffers have {held}")
+
+    def _arrived(self, key: Key, known: Known, outcome: Outcome[LoadedAdapter]) -> None:
+        if self._coming.get(key) is not known:
+            return  # somebody asked for it, or for its successor, meanwhile
+        del self._coming[key]
+        known.loaded = outcome.value
+        if outcome.value is not None:  # else the loader logged why, and it is read from disk next time
+            self._intake.discard(self.tier.put(key, known, outcome.value.buffer.numel()))
