@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loraplex_kernels.ops.convert import convert
+
 
 @dataclass(frozen=True)
 class Put:
@@ -15,43 +17,52 @@ class Put:
 
     Args:
         row: elements that must come together.
-        place: takes the index of the first element, and the elements in the file's dtype.
-        target: full of finite numbers when all pieces are placed, or the adapter is refused; None: nothing to check.
+        place: takes the index of the first element, and the elements in the file's dtype; says whether what they became
+            is finite.
+        dtype: that they become; for the message where one is not.
     """
 
     row: int
-    place: Callable[[int, Tensor], None]
-    target: Tensor | None
+    place: Callable[[int, Tensor], bool]
+    dtype: torch.dtype
 
 
 def flat(target: Tensor) -> Put:
     """Copied in order, converted to the target's dtype."""
-    line = target.view(-1)
+    line = target.view(1, -1)
 
-    def place(first: int, piece: Tensor) -> None:
-        line[first : first + piece.numel()].copy_(piece)
+    def place(first: int, piece: Tensor) -> bool:
+        return convert(piece.view(1, -1), line[:, first : first + piece.numel()])
 
-    return Put(1, place, target)
+    return Put(1, place, target.dtype)
 
 
 def transposed(target: Tensor) -> Put:
     """The file has the transpose of the target, which is `[columns, rows]`."""
     columns = target.shape[0]
 
-    def place(first: int, piece: Tensor) -> None:
+    def place(first: int, piece: Tensor) -> bool:
         row, count = first // columns, piece.numel() // columns
-        target[:, row : row + count].copy_(piece.view(count, columns).t())
+        return convert(piece.view(count, columns), target[:, row : row + count], transposed=True)
 
-    return Put(columns, place, target)
+    return Put(columns, place, target.dtype)
 
 
 def skipped() -> Put:
     """Hashed with the rest, and not needed: what it holds is in memory anyway."""
-    return Put(1, lambda first, piece: None, None)
+    return Put(1, lambda first, piece: True, torch.float32)
 
 
 def kept(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Put, Tensor]:
     """The whole tensor on the host, floats as float32 and integers as they are, for what is computed from it."""
-    whole = torch.empty(shape, dtype=torch.float32 if dtype.is_floating_point else dtype)
-    put = flat(whole)
-    return (put if dtype.is_floating_point else Put(1, put.place, None)), whole
+    if dtype.is_floating_point:
+        whole = torch.empty(shape, dtype=torch.float32)
+        return flat(whole), whole
+    whole = torch.empty(shape, dtype=dtype)
+    line = whole.view(-1)
+
+    def place(first: int, piece: Tensor) -> bool:
+        line[first : first + piece.numel()].copy_(piece)
+        return True
+
+    return Put(1, place, dtype), whole

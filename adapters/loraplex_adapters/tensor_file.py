@@ -92,8 +92,10 @@ def not_floats(tensors: Iterable[TensorSpec]) -> list[str]:
     return [_wrong_dtype(spec) for spec in tensors if spec.dtype not in FLOATS]
 
 
-def read_pieces(file: BinaryIO, spec: TensorSpec, row: int, scratch: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Read one tensor in pieces of whole rows, each under PIECE elements where a row is.
+def read_pieces(
+    file: BinaryIO, spec: TensorSpec, row: int, scratch: Tensor, most: int = PIECE
+) -> Iterator[tuple[int, Tensor]]:
+    """Read one tensor in pieces of whole rows, each of up to `most` elements where a row is no longer.
 
     Read rather than mapped: a mapped file that someone truncates ends the process with SIGBUS.
 
@@ -101,7 +103,8 @@ def read_pieces(file: BinaryIO, spec: TensorSpec, row: int, scratch: Tensor) -> 
         file: unbuffered, at any position.
         spec: of the tensor.
         row: elements that must stay together; the tensor's size is a multiple.
-        scratch: uint8, of `scratch_bytes(row)` or more; each piece is a view of it, good until the next.
+        scratch: uint8, of `scratch_bytes(row, most)` or more; each piece is a view of it, good until the next.
+        most: elements of a piece.
 
     Yields:
         Index of the first element, and the elements, in the file's dtype.
@@ -111,7 +114,7 @@ def read_pieces(file: BinaryIO, spec: TensorSpec, row: int, scratch: Tensor) -> 
     """
     dtype = DTYPES[spec.dtype]
     total = math.prod(spec.shape)
-    step = _step(row)
+    step = _step(row, most)
     raw = scratch.numpy().data
     file.seek(spec.start)
     for first in range(0, total, step):
@@ -125,13 +128,13 @@ def read_pieces(file: BinaryIO, spec: TensorSpec, row: int, scratch: Tensor) -> 
         yield first, scratch[:nbytes].view(dtype)
 
 
-def scratch_bytes(row: int) -> int:
+def scratch_bytes(row: int, most: int = PIECE) -> int:
     """Bytes of scratch that `read_pieces` needs for rows of so many elements."""
-    return _step(row) * 8  # of the widest dtype
+    return _step(row, most) * 8  # of the widest dtype
 
 
-def _step(row: int) -> int:
-    return max(1, PIECE // row) * row
+def _step(row: int, most: int) -> int:
+    return max(1, most // row) * row
 
 
 def _specs(text: bytes) -> Iterator[TensorSpec]:
