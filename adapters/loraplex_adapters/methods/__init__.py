@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 from loraplex_adapters.errors import AdapterRefusedError
 from loraplex_adapters.lora.recipe import lora_recipe
+from loraplex_adapters.methods.others import OTHERS
 from loraplex_adapters.methods.refused import why_refused
 from loraplex_adapters.recipe import MakeRecipe
 
 METHODS: Mapping[str, MakeRecipe] = {
     "LORA": lora_recipe,
+    **OTHERS,
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from loraplex_adapters.fields import Fields
 from loraplex_adapters.methods.low_rank import LowRank
 from loraplex_adapters.methods.plan import Asked, Method, Plans, UpdatePlan, each
+from loraplex_adapters.unserved import HARMLESS as LORAS_HARMLESS
 
 EPSILON = 1e-5  # that PEFT adds to the rank it divides by
 
@@ -72,6 +73,7 @@ ADALORA = Method(
     rank=("init_r", 12),
     alpha=("lora_alpha", 8),
     harmless={
+        **LORAS_HARMLESS,
         **dict.fromkeys(
             (
                 "target_r",
@@ -90,6 +92,5 @@ ADALORA = Method(
         "use_rslora": "PEFT's AdaLoRA does not read it",
         "alpha_pattern": "PEFT's AdaLoRA does not read it",
         "init_lora_weights": "read by initialisation only",
-        "fan_in_fan_out": "PEFT itself sets it to false on an nn.Linear",
     },
 )

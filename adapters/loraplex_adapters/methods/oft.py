@@ -38,7 +38,7 @@ class _Options:
             vectors = tensors[PART].astype(np.float64)
             if self.bound is not None:
                 vectors = project(vectors, self.bound)
-            return np.broadcast_to(rotation(vectors, size, self.terms), (count, size, size))
+            return np.array(np.broadcast_to(rotation(vectors, size, self.terms), (count, size, size)))
 
         parts = {PART: (1 if self.shared else count, size * (size - 1) // 2)}
         return TermPlan(parts, "rotation", (count, size, size), build)

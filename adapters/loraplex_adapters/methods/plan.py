@@ -101,3 +101,7 @@ class Method:
 def each(asked: Sequence[Asked], plan: Callable[[Asked], UpdatePlan | TermPlan]) -> Mapping[int, UpdatePlan | TermPlan]:
     """One plan a linear."""
     return {one.site.index: plan(one) for one in asked}
+
+
+class UnservableError(Exception):
+    """Raised while building: what the weights themselves, once read, show not to be servable. The message says why."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from loraplex_adapters.fields import Fields
 from loraplex_adapters.methods.low_rank import LowRank
-from loraplex_adapters.methods.plan import Asked, Method, Plans, Shape, Tensors, UpdatePlan, each
+from loraplex_adapters.methods.plan import Asked, Method, Plans, Shape, Tensors, UnservableError, UpdatePlan, each
 
 A, B, BANK = "vblora_logits_A", "vblora_logits_B", "vblora_vector_bank"
 
@@ -46,6 +46,8 @@ def vblora_update(bank: np.ndarray, for_a: Choice, for_b: Choice) -> LowRank:
 
 def _mixed(bank: np.ndarray, choice: Choice) -> np.ndarray:
     indices, weights = choice
+    if indices.size and not 0 <= indices.min() <= indices.max() < len(bank):
+        raise UnservableError(f"points outside the bank of {len(bank)} vectors")
     found = np.zeros((*indices.shape[:-1], bank.shape[1]), dtype=np.float32)
     for k in range(indices.shape[-1]):
         found += weights[..., k : k + 1] * bank[indices[..., k]]

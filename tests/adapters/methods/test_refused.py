@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from peft.utils import PeftType
 
+from loraplex_adapters.methods import METHODS
 from loraplex_adapters.methods.refused import REFUSED, why_refused
 
 
@@ -23,3 +24,9 @@ def test_a_config_without_a_type_is_not_of_peft() -> None:
 
 def test_only_methods_that_peft_has_or_had_are_refused() -> None:
     assert set(REFUSED) - {"BONE"} < {member.value for member in PeftType}
+
+
+def test_every_method_of_peft_is_served_or_refused_by_name() -> None:
+    everything = {member.value for member in PeftType}
+    assert everything - METHODS.keys() - REFUSED.keys() == set()
+    assert METHODS.keys() & REFUSED.keys() == set()
