@@ -4,7 +4,8 @@
 
 Every call reads other weights than the one before, more of them than the caches hold, as the layers of a model do.
 The times are microseconds a call, the lower quartile of many, all ways taking turns. GB/s counts each adapter's weights
-once; the fraction is of what a plain sum over a large tensor reads. Nothing is printed for an op that is wrong.
+once; the fraction is of what a plain sum over a large tensor reads. "ours int8" is the same op on the same adapters
+rounded to int8, which are about half the bytes of bfloat16. Nothing is printed for an op that is wrong.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ RANKS = {"16": (16,), "8..64": (8, 16, 32, 64)}
 CASES = [(1, "identical"), (8, "distinct"), (32, "distinct"), (32, "identical"), (32, "zipf")]
 WORKING_SET = 96 << 20  # bytes; three times the last-level cache of a large desktop core complex
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+COLUMNS = (
+    *("linear", "dtype", "ranks", "rows", "adapters", "loop", "gathered bmm", "contiguous bmm"),
+    *("ours", "GB/s", "of read", "ours int8"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Scene:
     y: Tensor
     batch: LoraBatch
     table: AdapterTable
+    int8: tuple[LoraBatch, AdapterTable]  # the same again; a batch remembers the table that it was used with
     groups: list[SiteGroup]
     slots: list[int]
     nbytes: int  # of weights that one call reads
@@ -65,21 +71,25 @@ def make_scene(shape: str, ranks: Sequence[int], rows: int, popularity: str, dty
     slots = pick_slots(popularity, rows, 32, seed=0)
     adapters = max(slots) + 1
     rank_of = [ranks[slot % len(ranks)] for slot in range(adapters)]
-    nbytes = sum(rank_of[slot] * (K + width) * dtype.itemsize for slot in set(slots) for width in widths)
-    held = sum(rank * (K + width) * dtype.itemsize for rank in rank_of for width in widths)
-    copies = min(max(2, WORKING_SET // nbytes), (1 << 30) // held)
+    read = sum(rank_of[slot] * (K + width) for slot in set(slots) for width in widths)  # elements
+    held = sum(rank * (K + width) for rank in rank_of for width in widths)
+    copies = min(
+        max(2, WORKING_SET // read), (1 << 30) // (held * dtype.itemsize)
+    )  # the caches do not hold int8 either
     count = len(widths)
     shapes = [
         [SiteShape(copy * count + i, K, width, rank, 0.5) for copy in range(copies) for i, width in enumerate(widths)]
         for rank in rank_of
     ]
     table = random_table(shapes, dtype, CPU, seed=1, sites=copies * count)
+    int8_table = random_table(shapes, dtype, CPU, seed=1, sites=copies * count, int8=True)
     groups = [SiteGroup(tuple(range(copy * count, (copy + 1) * count)), widths) for copy in range(copies)]
-    batch = build_batch([Run(row, 1, slot) for row, slot in enumerate(slots)], CPU)
-    if batch is None:
+    runs = [Run(row, 1, slot) for row, slot in enumerate(slots)]
+    batch, int8_batch = build_batch(runs, CPU), build_batch(runs, CPU)
+    if batch is None or int8_batch is None:
         raise ValueError("a benchmark needs rows")
     x, y = torch.randn(rows, K).to(dtype), torch.randn(rows, sum(widths)).to(dtype)
-    return Scene(x, y, batch, table, groups, slots, nbytes)
+    return Scene(x, y, batch, table, (int8_batch, int8_table), groups, slots, read * dtype.itemsize)
 
 
 def stacks(scene: Scene) -> list[list[tuple[Tensor, Tensor]]]:
@@ -118,6 +128,7 @@ def ways_of(scene: Scene) -> dict[str, Callable[[Tensor, int], None]]:
         "gathered": lambda y, i: add_gathered(y, scene.x, scene.groups[i], batched[i], index),
         "contiguous": lambda y, i: add_contiguous(y, scene.x, scene.groups[i], batched[i]),
         "ours": lambda y, i: add_lora(y, scene.x, scene.groups[i], *common),
+        "ours int8": lambda y, i: add_lora(y, scene.x, scene.groups[i], *scene.int8),
     }
     if scene.slots != list(range(len(scene.slots))):
         del ways["contiguous"]  # it would be another sum
@@ -131,13 +142,13 @@ def measure(scene: Scene, seconds: float) -> dict[str, float]:
         ArithmeticError: one of them is not the formula.
     """
     ways, copies = ways_of(scene), len(scene.groups)
-    expected = scene.y.double()
-    add_lora_naive(expected, scene.x.double(), scene.groups[0], scene.batch, scene.table)
+    expected = _expected(scene, scene.batch, scene.table)
     times: dict[str, list[float]] = {}
     for name, add in ways.items():
         y = scene.y.clone()
         add(y, 0)
-        worst = float((y.double() - expected).abs().max())
+        right = _expected(scene, *scene.int8) if name == "ours int8" else expected
+        worst = float((y.double() - right).abs().max())
         if not worst < TOLERANCE[scene.y.dtype]:
             raise ArithmeticError(f"{name} is off by {worst}: no timing of a wrong op")
         times[name] = []
@@ -150,6 +161,12 @@ def measure(scene: Scene, seconds: float) -> dict[str, float]:
                 of_way.append(time.perf_counter() - begin)
         turn += 1
     return {name: statistics.quantiles(of_way, n=4)[0] for name, of_way in times.items()}
+
+
+def _expected(scene: Scene, batch: LoraBatch, table: AdapterTable) -> Tensor:
+    expected = scene.y.double()
+    add_lora_naive(expected, scene.x.double(), scene.groups[0], batch, table)
+    return expected
 
 
 def read_bandwidth() -> float:
@@ -171,8 +188,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     bandwidth = read_bandwidth()
     print(f"{native.status()}; {options.threads} threads; reads {bandwidth / 1e9:.1f} GB/s\n")
-    print("| linear | dtype | ranks | rows | adapters | loop | gathered bmm | contiguous bmm | ours | GB/s | of read |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
     for dtype in (torch.bfloat16,) if options.quick else (torch.bfloat16, torch.float32):
         for ranks in ("16",) if options.quick else RANKS:
             for shape in SHAPES:
@@ -184,7 +200,7 @@ def main() -> None:
                     print(
                         f"| {shape} | {str(dtype).removeprefix('torch.')} | {ranks} | {rows} | {popularity} "
                         f"| {shown('loop')} | {shown('gathered')} | {shown('contiguous')} | **{shown('ours')}** "
-                        f"| {rate / 1e9:.1f} | {rate / bandwidth:.0%} |",
+                        f"| {rate / 1e9:.1f} | {rate / bandwidth:.0%} | **{shown('ours int8')}** |",
                         flush=True,
                     )
 

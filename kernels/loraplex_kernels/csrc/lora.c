@@ -73,6 +73,7 @@ static int64_t read_cells(struct call *call) {
                 *cell = (struct lora_cell){.a = (const void *)step->a[at],
                                            .b = (const void *)step->b[at],
                                            .magnitude = (const float *)step->magnitude[at],
+                                           .factor = (const float *)step->factor[at],
                                            .weight = weight,
                                            .scale = step->scale[at],
                                            .rank = step->rank[at]};

@@ -5,6 +5,9 @@
  * in blocks that use the same adapters, so that a piece of A or B that was loaded serves the whole block. A
  * row's sums do not depend on what else is in the block: every product and sum of a row keeps its place and
  * order, in any block shape.
+ *
+ * Where A and B are int8, v_j is multiplied by factor_j, the product of the scales of the two rows: so neither
+ * row is ever multiplied by its own, and B's elements are added as the integers that they are.
  */
 #ifndef LORAPLEX_LORA_H
 #define LORAPLEX_LORA_H
@@ -15,7 +18,7 @@
 
 /* A step: its rows, and the adapters in memory. */
 struct lora_step {
-    int64_t bf16;             /* elements of x, y, A and B: 1 bfloat16, 0 float32 */
+    int64_t bf16;             /* elements of x and y, of A and B unless int8: 1 bfloat16, 0 float32 */
     int64_t blocks;           /* sets of rows that use the same adapters */
     const int32_t *row_start; /* [blocks + 1] first of each block in row */
     const int32_t *row;       /* rows of x and y; none twice */
@@ -28,6 +31,7 @@ struct lora_step {
     const int64_t *magnitude; /*            of float [out], 0 where the adapter has none */
     const int32_t *rank;      /*            0: the adapter leaves this linear alone */
     const float *scale;
+    const int64_t *factor; /*            of float [rank] where A and B are int8, 0 where they are not */
 };
 
 /* Linears that share x and lie side by side in y. */
@@ -47,6 +51,7 @@ struct lora_matrix {
 struct lora_cell {
     const void *a, *b;
     const float *magnitude;
+    const float *factor; /* [rank], NULL where A and B are not int8 */
     const float *weight; /* [rows] */
     float *v;            /* [rows, rank] */
     float scale;

@@ -5,18 +5,9 @@
  * piece, so that each rank's row of B is read in long bursts. */
 enum { TILE_ROWS = LP_REGISTERS / 8, TILE_VECTORS = 4, FLAT_VECTORS = 8 };
 
-/* The bursts are still too short for the processor to see what comes next: columns to ask for ahead, and a
- * cache line. */
+/* The bursts are still too short for the processor to see what comes next: columns to ask for ahead, twice as
+ * many of int8, and a cache line. */
 enum { AHEAD = 256, LINE = 64 };
-
-LP_INLINE lp_f32v load(const void *base, int64_t index, int64_t part, const int bf16) {
-    if (bf16) {
-        const lp_bf16 *p = (const lp_bf16 *)base + index;
-        return part ? lp_load_bf16_part(p, part) : lp_load_bf16(p);
-    }
-    const float *p = (const float *)base + index;
-    return part ? lp_load_f32_part(p, part) : lp_load_f32(p);
-}
 
 LP_INLINE void store(void *base, int64_t index, lp_f32v value, int64_t part, const int bf16) {
     if (bf16) {
@@ -40,18 +31,19 @@ struct expansion {
 
 /* One adapter's share: sums[t][n] = sum over j of v[t, j] * B[j, columns]. */
 LP_INLINE void expand_cell(lp_f32v sums[TILE_ROWS][FLAT_VECTORS], const struct lora_cell *cell, int64_t width,
-                           int64_t t, int64_t column, int64_t part, const int bf16, const int rows,
-                           const int vectors) {
+                           int64_t t, int64_t column, int64_t part, const int bf16, const int int8,
+                           const int rows, const int vectors) {
     for (int i = 0; i < rows; i++)
         for (int n = 0; n < vectors; n++) sums[i][n] = lp_splat(0);
-    const int64_t size = bf16 ? sizeof(lp_bf16) : sizeof(float);
+    const int64_t size = int8 ? 1 : bf16 ? sizeof(lp_bf16) : sizeof(float);
     for (int64_t j = 0; j < cell->rank; j++) {
         lp_f32v factor[TILE_ROWS];
         for (int i = 0; i < rows; i++) factor[i] = lp_splat(cell->v[(t + i) * cell->rank + j]);
-        const char *ahead = (const char *)cell->b + (j * width + column + AHEAD) * size;
+        const char *ahead = (const char *)cell->b + (j * width + column + (int8 ? 2 : 1) * AHEAD) * size;
         for (int64_t n = 0; n < vectors * LP_LANES * size; n += LINE) __builtin_prefetch(ahead + n);
         for (int n = 0; n < vectors; n++) {
-            lp_f32v b = load(cell->b, j * width + column + n * LP_LANES, part, bf16);
+            int64_t at = j * width + column + n * LP_LANES;
+            lp_f32v b = int8 ? lp_load_i8_any(cell->b, at, part) : lp_load(cell->b, at, part, bf16);
             for (int i = 0; i < rows; i++) sums[i][n] = sums[i][n] + factor[i] * b;
         }
     }
@@ -63,9 +55,9 @@ LP_INLINE void apply_magnitude(lp_f32v sums[TILE_ROWS][FLAT_VECTORS], const stru
                                const int bf16, const int rows, const int vectors) {
     for (int n = 0; n < vectors; n++) {
         int64_t at = column + n * LP_LANES;
-        lp_f32v m = load(cell->magnitude, at, part, 0);
+        lp_f32v m = lp_load(cell->magnitude, at, part, 0);
         for (int i = 0; i < rows; i++) {
-            lp_f32v base = load(e->base.data, e->rows.row[t + i] * e->base.stride + at, part, bf16);
+            lp_f32v base = lp_load(e->base.data, e->rows.row[t + i] * e->base.stride + at, part, bf16);
             sums[i][n] = m * sums[i][n] + lp_splat(cell->weight[t + i]) * (m - 1) * base;
         }
     }
@@ -79,7 +71,8 @@ LP_INLINE void expand_tile(const struct expansion *e, int64_t t, int64_t column,
     for (int64_t use = 0; use < e->uses; use++) {
         const struct lora_cell *cell = e->cells + use * e->step;
         if (cell->rank == 0) continue;
-        expand_cell(sums, cell, e->width, t, column, part, bf16, rows, vectors);
+        if (cell->factor) expand_cell(sums, cell, e->width, t, column, part, bf16, 1, rows, vectors);
+        else expand_cell(sums, cell, e->width, t, column, part, bf16, 0, rows, vectors);
         if (cell->magnitude) apply_magnitude(sums, cell, e, t, column, part, bf16, rows, vectors);
         for (int i = 0; i < rows; i++)
             for (int n = 0; n < vectors; n++) total[i][n] += sums[i][n];
@@ -87,7 +80,7 @@ LP_INLINE void expand_tile(const struct expansion *e, int64_t t, int64_t column,
     for (int i = 0; i < rows; i++) {
         int64_t at = e->rows.row[t + i] * e->y.stride + column;
         for (int n = 0; n < vectors; n++) {
-            lp_f32v y = load(e->y.data, at + n * LP_LANES, part, bf16);
+            lp_f32v y = lp_load(e->y.data, at + n * LP_LANES, part, bf16);
             store(e->y.data, at + n * LP_LANES, y + total[i][n], part, bf16);
         }
     }

@@ -10,6 +10,14 @@
  * the processor to foresee. */
 enum { TILE_ROWS = LP_REGISTERS / 8, TILE_RANKS = 4 };
 
+/* What x and A are made of. Constants wherever they are passed: each pair has its own copy of the code. */
+struct types {
+    int bf16; /* x, and A unless it is int8 */
+    int int8;
+};
+
+LP_INLINE int64_t size_of_a(const struct types of) { return of.int8 ? 1 : of.bf16 ? 2 : 4; }
+
 /* Every load is one vector of the kind that `accumulate` takes. A partial one is padded with zeros, which add
  * nothing. */
 #ifdef __AVX512BF16__
@@ -56,60 +64,80 @@ LP_INLINE void tile_f32(lp_f32v sums[TILE_ROWS][TILE_RANKS], const float *const 
     }
 }
 
-/* sums[t][j] = A_j . x_t over all of `in`. */
+LP_INLINE void tile_int8(lp_f32v sums[TILE_ROWS][TILE_RANKS], const void *const *x, const int8_t *a, int64_t in,
+                         int64_t k, int64_t part, const int bf16, const int rows, const int ranks) {
+    lp_f32v xs[TILE_ROWS];
+    for (int t = 0; t < rows; t++) xs[t] = lp_load(x[t], k, part, bf16);
+    for (int j = 0; j < ranks; j++) {
+        lp_f32v as = lp_load_i8_any(a, j * in + k, part);
+        for (int t = 0; t < rows; t++) sums[t][j] = sums[t][j] + as * xs[t];
+    }
+}
+
+LP_INLINE void tile(lp_f32v sums[TILE_ROWS][TILE_RANKS], const void *const *x, const void *a, int64_t in,
+                    int64_t k, int64_t part, const struct types of, const int rows, const int ranks) {
+    if (of.int8) tile_int8(sums, x, a, in, k, part, of.bf16, rows, ranks);
+    else if (of.bf16) tile_bf16(sums, (const lp_bf16 *const *)x, a, in, k, part, rows, ranks);
+    else tile_f32(sums, (const float *const *)x, a, in, k, part, rows, ranks);
+}
+
+/* sums[t][j] = A_j . x_t over all of `in`. The rows of A are too short for the processor to see that more follow: with
+ * each cache line, those of the next tile are asked for. */
 LP_INLINE void dot_tile(float out[TILE_ROWS][TILE_RANKS], const void *const *x, const void *a, int64_t in,
-                        const int bf16, const int rows, const int ranks) {
-    const int64_t step = bf16 ? BF16_STEP : LP_LANES;
+                        const struct types of, const int rows, const int ranks) {
+    const int64_t step = of.bf16 && !of.int8 ? BF16_STEP : LP_LANES, size = size_of_a(of), line = 64 / size;
     lp_f32v sums[TILE_ROWS][TILE_RANKS];
     for (int t = 0; t < rows; t++)
         for (int j = 0; j < ranks; j++) sums[t][j] = lp_splat(0);
     int64_t k = 0;
-    for (; k + step <= in; k += step) {
-        if (bf16) tile_bf16(sums, (const lp_bf16 *const *)x, a, in, k, 0, rows, ranks);
-        else tile_f32(sums, (const float *const *)x, a, in, k, 0, rows, ranks);
+    for (; k + line <= in; k += line) {
+        for (int j = 0; j < ranks; j++) __builtin_prefetch((const char *)a + ((ranks + j) * in + k) * size);
+        for (int64_t i = 0; i < line; i += step) tile(sums, x, a, in, k + i, 0, of, rows, ranks);
     }
-    if (k < in) {
-        if (bf16) tile_bf16(sums, (const lp_bf16 *const *)x, a, in, k, in - k, rows, ranks);
-        else tile_f32(sums, (const float *const *)x, a, in, k, in - k, rows, ranks);
-    }
+    for (; k + step <= in; k += step) tile(sums, x, a, in, k, 0, of, rows, ranks);
+    if (k < in) tile(sums, x, a, in, k, in - k, of, rows, ranks);
     for (int t = 0; t < rows; t++)
         for (int j = 0; j < ranks; j++) out[t][j] = lp_sum(sums[t][j]);
 }
 
 /* One tile of a cell, from row t and rank j on. */
 LP_INLINE void shrink_tile(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x,
-                           int64_t in, int64_t t, int j, const int bf16, const int tile_rows,
+                           int64_t in, int64_t t, int j, const struct types of, const int tile_rows,
                            const int tile_ranks) {
-    const int64_t size = bf16 ? sizeof(lp_bf16) : sizeof(float);
+    const int64_t size = of.bf16 ? 2 : 4;
+    const char *a = (const char *)cell->a + j * in * size_of_a(of);
     const void *inputs[TILE_ROWS];
     for (int i = 0; i < tile_rows; i++) inputs[i] = (const char *)x.data + rows.row[t + i] * x.stride * size;
     float out[TILE_ROWS][TILE_RANKS];
-    dot_tile(out, inputs, (const char *)cell->a + j * in * size, in, bf16, tile_rows, tile_ranks);
+    dot_tile(out, inputs, a, in, of, tile_rows, tile_ranks);
     for (int i = 0; i < tile_rows; i++) {
         float factor = cell->weight[t + i] * cell->scale;
-        for (int n = 0; n < tile_ranks; n++) cell->v[(t + i) * cell->rank + j + n] = factor * out[i][n];
+        float *v = cell->v + (t + i) * cell->rank + j;
+        for (int n = 0; n < tile_ranks; n++) v[n] = (of.int8 ? factor * cell->factor[j + n] : factor) * out[i][n];
     }
 }
 
 LP_INLINE void shrink(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x, int64_t in,
-                      int first, int last, const int bf16) {
+                      int first, int last, const struct types of) {
     int64_t t = 0;
     for (; t + TILE_ROWS <= rows.count; t += TILE_ROWS) {
         int j = first;
         for (; j + TILE_RANKS <= last; j += TILE_RANKS)
-            shrink_tile(cell, rows, x, in, t, j, bf16, TILE_ROWS, TILE_RANKS);
-        for (; j < last; j++) shrink_tile(cell, rows, x, in, t, j, bf16, TILE_ROWS, 1);
+            shrink_tile(cell, rows, x, in, t, j, of, TILE_ROWS, TILE_RANKS);
+        for (; j < last; j++) shrink_tile(cell, rows, x, in, t, j, of, TILE_ROWS, 1);
     }
     for (; t < rows.count; t++) {
         int j = first;
         for (; j + TILE_RANKS <= last; j += TILE_RANKS)
-            shrink_tile(cell, rows, x, in, t, j, bf16, 1, TILE_RANKS);
-        for (; j < last; j++) shrink_tile(cell, rows, x, in, t, j, bf16, 1, 1);
+            shrink_tile(cell, rows, x, in, t, j, of, 1, TILE_RANKS);
+        for (; j < last; j++) shrink_tile(cell, rows, x, in, t, j, of, 1, 1);
     }
 }
 
 void lora_shrink(const struct lora_cell *cell, struct lora_rows rows, struct lora_matrix x, int64_t in,
                  int first, int last, int bf16) {
-    if (bf16) shrink(cell, rows, x, in, first, last, 1);
-    else shrink(cell, rows, x, in, first, last, 0);
+    if (cell->factor && bf16) shrink(cell, rows, x, in, first, last, (struct types){1, 1});
+    else if (cell->factor) shrink(cell, rows, x, in, first, last, (struct types){0, 1});
+    else if (bf16) shrink(cell, rows, x, in, first, last, (struct types){1, 0});
+    else shrink(cell, rows, x, in, first, last, (struct types){0, 0});
 }

@@ -33,6 +33,7 @@ typedef float lp_f32v __attribute__((vector_size(LP_LANES * 4)));
 typedef uint32_t lp_u32v __attribute__((vector_size(LP_LANES * 4)));
 typedef int32_t lp_i32v __attribute__((vector_size(LP_LANES * 4)));
 typedef lp_bf16 lp_bf16v __attribute__((vector_size(LP_LANES * 2)));
+typedef int8_t lp_i8v __attribute__((vector_size(LP_LANES)));
 
 LP_INLINE lp_f32v lp_splat(float value) { return (lp_f32v){0} + value; }
 
@@ -76,6 +77,12 @@ LP_INLINE lp_f32v lp_load_bf16(const lp_bf16 *p) {
     return lp_widen(v);
 }
 
+LP_INLINE lp_f32v lp_load_i8(const int8_t *p) {
+    lp_i8v v;
+    memcpy(&v, p, sizeof v);
+    return __builtin_convertvector(v, lp_f32v);
+}
+
 LP_INLINE void lp_store_f32(float *p, lp_f32v v) { memcpy(p, &v, sizeof v); }
 
 LP_INLINE void lp_store_bf16(lp_bf16 *p, lp_f32v v) {
@@ -96,6 +103,12 @@ LP_INLINE lp_f32v lp_load_bf16_part(const lp_bf16 *p, int64_t n) {
     return lp_load_bf16(lanes);
 }
 
+LP_INLINE lp_f32v lp_load_i8_part(const int8_t *p, int64_t n) {
+    int8_t lanes[LP_LANES] = {0};
+    for (int64_t i = 0; i < n; i++) lanes[i] = p[i];
+    return lp_load_i8(lanes);
+}
+
 LP_INLINE void lp_store_f32_part(float *p, lp_f32v v, int64_t n) {
     for (int64_t i = 0; i < n; i++) p[i] = v[i];
 }
@@ -103,6 +116,20 @@ LP_INLINE void lp_store_f32_part(float *p, lp_f32v v, int64_t n) {
 LP_INLINE void lp_store_bf16_part(lp_bf16 *p, lp_f32v v, int64_t n) {
     lp_bf16v narrow = lp_narrow(v);
     for (int64_t i = 0; i < n; i++) p[i] = narrow[i];
+}
+
+/* LP_LANES elements of a row that is float32 or bfloat16, or the first `part` of them unless it is 0. */
+LP_INLINE lp_f32v lp_load(const void *row, int64_t at, int64_t part, const int bf16) {
+    if (bf16) {
+        const lp_bf16 *p = (const lp_bf16 *)row + at;
+        return part ? lp_load_bf16_part(p, part) : lp_load_bf16(p);
+    }
+    const float *p = (const float *)row + at;
+    return part ? lp_load_f32_part(p, part) : lp_load_f32(p);
+}
+
+LP_INLINE lp_f32v lp_load_i8_any(const int8_t *row, int64_t at, int64_t part) {
+    return part ? lp_load_i8_part(row + at, part) : lp_load_i8(row + at);
 }
 
 /* Sum of the lanes, halving: lane i + lane i + half, until one is left. */

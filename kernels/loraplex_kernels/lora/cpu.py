@@ -27,7 +27,7 @@ def add_lora_cpu(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table
         x: `[T, K]`, of y's dtype.
         group: the linears side by side in y.
         batch: the step's entries.
-        table: the adapters' weights, of y's dtype.
+        table: the adapters' weights, of y's dtype or int8.
 
     Raises:
         MemoryError: there is none for the intermediate values.

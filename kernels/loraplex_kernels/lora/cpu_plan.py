@@ -33,7 +33,7 @@ class _Step(ctypes.Structure):
         ("blocks", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("row_start", "row", "use_start", "slot", "weight")),
         ("sites", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("a", "b", "magnitude", "rank", "scale")),
+        *((name, ctypes.c_void_p) for name in ("a", "b", "magnitude", "rank", "scale", "factor")),
     )
 
 
@@ -70,7 +70,7 @@ class CpuPlan:
     def bind(self, table: AdapterTable) -> int:
         """Address of the `struct lora_step` of this plan's rows with a table's adapters."""
         if self._table is not table or self._column is not table.a:  # growing a table moves its columns
-            columns = (table.a, table.b, table.magnitude, table.rank, table.scale)
+            columns = (table.a, table.b, table.magnitude, table.rank, table.scale, table.factor)
             self._table, self._column = table, table.a
             self._step = _Step(
                 int(table.dtype == torch.bfloat16),

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from loraplex_kernels.lora.batch import LoraBatch, Run
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
+from loraplex_kernels.lora.weights import SiteWeights
 
 
 def add_lora_eager(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable) -> None:
@@ -30,7 +32,7 @@ def add_runs(
         x: `[T, K]`.
         group: the linears side by side in y.
         runs: consecutive rows, so that x and y are sliced, never gathered.
-        table: the adapters' weights, of x's dtype.
+        table: the adapters' weights, of x's dtype or int8.
         base: y before any adapter, `[T, sum(group.widths)]`; may be None where no adapter has a magnitude.
 
     Raises:
@@ -43,12 +45,31 @@ def add_runs(
             if cell is None or cell.a.shape[0] == 0:
                 continue
             columns = slice(offset, offset + width)
-            shrunk = x[rows] @ cell.a.T  # [rows, rank]
-            if cell.magnitude is None:
-                y[rows, columns].addmm_(shrunk, cell.b, alpha=run.weight * cell.scale)
-                continue
-            if base is None:
-                raise ValueError("an adapter of the batch has a DoRA magnitude, which build_batch was not told")
-            update = (shrunk @ cell.b).float().mul_(cell.magnitude * (run.weight * cell.scale))  # [rows, width]
-            update += base[rows, columns].float() * ((cell.magnitude - 1) * run.weight)
-            y[rows, columns] = (y[rows, columns].float() + update).to(y.dtype)
+            before = None if base is None else base[rows, columns]
+            _add(y[rows, columns], x[rows], cell, run.weight, before)
+
+
+def _add(y: Tensor, x: Tensor, cell: SiteWeights, weight: float, base: Tensor | None) -> None:
+    """Add one adapter's update of one linear to y `[rows, width]`."""
+    shrunk, b = _shrink(x, cell)
+    if cell.magnitude is None:
+        if b.dtype == y.dtype:
+            y.addmm_(shrunk, b, alpha=weight * cell.scale)
+        else:
+            y.copy_(torch.addmm(y.to(b.dtype), shrunk, b, alpha=weight * cell.scale))
+        return
+    if base is None:
+        raise ValueError("an adapter of the batch has a DoRA magnitude, which build_batch was not told")
+    update = (shrunk @ b).float().mul_(cell.magnitude * (weight * cell.scale))  # [rows, width]
+    update += base.float() * ((cell.magnitude - 1) * weight)
+    y.copy_(y.float() + update)
+
+
+def _shrink(x: Tensor, cell: SiteWeights) -> tuple[Tensor, Tensor]:
+    """A x `[rows, rank]`, times the factor of int8 weights, and the B `[rank, width]` to multiply it with."""
+    if cell.factor is None:
+        return x @ cell.a.T, cell.b
+    # Every dtype holds int8 exactly. But float16's range holds neither the sums nor their products with the factor.
+    dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
+    shrunk = (x.to(dtype) @ cell.a.to(dtype).T).float() * cell.factor
+    return shrunk.to(dtype), cell.b.to(dtype)

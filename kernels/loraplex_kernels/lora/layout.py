@@ -32,12 +32,17 @@ class SiteShape:
 
 @dataclass(frozen=True)
 class Placement:
-    """Byte offsets of one site's arrays: A `[rank, in]`, B transposed `[rank, out]`, magnitude float32 `[out]`."""
+    """Byte offsets of one site's arrays: A `[rank, in]`, B transposed `[rank, out]`, magnitude float32 `[out]`.
+
+    Where A and B are int8, factor float32 `[rank]` is there as well: the product of what the r-th rows of A and of B
+    were divided by. Only this product counts, since every number that they make is multiplied by both.
+    """
 
     shape: SiteShape
     a: int
     b: int
     magnitude: int | None
+    factor: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ class AdapterLayout:
     others: tuple[int, ...] = ()
 
 
-def plan(shapes: Iterable[SiteShape], itemsize: int, others: Iterable[int] = ()) -> AdapterLayout:
+def plan(
+    shapes: Iterable[SiteShape], itemsize: int, others: Iterable[int] = (), *, int8: bool = False
+) -> AdapterLayout:
     """Lay the sites' arrays end to end, each aligned to 64 bytes.
 
     Both A and B lie as `rank` contiguous rows: A's are read as dot products with x, B's are added, scaled, into y.
@@ -63,9 +70,11 @@ def plan(shapes: Iterable[SiteShape], itemsize: int, others: Iterable[int] = ())
 
     Args:
         shapes: of the sites.
-        itemsize: of A's and B's dtype, in bytes.
+        itemsize: of A's and B's dtype, in bytes, unless they are int8.
         others: bytes of further arrays, which lie behind those of the sites.
+        int8: whether they are.
     """
+    itemsize = 1 if int8 else itemsize
     cursor = 0
 
     def take(nbytes: int) -> int:
@@ -78,6 +87,7 @@ def plan(shapes: Iterable[SiteShape], itemsize: int, others: Iterable[int] = ())
     for shape in shapes:
         a = take(shape.rank * shape.in_features * itemsize)
         b = take(shape.rank * shape.out_features * itemsize)
-        placements.append(Placement(shape, a, b, take(shape.out_features * 4) if shape.magnitude else None))
+        magnitude = take(shape.out_features * 4) if shape.magnitude else None
+        placements.append(Placement(shape, a, b, magnitude, take(shape.rank * 4) if int8 else None))
     offsets = tuple(take(nbytes) for nbytes in others)
     return AdapterLayout(tuple(placements), cursor, offsets)

@@ -17,7 +17,8 @@ def add_lora_naive(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, tab
         for each entry (t, s, w) and each site of the group, with columns c of y:
             y[t, c] += w * scale * B (A x[t])                               without a magnitude
             y[t, c] += w * ((m - 1) * y0[t, c] + m * scale * B (A x[t]))    with DoRA's magnitude m
-        where y0 is y as it came in. Sums are float32 (float64 where y is), rounded once into y.
+        where y0 is y as it came in. Sums are float32 (float64 where y is), rounded once into y. A x[t] is multiplied by
+        the factor of int8 weights, element by element, before B is applied.
 
     Args:
         y: `[T, sum(group.widths)]`, the base's output; changed in place. Without the linear's bias where
@@ -25,7 +26,7 @@ def add_lora_naive(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, tab
         x: `[T, K]`, the linears' input.
         group: the linears side by side in y.
         batch: the step's entries.
-        table: the adapters' weights, of any floating dtype.
+        table: the adapters' weights, of any floating dtype or int8.
     """
     wide = torch.float64 if y.dtype == torch.float64 else torch.float32
     base, total = y.to(wide), y.to(wide, copy=True)
@@ -38,7 +39,10 @@ def add_lora_naive(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, tab
                 if cell is None or cell.a.shape[0] == 0:
                     continue
                 columns = slice(offset, offset + width)
-                update = cell.scale * (cell.b.to(wide).T @ (cell.a.to(wide) @ x[t].to(wide)))  # [width]
+                shrunk = cell.a.to(wide) @ x[t].to(wide)  # [rank]
+                if cell.factor is not None:
+                    shrunk *= cell.factor.to(wide)
+                update = cell.scale * (cell.b.to(wide).T @ shrunk)  # [width]
                 if cell.magnitude is not None:
                     m = cell.magnitude.to(wide)
                     update = (m - 1) * base[t, columns] + m * update

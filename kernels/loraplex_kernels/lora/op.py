@@ -19,7 +19,7 @@ def add_lora(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: Ad
         x: `[T, K]`, the linears' input, of y's dtype, columns contiguous.
         group: the linears side by side in y.
         batch: the step's entries; rows in none are not touched.
-        table: the adapters' weights, of y's dtype.
+        table: the adapters' weights, of y's dtype or int8.
 
     Raises:
         ValueError: the shapes or dtypes do not fit each other.
@@ -27,7 +27,7 @@ def add_lora(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: Ad
     if y.shape[0] != x.shape[0] or y.shape[1] != sum(group.widths):
         raise ValueError(f"y is {list(y.shape)}: it must be [{x.shape[0]}, {sum(group.widths)}] for this group")
     if not y.dtype == x.dtype == table.dtype:
-        raise ValueError(f"y, x and the adapters must share a dtype, not {y.dtype}, {x.dtype}, {table.dtype}")
+        raise ValueError(f"y, x and the adapter table must share a dtype, not {y.dtype}, {x.dtype}, {table.dtype}")
     if y.stride(1) != 1:
         raise ValueError("the columns of y must lie side by side")
     if y.is_cuda:

@@ -20,16 +20,19 @@ class AdapterTable:
     Args:
         slots: rows; at least one, grown by `grow`.
         sites: columns.
-        dtype: of A and B in every buffer (the magnitudes are float32 always).
+        dtype: of x and y, and of A and B in every buffer (the magnitudes are float32 always).
         device: where the buffers and the table lie.
+        int8: A and B are int8 instead, with a factor for each rank.
     """
 
-    def __init__(self, slots: int, sites: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, slots: int, sites: int, dtype: torch.dtype, device: torch.device, *, int8: bool = False) -> None:
         self.dtype = dtype
         self.device = device
+        self.int8 = int8
         self.a = torch.zeros(slots, sites, dtype=torch.int64, device=device)  # address of A  [rank, in]
         self.b = torch.zeros(slots, sites, dtype=torch.int64, device=device)  # address of B transposed  [rank, out]
         self.magnitude = torch.zeros(slots, sites, dtype=torch.int64, device=device)  # of float32 [out], 0: no DoRA
+        self.factor = torch.zeros(slots, sites, dtype=torch.int64, device=device)  # of float32 [rank], 0: not int8
         self.rank = torch.zeros(slots, sites, dtype=torch.int32, device=device)  # 0: the adapter leaves this site alone
         self.scale = torch.zeros(slots, sites, dtype=torch.float32, device=device)
         self._buffers: list[Tensor | None] = [None] * slots  # keeps alive what the addresses point at
@@ -47,14 +50,16 @@ class AdapterTable:
 
         Args:
             slot: a row that holds nothing.
-            layout: made by `plan` for this table's dtype.
+            layout: made by `plan` for this table's dtype, or for int8 where the table is.
             buffer: uint8 `[layout.nbytes]` on the table's device, 64-byte aligned.
 
         Raises:
-            ValueError: the row is taken, or the buffer does not fit the layout.
+            ValueError: the row is taken, or the buffer does not fit the layout, or the layout not the table.
         """
         if self._buffers[slot] is not None:
             raise ValueError(f"slot {slot} is taken")
+        if any((placement.factor is not None) != self.int8 for placement in layout.placements):
+            raise ValueError(f"the table's adapters are {'' if self.int8 else 'not '}int8, the layout is for others")
         if buffer.dtype != torch.uint8 or buffer.numel() < layout.nbytes:
             raise ValueError(f"a layout of {layout.nbytes} bytes needs a uint8 buffer of that size")
         base = buffer.data_ptr()
@@ -67,6 +72,7 @@ class AdapterTable:
             rows["a"][shape.site] = base + placement.a
             rows["b"][shape.site] = base + placement.b
             rows["magnitude"][shape.site] = 0 if placement.magnitude is None else base + placement.magnitude
+            rows["factor"][shape.site] = 0 if placement.factor is None else base + placement.factor
             rows["rank"][shape.site] = shape.rank
             rows["scale"][shape.site] = shape.scale
         for name, column in self._columns():
@@ -111,4 +117,4 @@ class AdapterTable:
         return max((self._highest[slot] for slot in slots), default=0)
 
     def _columns(self) -> list[tuple[str, Tensor]]:
-        return [(name, getattr(self, name)) for name in ("a", "b", "magnitude", "rank", "scale")]
+        return [(name, getattr(self, name)) for name in ("a", "b", "magnitude", "factor", "rank", "scale")]

@@ -20,7 +20,7 @@ def lora_expand_kernel(
     weight_ptr,  # float32 [uses, M]
     group_ptr,  # int32 [sites, 3]
     # The table
-    table_b_ptr,  # int64 [slots, columns]: addresses of B transposed [rank, width], of y's dtype
+    table_b_ptr,  # int64 [slots, columns]: addresses of B transposed [rank, width], of y's dtype or int8
     table_magnitude_ptr,  # int64 [slots, columns]: of float32 [width], 0 without DoRA
     table_rank_ptr,  # int32 [slots, columns]
     table_scale_ptr,  # float32 [slots, columns]
@@ -37,6 +37,7 @@ def lora_expand_kernel(
     SPLITS: tl.constexpr,
     WIDTH_MULTIPLE: tl.constexpr,  # divides every width and offset: rows of B and y can be read in wide words
     MAGNITUDE: tl.constexpr,
+    INT8: tl.constexpr,
 ):
     """Semantics: y[row[b, i], columns of s] += sum over b's uses u of w * ((m - 1) * y + m * scale * v[u, s, i] B).
 
@@ -59,6 +60,12 @@ def lora_expand_kernel(
     row = tl.load(row_ptr + block * M + o_m)  # [M]
     p_y = y_ptr + row.to(tl.int64)[:, None] * y_stride + (offset + o_n)[None, :]
     m_y = (row >= 0)[:, None] & m_n[None, :]
+    stored: tl.constexpr = tl.int8 if INT8 else y_ptr.dtype.element_ty
+    # With the factor of int8 weights in it, v may be smaller than float16 can tell from 0. TensorFloat32 is as precise,
+    # has float32's range, and holds int8 exactly; three such products are as good as one in float32.
+    product: tl.constexpr = tl.float32 if INT8 else stored
+    tensor_float: tl.constexpr = "tf32x3" if y_ptr.dtype.element_ty == tl.float32 else "tf32"
+    precision: tl.constexpr = tensor_float if INT8 else "ieee"
     b_total = tl.zeros([M, BLOCK_N], dtype=tl.float32)
     touched = 0
     first = tl.load(use_start_ptr + block).to(tl.int64)
@@ -67,7 +74,7 @@ def lora_expand_kernel(
         cell = tl.load(slot_ptr + use).to(tl.int64) * table_stride + column
         rank = tl.load(table_rank_ptr + cell)
         touched += rank
-        b_ptr = tl.load(table_b_ptr + cell).to(tl.pointer_type(y_ptr.dtype.element_ty))
+        b_ptr = tl.load(table_b_ptr + cell).to(tl.pointer_type(stored))
         b_ptr = tl.multiple_of(b_ptr, 64)  # buffers begin on 64 bytes, and layout.py aligns each array in them
         b_sum = tl.zeros([M, BLOCK_N], dtype=tl.float32)
         for r in range(0, rank, BLOCK_R):
@@ -78,8 +85,8 @@ def lora_expand_kernel(
                 at = ((part * uses + use) * sites + site) * M + o_m  # [M]
                 b_v += tl.load(v_ptr + at[:, None] * R + o_r[None, :], mask=m_r[None, :], other=0.0)
             p_b = b_ptr + o_r.to(tl.int64)[:, None] * width + o_n[None, :]
-            b_b = tl.load(p_b, mask=m_r[:, None] & m_n[None, :], other=0.0)  # [BLOCK_R, BLOCK_N]
-            b_sum = tl.dot(b_v.to(b_b.dtype), b_b, b_sum, input_precision="ieee")
+            b_b = tl.load(p_b, mask=m_r[:, None] & m_n[None, :], other=0)  # [BLOCK_R, BLOCK_N]
+            b_sum = tl.dot(b_v.to(product), b_b.to(product), b_sum, input_precision=precision)
         weight = tl.load(weight_ptr + use * M + o_m)  # [M]
         b_sum *= (weight * tl.load(table_scale_ptr + cell))[:, None]
         if MAGNITUDE:

@@ -26,14 +26,15 @@ WARPS = {DECODE_ROWS: 4, PREFILL_ROWS: 8}
 def add_lora_triton(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable) -> None:
     """Add every adapter's update of the step to y.
 
-    Semantics: those of `add_lora_naive`, with A x rounded to y's dtype before B is applied, as PEFT does.
+    Semantics: those of `add_lora_naive`, with A x rounded before B is applied: to y's dtype, as PEFT does, and to
+    TensorFloat32 where the weights are int8 and y is not float32.
 
     Args:
         y: `[T, sum(group.widths)]` of float32, bfloat16 or float16, unit stride along the columns; changed in place.
         x: `[T, K]`, of y's dtype.
         group: the linears side by side in y.
         batch: the step's entries; never empty, since a step on the base alone has no batch and launches nothing.
-        table: the adapters' weights, of y's dtype, on y's device.
+        table: the adapters' weights, of y's dtype or int8, on y's device.
 
     Raises:
         TypeError: the dtype is none of the three.
@@ -65,12 +66,13 @@ def _launch(
     v = torch.empty(splits, arrays.uses, sites, size, highest, dtype=torch.float32, device=y.device)
     lora_shrink_kernel[(arrays.uses, triton.cdiv(highest, BLOCK_R) * splits, sites)](
         *(v, x, arrays.row, arrays.use_block, arrays.slot, described),
-        *(table.a, table.rank),
+        *(table.a, table.factor, table.rank),
         *(K, highest, arrays.uses, sites, x.stride(0), table.a.stride(0)),
         M=size,
         BLOCK_R=BLOCK_R,
         BLOCK_K=BLOCK_K_BYTES // x.element_size(),
         SPLITS=splits,
+        INT8=table.int8,
         num_warps=WARPS[size],
         enable_fp_fusion=True,
     )
@@ -84,6 +86,7 @@ def _launch(
         SPLITS=splits,
         WIDTH_MULTIPLE=math.gcd(16, *group.widths),
         MAGNITUDE=magnitude,
+        INT8=table.int8,
         num_warps=WARPS[size],
         enable_fp_fusion=True,
     )

@@ -19,7 +19,8 @@ def lora_shrink_kernel(
     slot_ptr,  # int32 [uses]
     group_ptr,  # int32 [sites, 3]
     # The table
-    table_a_ptr,  # int64 [slots, columns]: addresses of A [rank, K], of x's dtype
+    table_a_ptr,  # int64 [slots, columns]: addresses of A [rank, K], of x's dtype or int8
+    table_factor_ptr,  # int64 [slots, columns]: of float32 [rank], read where A is int8
     table_rank_ptr,  # int32 [slots, columns]
     # Sizes and strides
     K,
@@ -33,8 +34,11 @@ def lora_shrink_kernel(
     BLOCK_R: tl.constexpr,
     BLOCK_K: tl.constexpr,
     SPLITS: tl.constexpr,
+    INT8: tl.constexpr,
 ):
     """Semantics: v[p, u, s, i, j] = sum over part p of K of A[slot[u], site[s]][j, :] * x[row[block[u], i], :].
+
+    With INT8, times factor[j].
 
     Grid: (uses, tiles of R * SPLITS, sites). A tile past its adapter's own rank reads and writes nothing, so an adapter
     costs its true rank. Each part of K is a sum of its own: the second kernel adds them in order, without atomics.
@@ -47,7 +51,8 @@ def lora_shrink_kernel(
     rank = tl.load(table_rank_ptr + cell)
     if tile * BLOCK_R >= rank:
         return
-    a_ptr = tl.load(table_a_ptr + cell).to(tl.pointer_type(x_ptr.dtype.element_ty))
+    stored: tl.constexpr = tl.int8 if INT8 else x_ptr.dtype.element_ty
+    a_ptr = tl.load(table_a_ptr + cell).to(tl.pointer_type(stored))
     a_ptr = tl.multiple_of(a_ptr, 64)  # buffers begin on 64 bytes, and layout.py aligns each array in them
 
     o_m = tl.arange(0, M)
@@ -60,7 +65,12 @@ def lora_shrink_kernel(
     for k in range(part * tiles * BLOCK_K, min((part + 1) * tiles * BLOCK_K, K), BLOCK_K):
         o_k = k + tl.arange(0, BLOCK_K)
         b_x = tl.load(p_x + o_k[None, :], mask=(row >= 0)[:, None] & (o_k < K)[None, :], other=0.0)  # [M, BLOCK_K]
-        b_a = tl.load(p_a + o_k[:, None], mask=(o_r < rank)[None, :] & (o_k < K)[:, None], other=0.0)
+        b_a = tl.load(p_a + o_k[:, None], mask=(o_r < rank)[None, :] & (o_k < K)[:, None], other=0)
+        if INT8:
+            b_a = b_a.to(tl.float32).to(b_x.dtype)  # exact; integers become bfloat16 by way of float32 only
         b_v = tl.dot(b_x, b_a, b_v, input_precision="ieee")  # [M, BLOCK_K] @ [BLOCK_K, BLOCK_R]
+    if INT8:
+        p_factor = tl.load(table_factor_ptr + cell).to(tl.pointer_type(tl.float32)) + o_r
+        b_v *= tl.load(p_factor, mask=o_r < rank, other=0.0)[None, :]
     p_v = v_ptr + (((part * uses + use) * sites + site) * M + o_m.to(tl.int64))[:, None] * R + o_r[None, :]
     tl.store(p_v, b_v, mask=(o_r < rank)[None, :])

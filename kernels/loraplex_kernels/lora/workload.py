@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from loraplex_kernels.lora.layout import SiteShape, plan
+from loraplex_kernels.lora.quantize import quantize_rows
 from loraplex_kernels.lora.table import AdapterTable
 from loraplex_kernels.lora.weights import site_weights
 
@@ -43,21 +44,31 @@ def pick_slots(popularity: str, rows: int, adapters: int, seed: int) -> list[int
 
 
 def random_table(
-    adapters: Sequence[Sequence[SiteShape]], dtype: torch.dtype, device: torch.device, seed: int, sites: int
+    adapters: Sequence[Sequence[SiteShape]],
+    dtype: torch.dtype,
+    device: torch.device,
+    seed: int,
+    sites: int,
+    int8: bool = False,
 ) -> AdapterTable:
     """A table whose slot i holds an adapter with random weights, of the shapes that `adapters[i]` lists.
 
     A and B are scaled so that an update is about as large as what it is added to; magnitudes lie in [0.5, 1.5].
     """
     generator = torch.Generator().manual_seed(seed)
-    table = AdapterTable(len(adapters), sites, dtype, device)
+    table = AdapterTable(len(adapters), sites, dtype, device, int8=int8)
     for slot, shapes in enumerate(adapters):
-        layout = plan(shapes, dtype.itemsize)
+        layout = plan(shapes, dtype.itemsize, int8=int8)
         buffer = torch.zeros(layout.nbytes, dtype=torch.uint8)
         for placement in layout.placements:
             weights, shape = site_weights(buffer, placement, dtype), placement.shape
-            weights.a.copy_(torch.randn(weights.a.shape, generator=generator) / shape.in_features**0.5)
-            weights.b.copy_(torch.randn(weights.b.shape, generator=generator) / max(shape.rank, 1) ** 0.5)
+            a = torch.randn(weights.a.shape, generator=generator) / shape.in_features**0.5
+            b = torch.randn(weights.b.shape, generator=generator) / max(shape.rank, 1) ** 0.5
+            if weights.factor is None:
+                weights.a.copy_(a)
+                weights.b.copy_(b)
+            else:
+                weights.factor.copy_(quantize_rows(a, weights.a) * quantize_rows(b, weights.b))
             if weights.magnitude is not None:
                 weights.magnitude.copy_(torch.rand(weights.magnitude.shape, generator=generator) + 0.5)
         table.install(slot, layout, buffer.to(device))

@@ -65,9 +65,10 @@ def make_scene(
     in_features: int = 72,
     ranks: Sequence[Sequence[int]] = MIXED_RANKS,
     magnitudes: Sequence[bool] | None = None,
+    int8: bool = False,
 ) -> Scene:
     magnitudes = magnitudes or (False,) * len(ranks)
-    table = random_table(adapters_of(ranks, in_features, magnitudes), dtype, CPU, seed=3, sites=5)
+    table = random_table(adapters_of(ranks, in_features, magnitudes), dtype, CPU, seed=3, sites=5, int8=int8)
     generator = torch.Generator().manual_seed(4)
     x = torch.randn(rows, in_features, generator=generator).to(dtype)
     y = torch.randn(rows, sum(WIDTHS), generator=generator).to(dtype)

@@ -85,3 +85,22 @@ def test_a_taken_row_and_a_buffer_that_does_not_fit_are_refused(table, layout):
         table.install(1, layout, buffer_for(layout)[:-1])
     with pytest.raises(ValueError, match="multiple of 64"):
         table.install(1, layout, torch.zeros(layout.nbytes + 4, dtype=torch.uint8)[4:])
+
+
+def test_an_int8_table_holds_the_addresses_of_the_factors(layout):
+    table, int8 = AdapterTable(1, 4, torch.bfloat16, CPU, int8=True), plan(SHAPES, 2, int8=True)
+    with pytest.raises(ValueError, match="int8"):
+        table.install(0, layout, buffer_for(layout))
+    buffer = buffer_for(int8)
+    table.install(0, int8, buffer)
+    first, second = (buffer.data_ptr() + placement.factor for placement in int8.placements)
+    assert table.factor[0].tolist() == [0, first, 0, second]
+    assert table.weights(0, 3).factor.shape == (5,)
+    table.clear(0)
+    assert not table.factor.any()
+
+
+def test_a_table_of_floats_takes_no_int8_adapter(table):
+    int8 = plan(SHAPES, 4, int8=True)
+    with pytest.raises(ValueError, match="not int8"):
+        table.install(0, int8, buffer_for(int8))

@@ -20,6 +20,7 @@ POINTERS = {
     "table_a_ptr": "*i64",
     "table_b_ptr": "*i64",
     "table_magnitude_ptr": "*i64",
+    "table_factor_ptr": "*i64",
 }
 
 
@@ -79,12 +80,13 @@ def spilled_bytes(compiled, folder):
 @pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="interpreted kernels do not compile")
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize(("dtype", "itemsize"), [("bf16", 2), ("fp32", 4)])
-def test_the_kernels_compile_without_spilling_for_sm(capability, dtype, itemsize, tmp_path):
+@pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
+def test_the_kernels_compile_without_spilling_for_sm(capability, dtype, itemsize, int8, tmp_path):
     from loraplex_kernels.lora import triton_op
     from loraplex_kernels.lora.triton_expand import lora_expand_kernel
     from loraplex_kernels.lora.triton_shrink import lora_shrink_kernel
 
-    shared = {"BLOCK_R": triton_op.BLOCK_R, "SPLITS": 2}
+    shared = {"BLOCK_R": triton_op.BLOCK_R, "SPLITS": 2, "INT8": int8}
     shrink = {**shared, "BLOCK_K": triton_op.BLOCK_K_BYTES // itemsize}
     expand = {**shared, "BLOCK_N": triton_op.BLOCK_N, "WIDTH_MULTIPLE": 16, "MAGNITUDE": True}
     for kernel, tiles in ((lora_shrink_kernel, shrink), (lora_expand_kernel, expand)):
