@@ -54,7 +54,7 @@ class Catalog:
     def names(self) -> list[str]:
         """All of them, sorted; an alias only while what it stands for is there."""
         names = {*self._root.names(), *self._registry.adapters}
-        return sorted(names | {alias for alias, target in self._registry.aliases.items() if target in names})
+        return sorted(names | {alias for alias, target in self.aliases().items() if target in names})
 
     def resolve(self, name: str) -> AdapterSource:
         """Where the adapter of that name is, as it is at this moment, on this machine.

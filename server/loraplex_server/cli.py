@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from loraplex_server import __version__
 from loraplex_server.api.start_error import StartError
+from loraplex_server.commands.error import CommandError
 from loraplex_server.demo import Demo, find_demo
 from loraplex_server.settings import SettingsError, load_settings
 from loraplex_server.settings.errors import did_you_mean
@@ -49,6 +50,13 @@ def demo(arguments: Sequence[str]) -> int:
     return 0
 
 
+def adapters(arguments: Sequence[str]) -> int:
+    """`loraplex adapters`."""
+    from loraplex_server.commands.adapters import adapters as run
+
+    return run(arguments)
+
+
 def version(arguments: Sequence[str]) -> int:
     """`loraplex version`."""
     if arguments:
@@ -60,6 +68,7 @@ def version(arguments: Sequence[str]) -> int:
 COMMANDS = {
     "serve": Command("serve a model and its adapters", serve),
     "demo": Command("serve the bundled demo", demo),
+    "adapters": Command("check adapters' files; list, add and remove those of a running server", adapters),
     "version": Command("print the version", version),
 }
 
@@ -82,7 +91,7 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 2 for bad usage or settings, 1 for a server that cannot start."""
+    """Run a command; returns the exit code: 2 for bad usage or settings, 1 for what failed."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
@@ -96,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"loraplex {name}", error.problems)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except StartError as error:
+    except (StartError, CommandError) as error:
         print(f"loraplex {name}: {error}", file=sys.stderr)
         return FAILED
 

@@ -10,8 +10,8 @@ import httpx
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from loraplex_adapters.catalog import Catalog
 from loraplex_server.api.app import create_app
+from loraplex_server.api.catalogue import build_catalog
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.settings import ServeSettings
 from support.fake_engine import FakeEngine
@@ -61,7 +61,8 @@ class Api:
         self.engine = engine
         self.renderer = renderer
         self.settings = ServeSettings(model="test-model", adapters=adapters, **settings)
-        self.app = create_app(self.settings, engine, renderer, Catalog(adapters))
+        self.catalog = build_catalog(self.settings)
+        self.app = create_app(self.settings, engine, renderer, self.catalog)
         self.services = self.app.state.services
 
     def client(self) -> httpx.AsyncClient:
@@ -74,6 +75,12 @@ class Api:
     async def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> httpx.Response:
         async with self.client() as client:
             return await client.post(path, json=body, headers=headers)
+
+    async def ask(self, method: str, path: str, body: Any = None, key: str | None = "admin") -> httpx.Response:
+        """With the admin key, unless told otherwise."""
+        async with self.client() as client:
+            headers = {} if key is None else {"authorization": f"Bearer {key}"}
+            return await client.request(method, path, json=body, headers=headers)
 
     async def complete(self, body: Any, **headers: str) -> httpx.Response:
         return await self.post("/v1/completions", body, headers)

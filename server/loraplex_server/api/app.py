@@ -10,15 +10,18 @@ from fastapi import FastAPI
 
 from loraplex_adapters.catalog import Catalog
 from loraplex_server import __version__
+from loraplex_server.api.adapter_admin import AdapterAdmin
+from loraplex_server.api.adapter_outcomes import AdapterOutcomes
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.handlers import install_handlers
 from loraplex_server.api.holds import HoldMiddleware
 from loraplex_server.api.middleware import GuardMiddleware, RecordMiddleware
 from loraplex_server.api.model_names import ModelNames
 from loraplex_server.api.openapi import install_openapi
+from loraplex_server.api.pin_keeper import PinKeeper
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.renderers import Renderers
-from loraplex_server.api.routes import chat, completions, models, operations, tokenize
+from loraplex_server.api.routes import adapters, chat, completions, models, operations, tokenize, vllm_adapters
 from loraplex_server.api.services import Services
 from loraplex_server.engine.interface import Engine
 from loraplex_server.metrics import Metrics
@@ -45,17 +48,19 @@ def create_app(
     metrics = metrics or Metrics(settings.base_names[0], settings.metrics_max_adapters)
     drain = drain or Drain()
     names = ModelNames(settings.base_names, catalog)
-    services = Services(settings, engine, Renderers(renderer), catalog, metrics, names, drain)
+    outcomes = AdapterOutcomes()
+    admin = AdapterAdmin(catalog, engine, outcomes)
+    services = Services(settings, engine, Renderers(renderer), catalog, metrics, names, drain, outcomes, admin)
     app = FastAPI(
         title="Loraplex",
         version=__version__,
         docs_url=None,  # their pages fetch scripts from elsewhere; the schema itself is at /openapi.json
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_absorbing,
+        lifespan=_living,
     )
     app.state.services = services
-    for module in (completions, chat, models, tokenize, operations):
+    for module in (completions, chat, models, adapters, vllm_adapters, tokenize, operations):
         app.include_router(module.router)
     install_handlers(app)
     install_openapi(app)
@@ -66,8 +71,8 @@ def create_app(
 
 
 @contextlib.asynccontextmanager
-async def _absorbing(app: FastAPI) -> AsyncIterator[None]:
-    """While the app lives, each word of the engine reaches the metrics."""
+async def _living(app: FastAPI) -> AsyncIterator[None]:
+    """While the app lives, each word of the engine reaches the metrics, and what is pinned stays in memory."""
     services: Services = app.state.services
 
     async def absorb() -> None:
@@ -75,10 +80,11 @@ async def _absorbing(app: FastAPI) -> AsyncIterator[None]:
             services.metrics.engine.absorb(services.engine.info, services.engine.stats)
             await asyncio.sleep(ABSORB_INTERVAL_S)
 
-    task = asyncio.create_task(absorb())
+    keeper = PinKeeper(services.catalog, services.engine, services.outcomes)
+    tasks = [asyncio.create_task(work) for work in (absorb(), keeper.run())]
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

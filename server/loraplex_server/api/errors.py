@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loraplex_adapters.errors import AdapterError, UnknownAdapterError
+from loraplex_adapters.errors import (
+    AdapterChangedError,
+    AdapterConflictError,
+    AdapterError,
+    AdapterNameError,
+    DiskFullError,
+    SourceNotAllowedError,
+    SourceNotFoundError,
+    SourceUnavailableError,
+    UnknownAdapterError,
+)
 from loraplex_server.engine.interface import (
     AdapterUnusableError,
     EngineDeadError,
@@ -20,6 +30,18 @@ INVALID = "invalid_request_error"
 # Long enough for the supervisor to start an engine again, short enough that OpenAI's client still waits for it.
 RETRY_AFTER_S = 2
 
+# Whatever else is wrong with an adapter is a 400.
+_ADAPTER_ERRORS: Mapping[type[AdapterError], tuple[int, str]] = {
+    AdapterNameError: (400, "invalid_adapter_name"),
+    AdapterConflictError: (409, "adapter_conflict"),
+    AdapterChangedError: (503, "adapter_changing"),
+    SourceNotAllowedError: (403, "source_not_allowed"),
+    SourceNotFoundError: (404, "source_not_found"),
+    SourceUnavailableError: (503, "source_unavailable"),
+    DiskFullError: (503, "disk_full"),
+}
+_PARAMS: Mapping[type[AdapterError], str] = {AdapterNameError: "name", AdapterConflictError: "name"}
+
 
 class ApiError(Exception):
     """An answer that is an error; `outcome` is its word in logs and metrics."""
@@ -31,7 +53,7 @@ class ApiError(Exception):
         *,
         type: str = INVALID,
         param: str | None = None,
-        code: str | None = None,
+        code: str | int | None = None,
         headers: Mapping[str, str] | None = None,
         outcome: str = "invalid",
     ) -> None:
@@ -82,6 +104,11 @@ def from_domain(error: EngineError | AdapterError) -> ApiError:
         return unavailable(message, "engine_unavailable")
     if isinstance(error, UnknownAdapterError):
         return ApiError(404, message, param="model", code="model_not_found", outcome="not_found")
+    for kind, (status, code) in _ADAPTER_ERRORS.items():
+        if isinstance(error, kind):
+            if status == 503:
+                return unavailable(message, code)
+            return ApiError(status, message, param=_PARAMS.get(kind), code=code, outcome=code)
     if isinstance(error, AdapterUnusableError | AdapterError):
         return ApiError(400, message, param="model", code="adapter_refused", outcome="adapter_refused")
     if isinstance(error, InvalidRequestError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from loraplex_adapters.errors import AdapterError
+from loraplex_server.api.adapter_outcomes import AdapterOutcomes
 from loraplex_server.api.answer import Answer, Piece, join
 from loraplex_server.api.errors import from_domain
 from loraplex_server.api.record import RequestRecord
@@ -39,13 +40,21 @@ class Job:
 
 
 class Generation:
-    """Args: engine: that answers. jobs: one for each prompt. record, metrics: told how it went, once."""
+    """Args: engine: that answers. jobs: one for each prompt. record, metrics, outcomes: told how it went, once."""
 
-    def __init__(self, engine: Engine, jobs: Sequence[Job], record: RequestRecord, metrics: RequestMetrics) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        jobs: Sequence[Job],
+        record: RequestRecord,
+        metrics: RequestMetrics,
+        outcomes: AdapterOutcomes,
+    ) -> None:
         self._engine = engine
         self._jobs = jobs
         self._record = record
         self._metrics = metrics
+        self._outcomes = outcomes
         # By the job's first index. Read on threads that write bodies too.
         self._started: dict[int, Started] = {}
         self.prompt_tokens = sum(len(job.request.prompt_token_ids) for job in jobs)
@@ -98,6 +107,8 @@ class Generation:
         except (EngineError, AdapterError) as error:
             answer = from_domain(error)
             outcome = answer.outcome
+            if outcome == "adapter_refused" and len(self._record.adapters) == 1:
+                self._outcomes.failed(self._record.adapters[0], answer.message)
             if answer.message != str(error):
                 logger.warning("request %s: %s", self._record.request_id, error)
             raise
@@ -168,6 +179,7 @@ class Generation:
         record.prompt_tokens, record.output_tokens = self.prompt_tokens, self.output_tokens
         first = next(iter(self._started.values()), None)
         if first is not None:
+            self._outcomes.answered([use.source for use in self._jobs[0].request.adapters], first.generation)
             record.cached_tokens, record.queue_s = self.cached_tokens, first.queue_s
             times = (job.timeline.ttft_s for job in self._jobs)
             record.ttft_s = min((time for time in times if time is not None), default=None)

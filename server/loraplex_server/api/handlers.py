@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import cast
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from loraplex_adapters.errors import AdapterError
 from loraplex_server.api.departure import ClientGoneError
-from loraplex_server.api.errors import ApiError, from_domain
+from loraplex_server.api.errors import ApiError, bad_request, from_domain
 from loraplex_server.api.record import record_of
 from loraplex_server.api.responses import error_response
 from loraplex_server.api.services import services_of
@@ -27,6 +28,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(EngineError, _domain_error)
     app.add_exception_handler(AdapterError, _domain_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _bad_query)
     app.add_exception_handler(ClientGoneError, _client_gone)
     app.add_exception_handler(ClientDisconnect, _client_gone)  # starlette's, while it sent the body
 
@@ -53,6 +55,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
     else:
         message, code = str(error.detail)[:200], "http_error"
     return await _api_error(request, ApiError(error.status_code, message, code=code, headers=error.headers))
+
+
+async def _bad_query(request: Request, error: Exception) -> Response:
+    """Of a URL: bodies are read by hand."""
+    fault = cast("RequestValidationError", error).errors()[0]
+    name = str(fault["loc"][1])[:100]  # the first says that it is of the query
+    return await _api_error(request, bad_request(f"'{name}': {str(fault['msg'])[:200]}", param=name))
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:

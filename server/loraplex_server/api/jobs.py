@@ -38,4 +38,4 @@ def make_generation(
         answers = [Answer(number * body.n + j, prompt, body, renderer) for j in range(body.n)]
         timeline = Timeline(metrics, record.arrival, len(prompt.token_ids), body.n, sampling.max_tokens)
         jobs.append(Job(request, answers, timeline))
-    return Generation(services.engine, jobs, record, metrics)
+    return Generation(services.engine, jobs, record, metrics, services.outcomes)

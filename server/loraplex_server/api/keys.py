@@ -35,19 +35,22 @@ class Keys:
         return scheme.lower() == "bearer" and any(matches)
 
 
+def is_admin(request: Request, settings: ServeSettings) -> bool:
+    """Whether a request has the admin key."""
+    return Keys(settings.admin_key).open(request.headers.get("authorization", ""))
+
+
 def require_admin(request: Request, settings: ServeSettings) -> None:
     """Let a request pass that may change adapters.
 
     Raises:
         ApiError: 403 where the server has no admin key, or the request another key; 401 where it has none.
     """
-    keys = Keys(settings.admin_key)
-    if not keys:
+    if not settings.admin_key:
         raise ApiError(403, HOW_TO_TURN_ON, code="admin_disabled", outcome="unauthorized")
-    authorization = request.headers.get("authorization", "")
-    if not authorization:
+    if not request.headers.get("authorization"):
         raise unauthorized("Send the admin key as 'Authorization: Bearer KEY'")
-    if not keys.open(authorization):
+    if not is_admin(request, settings):
         raise ApiError(
             403, "This key may not change adapters; send the admin key", code="not_admin", outcome="unauthorized"
         )

@@ -58,8 +58,6 @@ class ModelNames:
 
     async def _use(self, name: str, weight: float, param: str, holds: Holds) -> AdapterUse:
         try:
-            if not hasattr(self._catalog, "open"):  # TEMPORARY until the new catalogue is there
-                return AdapterUse(self._catalog.resolve(name), weight)
             held = await self._catalog.open(name)
         except UnknownAdapterError:
             raise model_not_found(name, param) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,6 +20,18 @@ def json_body(*schemas: type[BaseModel]) -> dict[str, Any]:
     refs = [{"$ref": _REF.format(model=schema.__name__)} for schema in schemas]
     schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def answers(responses: Mapping[int, str | tuple[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """For `responses` of a route: what each status means, with an example of the body where there is one."""
+    return {status: _answer(said) for status, said in responses.items()}
+
+
+def _answer(said: str | tuple[str, Any]) -> dict[str, Any]:
+    if isinstance(said, str):
+        return {"description": said}
+    description, example = said
+    return {"description": description, "content": {"application/json": {"example": example}}}
 
 
 def install_openapi(app: FastAPI) -> None:

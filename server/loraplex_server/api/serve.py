@@ -12,6 +12,7 @@ import uvloop
 
 from loraplex_adapters.catalog import Catalog
 from loraplex_server.api.app import create_app
+from loraplex_server.api.catalogue import build_catalog
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.renderer import Renderer, RendererError, load_renderer
 from loraplex_server.api.server import LAST_WORDS_S, GracefulServer
@@ -44,7 +45,7 @@ def run(settings: ServeSettings, on_ready: OnReady | None = None) -> None:
 
 
 async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnReady | None) -> None:
-    catalog = Catalog(settings.adapters)
+    catalog = build_catalog(settings)
     engine = EngineClient(settings.engine_config())
     starting = asyncio.create_task(engine.start())
     try:
@@ -78,6 +79,7 @@ async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnR
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         await engine.close()
+        await catalog.close()
 
 
 async def _load_renderer(settings: ServeSettings, starting: asyncio.Task[EngineInfo]) -> Renderer:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from loraplex_adapters.catalog import Catalog
+from loraplex_server.api.adapter_admin import AdapterAdmin
+from loraplex_server.api.adapter_outcomes import AdapterOutcomes
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.errors import unavailable
 from loraplex_server.api.model_names import ModelNames
@@ -29,6 +31,8 @@ class Services:
     metrics: Metrics
     names: ModelNames
     drain: Drain
+    outcomes: AdapterOutcomes
+    admin: AdapterAdmin
     started_at: int = field(default_factory=lambda: int(time.time()))
 
     def engine_info(self) -> EngineInfo:

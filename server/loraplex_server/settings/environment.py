@@ -15,6 +15,9 @@ _SERVICE_LINK = re.compile(
 _SERVICE_PORT = re.compile(rf"{PREFIX}([A-Z0-9_]+_)?PORT")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
+# Of `loraplex adapters`.
+_COMMANDS = frozenset({f"{PREFIX}URL"})
+
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Values of the fields that variables set.
@@ -26,7 +29,7 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
     problems: list[str] = []
     known = {f"{PREFIX}{name.upper()}": name for name in ServeSettings.model_fields}
     for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or _is_service_link(variable, value):
+        if not variable.startswith(PREFIX) or variable in _COMMANDS or _is_service_link(variable, value):
             continue
         if variable not in known:
             problems.append(f"unknown variable {variable}{did_you_mean(variable, known)}")

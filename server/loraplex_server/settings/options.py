@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from loraplex_adapters.sources import AllowedSources
 from loraplex_server.engine.config import Device, DType, EngineConfig, Quantization
 from loraplex_server.settings.quantity import Bytes
 
@@ -155,6 +156,12 @@ class ServeSettings(BaseSettings):
         if adapters is not None and not adapters.expanduser().is_dir():
             raise ValueError("there is no such folder")
         return adapters.expanduser() if adapters is not None else None
+
+    @field_validator("allow_adapter_source")
+    @classmethod
+    def _check_sources(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        AllowedSources(patterns)
+        return patterns
 
     @field_validator("state_dir", "adapter_cache")
     @classmethod

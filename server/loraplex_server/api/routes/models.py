@@ -55,7 +55,13 @@ def _base_card(services: Services, name: str) -> dict[str, Any]:
 
 
 def _adapter_card(services: Services, name: str) -> dict[str, Any]:
-    return _card(services, name, services.catalog.created(name), root=name, parent=services.names.base)
+    return _card(
+        services,
+        name,
+        services.catalog.created(name),
+        root=services.catalog.canonical(name),
+        parent=services.names.base,
+    )
 
 
 def _card(services: Services, name: str, created: int, root: str, parent: str | None) -> dict[str, Any]:
