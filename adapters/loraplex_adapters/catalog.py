@@ -270,13 +270,8 @@ class Catalog:
         return folder
 
     def _is_on_disk(self, name: str) -> bool:
-        try:
-            held = self._local(name)
-        except AdapterError:
-            return False
-        if held is not None:
-            held.release()
-        return held is not None
+        added = self._registry.adapters.get(name)
+        return added is None or self._sources.has(parse_address(added.source))
 
     def _aliases_of(self, name: str) -> tuple[str, ...]:
         return tuple(sorted(alias for alias, target in self._registry.aliases.items() if target == name))

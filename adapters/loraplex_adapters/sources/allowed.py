@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from loraplex_adapters.errors import SourceNotAllowedError
-from loraplex_adapters.sources.address import Address, parse_address
+from loraplex_adapters.sources.address import Address, Kind, parse_address
 
 
 class AllowedSources:
@@ -38,13 +38,13 @@ class AllowedSources:
         if not any(_permits(pattern, address) for pattern in self._patterns):
             raise SourceNotAllowedError(f"this server's settings do not let adapters come from '{address.text}'")
 
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of places that are permitted at all."""
+        return frozenset(pattern.kind for pattern in self._patterns)
+
     def folders(self) -> list[str]:
         """The real paths of all folders that are permitted."""
         return [pattern.path for pattern in self._patterns if pattern.kind == "folder"]
-
-    def names_host(self, host: str) -> bool:
-        """Whether a pattern names this `host[:port]`."""
-        return any(pattern.kind == "https" and pattern.place == host for pattern in self._patterns)
 
 
 def _pattern(text: str) -> Address:

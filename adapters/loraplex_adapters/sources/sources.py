@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from loraplex_adapters.errors import SourceError
+import os
+
+from loraplex_adapters.errors import SourceNotAllowedError
+from loraplex_adapters.fingerprint import CONFIG_FILE
 from loraplex_adapters.sources.address import Address
 from loraplex_adapters.sources.allowed import AllowedSources
+from loraplex_adapters.sources.fetcher import Fetcher
 from loraplex_adapters.sources.folder import permitted_folder
 from loraplex_adapters.sources.held import HeldFolder
 
@@ -14,10 +18,12 @@ class Sources:
 
     Args:
         allowed: what the settings permit; nothing by default.
+        fetcher: of what is remote; None fetches nothing.
     """
 
-    def __init__(self, allowed: AllowedSources | None = None) -> None:
+    def __init__(self, allowed: AllowedSources | None = None, fetcher: Fetcher | None = None) -> None:
         self._allowed = allowed or AllowedSources()
+        self._fetcher = fetcher
 
     def local(self, address: Address) -> HeldFolder | None:
         """What is on this machine already, without asking anybody; None where it is not.
@@ -29,7 +35,13 @@ class Sources:
         self._allowed.require(address)
         if address.kind == "folder":
             return HeldFolder(permitted_folder(address.path, self._allowed.folders()))
-        return None
+        return None if self._fetcher is None else self._fetcher.cached(address)
+
+    def has(self, address: Address) -> bool:
+        """Whether it seems to be on this machine; its content is not read for that."""
+        if address.kind == "folder":
+            return os.path.isfile(os.path.join(address.path, CONFIG_FILE))
+        return self._fetcher is not None and self._fetcher.has(address)
 
     async def open(self, address: Address) -> HeldFolder:
         """Fetch what is not here, and hold it.
@@ -38,10 +50,14 @@ class Sources:
             SourceError: it cannot be had; its subclasses say why.
             DiskFullError: there is no room for it.
         """
-        held = self.local(address)
-        if held is not None:
-            return held
-        raise SourceError("this server fetches no adapters")
+        self._allowed.require(address)
+        if address.kind == "folder":
+            return HeldFolder(permitted_folder(address.path, self._allowed.folders()))
+        if self._fetcher is None:
+            raise SourceNotAllowedError("this server fetches no adapters from other machines")
+        return await self._fetcher.open(address)
 
     async def close(self) -> None:
         """End what is being fetched."""
+        if self._fetcher is not None:
+            await self._fetcher.close()

@@ -1,0 +1,7 @@
+"""Copies of remote adapters on the disk: bounded, checked, shared by the processes of one machine."""
+
+from loraplex_adapters.sources.cache.disk_cache import DiskCache
+from loraplex_adapters.sources.cache.index import IndexRecord
+from loraplex_adapters.sources.cache.staging import Staging
+
+__all__ = ["DiskCache", "IndexRecord", "Staging"]
