@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.fake_engine import INFO
 
+from loraplex_adapters.report import AdapterEntry, Tier
 from loraplex_server.engine.messages import AdapterStats, EngineInfo, EngineStats
 from loraplex_server.metrics import Metrics
 from loraplex_server.metrics.adapter_names import AdapterNames
@@ -14,12 +15,12 @@ from loraplex_server.metrics.buckets import token_counts
 
 
 def read(metrics: Metrics, info: EngineInfo | None, stats: EngineStats) -> dict[str, float]:
-    """Values by name, and by name and tier where there is one."""
+    """Values by name, and by name and tier or source where there is one."""
     metrics._rendered_at = float("-inf")
     values = {}
     for family in text_string_to_metric_families(metrics.render(info, stats).decode()):
         for sample in family.samples:
-            tier = sample.labels.get("tier")
+            tier = sample.labels.get("tier") or sample.labels.get("source")
             values[sample.name + (f"[{tier}]" if tier else "")] = sample.value
     return values
 
@@ -28,9 +29,12 @@ def totals(number: int) -> EngineStats:
     adapters = AdapterStats(
         loads_total=number,
         load_failures_total=number,
+        host_loads_total=number,
         evictions_total=number,
+        host_evictions_total=number,
         hits_total=number,
-        misses_total=number,
+        host_hits_total=number,
+        misses_total=2 * number,
         load_seconds=[0.5],
     )
     return EngineStats(
@@ -42,14 +46,21 @@ def totals(number: int) -> EngineStats:
     )
 
 
+def entry(name: str, tier: Tier, pinned: bool = False) -> AdapterEntry:
+    return AdapterEntry(name=name, generation="", tier=tier, nbytes=10, in_flight=0, last_used=0.0, pinned=pinned)
+
+
 TOTALS = [
     "vllm:num_preemptions_total",
     "vllm:prefix_cache_queries_total",
     "vllm:prefix_cache_hits_total",
-    "loraplex_adapter_loads_total",
+    "loraplex_adapter_loads_total[disk]",
+    "loraplex_adapter_loads_total[host]",
     "loraplex_adapter_load_failures_total",
     "loraplex_adapter_evictions_total[cpu]",
-    "loraplex_adapter_cache_hits_total",
+    "loraplex_adapter_evictions_total[host]",
+    "loraplex_adapter_cache_hits_total[cpu]",
+    "loraplex_adapter_cache_hits_total[host]",
     "loraplex_adapter_cache_misses_total",
 ]
 
@@ -76,7 +87,7 @@ def test_the_same_word_counts_once() -> None:
     assert read(metrics, INFO, stats)["vllm:iteration_tokens_total_count"] == first["vllm:iteration_tokens_total_count"]
     # The engine is new, but what is known of it is still the old one's.
     after = read(metrics, msgspec.structs.replace(INFO, pid=2), stats)
-    assert after["loraplex_adapter_loads_total"] == 3
+    assert after["loraplex_adapter_loads_total[disk]"] == 3
 
 
 def test_a_total_that_fell_without_a_new_process_is_never_negative() -> None:
@@ -91,7 +102,17 @@ def test_gauges_are_the_engines_latest_word() -> None:
         waiting=4,
         kv_used_blocks=16,
         kv_total_blocks=64,
-        adapters=AdapterStats(resident=["a", "b"], resident_bytes=100),
+        adapters=AdapterStats(
+            resident=["a", "b"],
+            resident_bytes=100,
+            host_bytes=30,
+            entries=(
+                entry("a", "device", pinned=True),
+                entry("b", "device"),
+                entry("c", "host"),
+                entry("d", "loading"),
+            ),
+        ),
     )
     values = read(Metrics("m", 10), INFO, stats)
     assert values["vllm:num_requests_running"] == 3
@@ -99,6 +120,9 @@ def test_gauges_are_the_engines_latest_word() -> None:
     assert values["vllm:kv_cache_usage_perc"] == 0.25
     assert values["loraplex_adapters[cpu]"] == 2
     assert values["loraplex_adapter_bytes[cpu]"] == 100
+    assert values["loraplex_adapters[host]"] == 1
+    assert values["loraplex_adapter_bytes[host]"] == 30
+    assert values["loraplex_adapters_pinned"] == 1
     assert values["vllm:cache_config_info"] == 1
 
 
@@ -122,6 +146,11 @@ def test_how_many_adapters_fit_is_told_from_those_that_are_there(resident: list[
     metrics = Metrics("m", 10)
     stats = EngineStats(adapters=AdapterStats(resident=resident, resident_bytes=size))
     assert f'max_lora="{fits}"' in metrics.render(INFO, stats).decode()
+
+
+def test_routers_are_not_told_of_what_only_the_host_tier_has() -> None:
+    stats = EngineStats(adapters=AdapterStats(resident=["a"], entries=(entry("a", "device"), entry("c", "host"))))
+    assert 'running_lora_adapters="a"' in Metrics("m", 10).render(INFO, stats).decode()
 
 
 def test_a_name_with_a_comma_cannot_pass_for_two() -> None:

@@ -17,6 +17,7 @@ from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.device import checkpoint_dtype, resolve_device, resolve_dtype, set_threads
+from loraplex_server.engine.loaders import loader_threads, usable_cores
 from loraplex_server.engine.memory import MemoryPlan, plan_memory
 from loraplex_server.engine.messages import EngineInfo, GenerateRequest, SamplingParams
 from loraplex_server.engine.runner import ModelRunner
@@ -71,6 +72,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         kv_cache_bytes=memory.kv_cache_bytes,
         weights_bytes=model.weights_nbytes,
         adapter_memory_bytes=memory.adapter_bytes,
+        adapter_host_memory_bytes=memory.adapter_host_bytes,
         max_num_seqs=config.max_num_seqs,
         max_num_batched_tokens=core.scheduler.max_num_batched_tokens,
         pid=os.getpid(),
@@ -96,6 +98,8 @@ def _wire(
         base=model,
         table=table,
         budget_bytes=memory.adapter_bytes,
+        host_budget_bytes=memory.adapter_host_bytes,
+        loader_threads=loader_threads(device, usable_cores()),
         on_ready=wake,
     )
     # A step of decoding takes one token of each sequence, so the budget is never below their number.

@@ -24,6 +24,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_queued_requests: int = 512
     kv_cache_memory: int | None = None
     adapter_memory: int | None = None
+    # For adapters that left the device, on top of adapter_memory; None: a share of the host's memory on a GPU, nothing
+    # on a CPU, where adapter_memory is host memory already.
+    adapter_host_memory: int | None = None
     block_size: int = 16
     enable_prefix_caching: bool = True
     threads: int | None = None

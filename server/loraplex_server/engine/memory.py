@@ -13,6 +13,9 @@ from loraplex_server.engine.device import EngineStartError
 # Of what is free once the weights are loaded; the rest is for activations and for whatever else runs.
 KV_SHARE = {"cpu": 0.3, "cuda": 0.7}
 ADAPTER_SHARE = {"cpu": 0.2, "cuda": 0.2}
+# Of the host's free memory, for adapters that left the device. On a CPU that is the memory that they left.
+ADAPTER_HOST_SHARE = {"cpu": 0.0, "cuda": 0.25}
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class MemoryPlan:
     num_blocks: int
     kv_cache_bytes: int
     adapter_bytes: int
+    adapter_host_bytes: int
     max_model_len: int
 
 
@@ -38,7 +42,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def plan_memory(config: EngineConfig, wanted_len: int, bytes_per_block: int, device: torch.device) -> MemoryPlan:
-    """Size the KV cache and the budget for adapters.
+    """Size the KV cache and the budgets for adapters.
 
     The KV cache is never larger than `max_num_seqs` sequences of the longest length could fill. Unless a length was
     asked for, the longest sequence is what the model allows and the cache can hold.
@@ -67,5 +71,12 @@ def plan_memory(config: EngineConfig, wanted_len: int, bytes_per_block: int, dev
         num_blocks=num_blocks,
         kv_cache_bytes=num_blocks * bytes_per_block,
         adapter_bytes=config.adapter_memory or int(free * ADAPTER_SHARE[device.type]),
+        adapter_host_bytes=_host_bytes(config, device),
         max_model_len=min(wanted_len, capacity),
     )
+
+
+def _host_bytes(config: EngineConfig, device: torch.device) -> int:
+    if config.adapter_host_memory is not None:
+        return config.adapter_host_memory
+    return int(free_bytes(CPU) * ADAPTER_HOST_SHARE[device.type])

@@ -141,6 +141,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     kv_cache_bytes: int
     weights_bytes: int
     adapter_memory_bytes: int
+    adapter_host_memory_bytes: int = 0
     max_num_seqs: int
     max_num_batched_tokens: int
     pid: int

@@ -5,6 +5,7 @@ import torch
 
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.device import EngineStartError, resolve_device, resolve_dtype
+from loraplex_server.engine.loaders import loader_threads
 from loraplex_server.engine.memory import plan_memory
 
 CPU = torch.device("cpu")
@@ -39,6 +40,27 @@ def test_by_default_both_budgets_come_from_free_memory() -> None:
     plan = plan_memory(config(max_num_seqs=10**6), 10**6, 1 << 20, CPU)
     assert plan.kv_cache_bytes > 0
     assert plan.adapter_bytes > 0
+
+
+def test_on_a_cpu_there_is_a_host_tier_only_where_it_is_asked_for() -> None:
+    assert plan_memory(config(), 100, 1000, CPU).adapter_host_bytes == 0
+    assert plan_memory(config(adapter_host_memory=5), 100, 1000, CPU).adapter_host_bytes == 5
+
+
+def test_on_a_gpu_the_host_tier_is_a_share_of_the_hosts_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {"cpu": 400 << 20, "cuda": 100 << 20}
+    monkeypatch.setattr("loraplex_server.engine.memory.free_bytes", lambda device: free[device.type])
+    gpu = torch.device("cuda")
+    assert plan_memory(config(), 100, 1000, gpu).adapter_host_bytes == 100 << 20
+    assert plan_memory(config(adapter_host_memory=0), 100, 1000, gpu).adapter_host_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "threads"),
+    [("cpu", 1, 1), ("cpu", 2, 1), ("cpu", 7, 1), ("cpu", 8, 2), ("cpu", 64, 4), ("cuda", 2, 2), ("cuda", 64, 4)],
+)
+def test_loads_overlap_where_they_do_not_take_the_cores_from_the_steps(device: str, cores: int, threads: int) -> None:
+    assert loader_threads(torch.device(device), cores) == threads
 
 
 def test_half_precision_checkpoints_run_in_a_format_that_the_cpu_has(monkeypatch: pytest.MonkeyPatch) -> None:
