@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from loraplex_adapters.sources.address import Kind
@@ -11,9 +10,6 @@ from loraplex_adapters.sources.allowed import AllowedSources
 from loraplex_adapters.sources.cache import DiskCache
 from loraplex_adapters.sources.fetcher import Fetcher
 from loraplex_adapters.sources.listing import Remote
-from loraplex_adapters.sources.remotes.bucket import BucketRemote
-from loraplex_adapters.sources.remotes.hub import HubRemote
-from loraplex_adapters.sources.remotes.web import WebRemote
 from loraplex_adapters.sources.sources import Sources
 from loraplex_adapters.sources.wanted import SizeLimits
 
@@ -47,12 +43,21 @@ def build_sources(
     kinds = allowed.kinds() - {"folder"}
     if not kinds:
         return Sources(allowed)
-    makers: Mapping[Kind, Callable[[], Remote]] = {
-        "hf": HubRemote,
-        "s3": BucketRemote,
-        "gs": BucketRemote,
-        "https": partial(WebRemote, ca_file, private_hosts=private_hosts),
-    }
-    remotes = {kind: makers[kind]() for kind in kinds}
+    remotes = {kind: _remote(kind, ca_file, private_hosts) for kind in kinds}
     fetcher = Fetcher(remotes, DiskCache(cache, cache_bytes), SizeLimits(largest_file), revalidate_s=revalidate_s)
     return Sources(allowed, fetcher)
+
+
+def _remote(kind: Kind, ca_file: Path | None, private_hosts: bool) -> Remote:
+    """Imported where it is needed: each brings a library that a server of local folders does without."""
+    if kind == "hf":
+        from loraplex_adapters.sources.remotes.hub import HubRemote
+
+        return HubRemote()
+    if kind == "https":
+        from loraplex_adapters.sources.remotes.web import WebRemote
+
+        return WebRemote(ca_file, private_hosts=private_hosts)
+    from loraplex_adapters.sources.remotes.bucket import BucketRemote
+
+    return BucketRemote()

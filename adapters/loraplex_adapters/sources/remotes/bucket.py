@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import (
@@ -13,12 +14,15 @@ from obstore.exceptions import (
     PreconditionError,
     UnauthenticatedError,
 )
-from obstore.store import ClientConfig, GCSStore, RetryConfig, S3Store
+from obstore.store import GCSStore, S3Store
 
 from loraplex_adapters.errors import SourceError, SourceNotFoundError, SourceUnavailableError
 from loraplex_adapters.sources.address import Address
 from loraplex_adapters.sources.listing import Listing, RemoteFile, revision_of
 from loraplex_adapters.sources.wanted import WANTED
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig  # which are not there at run time
 
 PIECE = 1 << 20
 _CLIENT: ClientConfig = {"connect_timeout": timedelta(seconds=10), "read_timeout": timedelta(seconds=30)}
