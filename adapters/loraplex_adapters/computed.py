@@ -13,6 +13,7 @@ from loraplex_adapters import pieces
 from loraplex_adapters.base import BaseWeights
 from loraplex_adapters.courtesy import breathe
 from loraplex_adapters.put import Put, kept
+from loraplex_adapters.quantizing import fill_rounded
 from loraplex_adapters.recipe import Candidate, Filling, Recipe, Room
 from loraplex_adapters.tensor_file import DTYPES
 from loraplex_adapters.term_shape import TermShape
@@ -73,6 +74,8 @@ def _quietly(function: Callable[[Tensors, BaseWeights], Any], arrays: Tensors, b
 
 
 def _fill_site(weights: SiteWeights, a: Array, b: Array) -> bool:
+    if weights.factor is not None:
+        return fill_rounded(weights, a, b.T)
     filled = [_fill_term(weights.a, a), _fill_term(weights.b, b.T)]
     return all(filled)
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
-
 from loraplex_adapters.base import BaseWeights
 from loraplex_adapters.errors import AdapterError
 from loraplex_adapters.loader import Loader, Outcome
@@ -15,6 +13,7 @@ from loraplex_adapters.loading import LoadedAdapter, load
 from loraplex_adapters.moving import to_device, to_host
 from loraplex_adapters.package import Package, inspect
 from loraplex_adapters.source import AdapterSource
+from loraplex_kernels.lora import AdapterTable
 
 
 class Intake:
@@ -22,14 +21,14 @@ class Intake:
 
     Args:
         base: the model that the adapters adapt.
-        dtype: of A and B in memory.
-        device: where they are used.
+        table: that they are made for: its device, its dtype, and whether it holds int8.
         loader: whose threads do the work; closed with this.
     """
 
-    def __init__(self, base: BaseWeights, dtype: torch.dtype, device: torch.device, loader: Loader) -> None:
+    def __init__(self, base: BaseWeights, table: AdapterTable, loader: Loader) -> None:
         self._base = base
-        self._dtype, self._device = dtype, device
+        self._device = table.device
+        self._inspect = partial(inspect, base=base.shape, dtype=table.dtype, int8=table.int8)
         self._loader = loader
 
     @property
@@ -47,7 +46,7 @@ class Intake:
 
     def inspect(self, source: AdapterSource, done: Callable[[Outcome[Package]], None]) -> None:
         """Check an adapter's config and header."""
-        self._loader.submit(source.name, partial(inspect, source, self._base.shape, self._dtype), done)
+        self._loader.submit(source.name, partial(self._inspect, source), done)
 
     def read(
         self,
@@ -90,7 +89,7 @@ class Intake:
     def _read(self, source: AdapterSource, package: Package | None, room: int) -> LoadedAdapter:
         """There is no package after an eviction, and an old one where the files were replaced."""
         if package is None or not package.unchanged():
-            package = inspect(source, self._base.shape, self._dtype)
+            package = self._inspect(source)
         if package.nbytes > room:
             raise AdapterError(
                 f"adapter '{source.name}' was replaced by a larger one while it waited for room; send the request again"

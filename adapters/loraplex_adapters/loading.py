@@ -79,6 +79,8 @@ def read(
     dtype: torch.dtype,
     device: torch.device,
     base: BaseWeights,
+    *,
+    int8: bool = False,
 ) -> LoadedAdapter:
     """`inspect` and `load` in one."""
-    return load(inspect(source, base.shape, dtype, base), device, base)
+    return load(inspect(source, base.shape, dtype, base, int8=int8), device, base)

@@ -29,12 +29,14 @@ class Package:
     config: bytes
     header: TensorHeader
     recipe: Recipe
-    dtype: torch.dtype  # of A and B in memory
+    dtype: torch.dtype  # of A and B in memory, unless they are int8
+    int8: bool = False
 
     @cached_property
     def layout(self) -> AdapterLayout:
         """Where everything lies in memory."""
-        return plan(self.recipe.sites, self.dtype.itemsize, (term.nbytes for term in self.recipe.terms))
+        terms = (term.nbytes for term in self.recipe.terms)
+        return plan(self.recipe.sites, self.dtype.itemsize, terms, int8=self.int8)
 
     @property
     def nbytes(self) -> int:
@@ -63,14 +65,22 @@ class Package:
         return replace(self, recipe=found)
 
 
-def inspect(source: AdapterSource, base: BaseShape, dtype: torch.dtype, weights: BaseWeights | None = None) -> Package:
+def inspect(
+    source: AdapterSource,
+    base: BaseShape,
+    dtype: torch.dtype,
+    weights: BaseWeights | None = None,
+    *,
+    int8: bool = False,
+) -> Package:
     """Check an adapter's config and the header of its tensor file against the model.
 
     Args:
         source: the folder.
         base: what there is to bind to.
-        dtype: of A and B in memory.
+        dtype: of A and B in memory, and of the terms that are weights.
         weights: the base's, if the size is to be known to the byte: PEFT may save tables that are the base's own.
+        int8: A and B are rounded to int8 instead; the terms are not.
 
     Raises:
         AdapterRefusedError: with every reason why it cannot be served exactly.
@@ -88,7 +98,7 @@ def inspect(source: AdapterSource, base: BaseShape, dtype: torch.dtype, weights:
         _require_unchanged(source, seen)  # what is wrong with it may be that it is only half written
         raise
     _require_unchanged(source, seen)  # so the config and the tensors belong together
-    package = Package(source, seen, config, header, recipe, dtype)
+    package = Package(source, seen, config, header, recipe, dtype, int8)
     return package if weights is None else package.settle(weights)
 
 

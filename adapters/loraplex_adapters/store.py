@@ -58,7 +58,7 @@ class AdapterStore:
         self._residency: Residency[Key] = Residency(budget_bytes, popularity)
         self._pins = Pins(self._residency)
         self._seating = Seating(table)
-        self._intake = Intake(base, table.dtype, table.device, Loader(loader_threads, on_ready))
+        self._intake = Intake(base, table, Loader(loader_threads, on_ready))
         self._shelf = Shelf(HostTier(host_budget_bytes, popularity), self._intake)
         self._lock = threading.Lock()
         self._closed = False

@@ -16,6 +16,7 @@ from loraplex_adapters.lora.bound_term import BoundTerm, copied
 from loraplex_adapters.peft_config import parse_lora
 from loraplex_adapters.pieces import all_finite
 from loraplex_adapters.put import Put, flat, skipped, transposed
+from loraplex_adapters.quantizing import Staging, as_served
 from loraplex_adapters.recipe import Candidate, Filling, IsBase, Recipe, Room
 from loraplex_adapters.term_shape import TermShape
 from loraplex_adapters.terms import Traits
@@ -92,8 +93,9 @@ def _open(
     sites: Sequence[BoundSite], terms: Sequence[BoundTerm], unused: Sequence[str], room: Room, base: BaseWeights
 ) -> Filling:
     puts: dict[str, Put] = {name: skipped() for name in unused}
+    staging = Staging(room.sites)
     for site, weights in zip(sites, room.sites, strict=True):
-        puts.update(_puts(site, weights))
+        puts.update(_puts(site, weights, staging))
     fillers = [term.fill(target, base) for term, target in zip(terms, room.terms, strict=True)]
     for filler in fillers:
         puts.update(filler.puts)
@@ -114,9 +116,9 @@ def _open(
     return Filling(puts, finish)
 
 
-def _puts(site: BoundSite, weights: SiteWeights) -> Iterator[tuple[str, Put]]:
-    yield site.a.name, flat(weights.a)
-    yield site.b.name, transposed(weights.b)
+def _puts(site: BoundSite, weights: SiteWeights, staging: Staging) -> Iterator[tuple[str, Put]]:
+    yield site.a.name, staging.put(flat, weights.a, weights.factor)
+    yield site.b.name, staging.put(transposed, weights.b, weights.factor)
     if site.magnitude is not None and weights.magnitude is not None:
         yield site.magnitude.name, flat(weights.magnitude)
 
@@ -127,7 +129,7 @@ def _divide_by_norms(sites: Sequence[BoundSite], room: Room, weight_of: Callable
         if weights.magnitude is None:
             continue
         magnitude = weights.magnitude.numpy()
-        found = norms(weight_of(site.shape.site), weights.a, weights.b, weights.scale).numpy()
+        found = norms(weight_of(site.shape.site), *as_served(weights), weights.scale).numpy()
         with np.errstate(divide="ignore", invalid="ignore"):  # looked for below, in the result
             np.divide(magnitude, found, out=magnitude)
         if not all_finite(weights.magnitude):
