@@ -77,6 +77,8 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         max_num_batched_tokens=core.scheduler.max_num_batched_tokens,
         pid=os.getpid(),
     )
+    if config.adapter_dtype == "int8":
+        logger.warning("--adapter-dtype int8: adapters are rounded while they are loaded; answers are close, not exact")
     logger.info("engine ready in %.1f s; %s; %s", time.monotonic() - started, native.status(), info)
     return core, info
 
@@ -93,7 +95,7 @@ def _wire(
     cache = allocate(
         shape.num_layers, memory.num_blocks, shape.num_kv_heads, config.block_size, shape.head_dim, dtype, device
     )
-    table = AdapterTable(FIRST_SLOTS, len(model.sites), dtype, device)
+    table = AdapterTable(FIRST_SLOTS, len(model.sites), dtype, device, int8=config.adapter_dtype == "int8")
     store = AdapterStore(
         base=model,
         table=table,

@@ -9,6 +9,7 @@ import msgspec
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "int8"]
+AdapterDType = Literal["auto", "int8"]
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     # For adapters that left the device, on top of adapter_memory; None: a share of the host's memory on a GPU, nothing
     # on a CPU, where adapter_memory is host memory already.
     adapter_host_memory: int | None = None
+    adapter_dtype: AdapterDType = "auto"  # auto: that of the activations; int8: rounded, which is not exact
     block_size: int = 16
     enable_prefix_caching: bool = True
     threads: int | None = None
