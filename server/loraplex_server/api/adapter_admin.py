@@ -39,13 +39,17 @@ class AdapterAdmin:
         before = self.find(body.name)
         pin = body.pinned or (before is not None and before.pinned)
 
+        loaded: list[tuple[AdapterSource, str]] = []
+
         async def accept(source: AdapterSource) -> None:
             prepared = await self._engine.prepare(source, pin=pin)
-            self._outcomes.succeeded(source, prepared.generation)
+            loaded.append((source, prepared.generation))
 
         loads = accept if body.preload or pin else None
         await self._catalog.add(body.name, body.source, pinned=body.pinned, replace=body.replace, accept=loads)
         self._outcomes.forget(body.name)
+        for source, generation in loaded:
+            self._outcomes.succeeded(source, generation)
         try:
             self._add_aliases(body.name, body.aliases)
         except AdapterError:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from loraplex_adapters.source import AdapterSource
 
-_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 MOST = 10_000  # adapters; some hundred bytes each
 
@@ -17,13 +17,13 @@ class AdapterOutcomes:
     """Gathered from answers, preloads and pins; those longest ago are forgotten."""
 
     def __init__(self) -> None:
-        self._generations: OrderedDict[tuple[str, str], str] = OrderedDict()  # by path and fingerprint
+        self._served: OrderedDict[str, tuple[AdapterSource, str]] = OrderedDict()  # by name: and its generation
         self._errors: OrderedDict[str, str] = OrderedDict()  # by name
 
     def succeeded(self, source: AdapterSource, generation: str) -> None:
         """It is served, as this generation."""
         self._errors.pop(source.name, None)
-        _keep(self._generations, (source.path, source.fingerprint), generation)
+        _keep(self._served, source.name, (source, generation))
 
     def answered(self, sources: Sequence[AdapterSource], generations: str) -> None:
         """A request's adapters answered: their generations as the engine writes them, joined by "+"."""
@@ -35,19 +35,20 @@ class AdapterOutcomes:
         _keep(self._errors, name, message)
 
     def forget(self, name: str) -> None:
-        """What was wrong is no more: the name is gone, or stands for something else."""
+        """The name is gone, or stands for something else."""
         self._errors.pop(name, None)
+        self._served.pop(name, None)
 
-    def generation(self, source: AdapterSource) -> str | None:
-        """Hash of its content, if it was ever read as it is now."""
-        return self._generations.get((source.path, source.fingerprint))
+    def served(self, name: str) -> tuple[AdapterSource, str] | None:
+        """What was served under a name last, and its generation."""
+        return self._served.get(name)
 
     def error(self, name: str) -> str | None:
         """Why it could not be served the last time; None once it could."""
         return self._errors.get(name)
 
 
-def _keep(cache: OrderedDict[_K, str], key: _K, value: str) -> None:
+def _keep(cache: OrderedDict[str, _V], key: str, value: _V) -> None:
     cache[key] = value
     cache.move_to_end(key)
     if len(cache) > MOST:

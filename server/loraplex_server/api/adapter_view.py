@@ -65,8 +65,7 @@ class AdapterView:
         """One adapter, also by an alias. Raises UnknownAdapterError."""
         name = self._catalog.canonical(name)
         known = self._catalog.describe(name)
-        source = self._source(name) if known.on_disk else None
-        generation = None if source is None else self._outcomes.generation(source)
+        source, generation = self._as_it_is(known)
         versions = self._versions(name, source, generation)
         now = versions[0] if versions else None
         error = self._outcomes.error(name) or known.last_error
@@ -89,6 +88,15 @@ class AdapterView:
             "error": error,
         }
 
+    def _as_it_is(self, known: CatalogEntry) -> tuple[AdapterSource | None, str | None]:
+        """Its files, and their generation if they were read. Of a remote one, as it was served last: a copy in the disk
+        cache may have to be read whole before it can be told."""
+        served, generation = self._outcomes.served(known.name) or (None, None)
+        if "://" in known.source:
+            return (served if known.on_disk else None), generation
+        source = self._source(known.name)
+        return source, generation if source is not None and source == served else None
+
     def _source(self, name: str) -> AdapterSource | None:
         try:
             return self._catalog.resolve(name)
@@ -99,16 +107,13 @@ class AdapterView:
         """Those of this name, and of other names for the same files; the current one first."""
         found = list(self._by_name.get(name, ()))
         if source is not None and generation is not None:
-            found += [
-                entry
-                for entry in self._by_generation.get(generation, ())
-                if entry.name != name and self._path(entry.name) == source.path
-            ]
+            others = (entry for entry in self._by_generation.get(generation, ()) if entry.name != name)
+            found += [entry for entry in others if self._path(entry.name) == source.path]
         return sorted(found, key=lambda e: (e.generation != (generation or e.generation), _FURTHEST.index(e.tier)))
 
     def _path(self, name: str) -> str | None:
-        found = self._source(name)
-        return None if found is None else found.path
+        served = self._outcomes.served(name)
+        return None if served is None else served[0].path
 
     def _place(self, known: CatalogEntry) -> Mapping[str, str]:
         scheme, mark, _ = known.source.partition("://")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from loraplex_adapters.catalog import Catalog
 from loraplex_adapters.errors import RegistryError
 from loraplex_adapters.registry import Registry
-from loraplex_adapters.sources import AllowedSources
-from loraplex_adapters.sources.sources import Sources
+from loraplex_adapters.sources import build_sources
 from loraplex_server.api.model_names import BASE_ALIAS
 from loraplex_server.api.start_error import StartError
 from loraplex_server.settings import ServeSettings
@@ -16,15 +18,25 @@ def build_catalog(settings: ServeSettings) -> Catalog:
     """What there is in the folder of adapters, and what was added.
 
     Raises:
-        StartError: the state folder cannot be used.
+        StartError: the folder of the state or of the cache cannot be used.
     """
+    cache = settings.adapter_cache or _user_cache()
     try:
+        sources = build_sources(
+            settings.allow_adapter_source,
+            cache,
+            settings.adapter_cache_size,
+            largest_file=settings.adapter_max_file_size,
+        )
         registry = Registry(settings.state_dir)
+    except OSError as error:
+        raise StartError(f"--adapter-cache {cache} cannot be used: {error.strerror or error}") from error
     except RegistryError as error:
         raise StartError(f"--state-dir: {error}") from error
-    return Catalog(
-        settings.adapters,
-        registry=registry,
-        sources=Sources(AllowedSources(settings.allow_adapter_source)),
-        reserved={BASE_ALIAS, *settings.base_names},
-    )
+    reserved = {BASE_ALIAS, *settings.base_names}
+    return Catalog(settings.adapters, registry=registry, sources=sources, reserved=reserved)
+
+
+def _user_cache() -> Path:
+    """Where the XDG base directories say that a user's caches are."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "loraplex" / "adapters"

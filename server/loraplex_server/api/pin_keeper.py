@@ -20,7 +20,13 @@ AT_ONCE = 4
 
 
 class PinKeeper:
-    """Args: catalog: says what is pinned. engine: that pins. outcomes: told what became of it."""
+    """Looks again and again: nothing that changes a pin has to remember to say so.
+
+    Args:
+        catalog: says what is pinned.
+        engine: that pins.
+        outcomes: told what became of it.
+    """
 
     def __init__(self, catalog: Catalog, engine: Engine, outcomes: AdapterOutcomes) -> None:
         self._catalog = catalog
@@ -28,7 +34,9 @@ class PinKeeper:
         self._outcomes = outcomes
         self._life: int | None = None  # the engine process that holds the pins
         self._pinned: dict[str, AdapterSource] = {}
-        self._failed: dict[str, tuple[AdapterSource | None, float]] = {}  # and when to try again
+        self._failed: dict[
+            str, tuple[AdapterSource | None, float]
+        ] = {}  # as it was, if it could be had; and when to try again
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
@@ -58,31 +66,27 @@ class PinKeeper:
         await asyncio.gather(*(self._keep(name) for name in wanted))
 
     async def _keep(self, name: str) -> None:
-        now = self._seen(name)
-        if now is not None and now == self._pinned.get(name):
-            return
+        """A remote adapter is looked at again when the catalogue finds that it is time."""
         failed, retry_at = self._failed.get(name, (None, 0.0))
-        if time.monotonic() < retry_at and now == failed:
+        waits = time.monotonic() < retry_at
+        if waits and failed is None:
             return
+        source: AdapterSource | None = None
         try:
             async with self._turns:
                 with await self._catalog.open(name) as held:
-                    prepared = await self._engine.prepare(held.source, pin=True)
+                    source = held.source
+                    if source == self._pinned.get(name) or (waits and source == failed):
+                        return
+                    prepared = await self._engine.prepare(source, pin=True)
         except EngineDeadError:
             return  # the next engine is told again
         except (AdapterError, EngineError) as error:
-            self._failed[name] = now, time.monotonic() + RETRY_S
+            self._failed[name] = source, time.monotonic() + RETRY_S
             if self._outcomes.error(name) != str(error):
                 logger.warning("pinned adapter '%s' cannot be kept in memory: %s", name, error)
             self._outcomes.failed(name, str(error))
             return
         self._failed.pop(name, None)
-        self._pinned[name] = held.source
-        self._outcomes.succeeded(held.source, prepared.generation)
-
-    def _seen(self, name: str) -> AdapterSource | None:
-        """As it lies on the disk; None where it does not, or cannot be looked at."""
-        try:
-            return self._catalog.resolve(name)
-        except AdapterError:
-            return None
+        self._pinned[name] = source
+        self._outcomes.succeeded(source, prepared.generation)

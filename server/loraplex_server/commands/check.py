@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from rich.text import Text
 from loraplex_adapters.base import BaseShape
 from loraplex_adapters.errors import AdapterError, AdapterRefusedError
 from loraplex_adapters.fingerprint import CONFIG_FILE, FILES, fingerprint
-from loraplex_adapters.package import inspect
-from loraplex_adapters.peft_config import LONGEST, parse_config
+from loraplex_adapters.methods import method_of
+from loraplex_adapters.package import Package, inspect
+from loraplex_adapters.peft_config import LONGEST, parse_lora, read_values
 from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.tensor_file import TensorHeader, read_header
 from loraplex_server.api.tokenizer_files import NAMES
@@ -43,6 +44,8 @@ class Finding:
     disk_bytes: int = 0
     memory_bytes: int | None = None
     memory_dtype: str | None = None
+    sites: int | None = None  # linears that get a low-rank update
+    traits: list[str] = field(default_factory=list)
     tokenizer_files: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
@@ -66,6 +69,8 @@ class Finding:
             "targets": ", ".join(about.targets),
             "trained on": about.base_model or "",
             "tensors": "" if self.tensors is None else f"{self.tensors}, {', '.join(self.dtypes)}",
+            "binds": "" if self.sites is None else f"{self.sites} linears",
+            "also": "; ".join(self.traits),
             "on disk": format_bytes(self.disk_bytes),
             "in memory": "" if self.memory_bytes is None else f"{format_bytes(self.memory_bytes)}, {self.memory_dtype}",
             "tokenizer": ", ".join(self.tokenizer_files),
@@ -100,7 +105,7 @@ def check_adapter(path: str, model: str | None) -> Finding:
     finding = Finding(path=path, model=model, disk_bytes=_disk_bytes(folder))
     finding.tokenizer_files = [file for file in NAMES if os.path.isfile(os.path.join(folder, file))]
     with _reasons(finding):
-        parse_config(name, _config(folder))
+        _check_config(name, folder)
     header = None
     with _reasons(finding):
         header = read_header(name, folder)
@@ -111,8 +116,7 @@ def check_adapter(path: str, model: str | None) -> Finding:
         shape, dtype = base
         with _reasons(finding):
             source = AdapterSource(name=name, path=folder, fingerprint=fingerprint(folder))
-            finding.memory_bytes = inspect(source, shape, dtype).nbytes
-            finding.memory_dtype = str(dtype).removeprefix("torch.")
+            _note_fit(finding, inspect(source, shape, dtype), shape)
     return finding
 
 
@@ -140,12 +144,33 @@ def _base(model: str) -> tuple[BaseShape, torch.dtype]:
     return blueprint(config).shape(config, tied=config.tie_embeddings), dtype
 
 
-def _config(folder: str) -> bytes:
+def _check_config(name: str, folder: str) -> None:
+    """What the config alone can tell."""
     path = os.path.join(folder, CONFIG_FILE)
     if not os.path.isfile(path):
-        raise AdapterRefusedError(os.path.basename(folder), [f"there is no {CONFIG_FILE}"])
+        raise AdapterRefusedError(name, [f"there is no {CONFIG_FILE}"])
     with open(path, "rb") as file:
-        return file.read(LONGEST + 1)
+        values = read_values(name, file.read(LONGEST + 1))
+    method_of(name, values)
+    if values["peft_type"] == "LORA":
+        parse_lora(name, values)
+
+
+def _note_fit(finding: Finding, package: Package, base: BaseShape) -> None:
+    recipe = package.recipe
+    finding.memory_bytes = package.nbytes
+    finding.memory_dtype = str(package.dtype).removeprefix("torch.")
+    finding.sites = len(recipe.sites)
+    reached = {base.sites[site.site].name.rpartition(".")[2] for site in recipe.sites}
+    finding.outline = replace(finding.outline, targets=tuple(sorted({*finding.outline.targets, *reached})))
+    traits = recipe.traits
+    says = {
+        f"{traits.virtual_tokens} virtual tokens": traits.virtual_tokens,
+        f"begins to act at the tokens {list(traits.invocation)}": traits.invocation,
+        f"a vocabulary of {traits.input_vocab}": traits.input_vocab,
+        f"an output vocabulary of {traits.output_vocab}": traits.output_vocab,
+    }
+    finding.traits = [text for text, value in says.items() if value]
 
 
 def _dtypes(header: TensorHeader) -> list[str]:

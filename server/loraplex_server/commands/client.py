@@ -15,6 +15,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 # Adding an adapter waits until the server has fetched it, and loaded it.
 TIMEOUT_S = 3600.0
 CONNECT_TIMEOUT_S = 10.0
+PAGE = 1000  # adapters asked for at once
 
 
 class Client:
@@ -38,7 +39,7 @@ class Client:
         found: list[dict[str, Any]] = []
         after: str | None = None
         while True:
-            query: dict[str, Any] = {"limit": 1000, "state": states} | ({"after": after} if after is not None else {})
+            query: dict[str, Any] = {"limit": PAGE, "state": states} | ({"after": after} if after is not None else {})
             page = self._ask("GET", "/v1/adapters", params=query)
             found += page["data"]
             after = page["next"]

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from loraplex_adapters.sources import AllowedSources
 from loraplex_server.engine.config import Device, DType, EngineConfig, Quantization
 from loraplex_server.settings.quantity import Bytes
 
@@ -160,7 +159,10 @@ class ServeSettings(BaseSettings):
     @field_validator("allow_adapter_source")
     @classmethod
     def _check_sources(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        AllowedSources(patterns)
+        if patterns:
+            from loraplex_adapters.sources import AllowedSources  # with the clients of all kinds of sources
+
+            AllowedSources(patterns)
         return patterns
 
     @field_validator("state_dir", "adapter_cache")

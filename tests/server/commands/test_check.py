@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.checkpoints import write_adapter, write_base
+from peft import PromptTuningConfig, get_peft_model
+from support.checkpoints import load_base, write_adapter, write_base
 
 from loraplex_server.cli import main
 
@@ -49,7 +50,7 @@ def test_a_good_one_is_described(adapter: Path, base: Path, capsys: pytest.Captu
     tensors = (adapter / "adapter_model.safetensors").stat().st_size
     assert found["disk_bytes"] == tensors + (adapter / "adapter_config.json").stat().st_size
     assert 0.8 * tensors < found["memory_bytes"] < tensors
-    assert found["memory_dtype"] == "float32"
+    assert (found["memory_dtype"], found["sites"], found["traits"]) == ("float32", 6, [])
 
 
 def test_without_a_model_its_files_alone_are_checked(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +102,16 @@ def test_what_cannot_be_looked_at_is_an_error(
     assert "is no folder" in capsys.readouterr().err
     assert main(["adapters", "check", str(adapter), "--model", str(tmp_path)]) == 1
     assert "config.json" in capsys.readouterr().err
+
+
+def test_other_methods_are_named_too(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = get_peft_model(load_base(base), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5))
+    model.save_pretrained(tmp_path)
+    code, found = check(capsys, tmp_path, "--model", base)
+    assert (code, found["method"], found["traits"]) == (0, "PROMPT_TUNING", ["5 virtual tokens"])
+    edit_config(tmp_path, peft_type="NEW_METHOD")
+    code, found = check(capsys, tmp_path)
+    assert (code, found["method"]) == (1, "NEW_METHOD")
 
 
 def test_weights_of_the_model_are_not_needed(
