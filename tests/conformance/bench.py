@@ -50,7 +50,7 @@ class Bench:
         self.adapters = root / "adapters"
         self.folder = _write_base(family, root / "base")
         self.core = make_engine(
-            self.folder, quantization=family.quantization, max_num_batched_tokens=24, max_num_seqs=8
+            self.folder, quantization=family.quantization, threads=1, max_num_batched_tokens=24, max_num_seqs=8
         )
         # Eager attention is the one that spells out Gemma's soft caps.
         self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -85,7 +85,7 @@ class Bench:
         """All prompts at once beside requests of others, then again from the prefix cache."""
         peft = load(case, self.model, self.adapters / case.id)
         prompts = dict(enumerate(self._prompts(case)))
-        moved = max(effect(peft, self.model, prompt) for prompt in prompts.values())
+        moved = max(effect(case, peft, self.model, prompt) for prompt in prompts.values())
         first = [self._request(case, str(i), prompt, prompt_logprobs=0) for i, prompt in prompts.items()]
         # The base is asked the same, so that a block in the prefix cache that is not the base's own would show.
         same = self._same(prompts[len(prompts) - 1])
@@ -93,9 +93,7 @@ class Bench:
         self._check_company(found)
         again = self._run([*(self._request(case, str(i), prompt) for i, prompt in prompts.items()), *same])
         self._check_same(same, found, again)
-        differences = [
-            difference(peft, prompt, found[str(i)], again[str(i)], case.generates) for i, prompt in prompts.items()
-        ]
+        differences = [difference(case, peft, prompt, found[str(i)], again[str(i)]) for i, prompt in prompts.items()]
         return Comparison(self._summary(differences), moved)
 
     @property

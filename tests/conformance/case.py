@@ -34,6 +34,7 @@ class Case:
         vocab: token ids of the prompts are below this.
         prompts: token ids; none: the ordinary ones.
         inert: it changes nothing for these prompts.
+        task: the `task_ids` that PEFT's forward wants.
         generates: the oracle's answer is PEFT's `generate`, because one forward over prompt and answer means
             something else.
         about: a remark for the page.
@@ -52,6 +53,7 @@ class Case:
     vocab: int | None = None
     prompts: Sequence[Sequence[int]] | None = None
     inert: bool = False
+    task: int | None = None
     generates: bool = False
     about: str = ""
 

@@ -10,24 +10,25 @@ from peft import PeftModel
 from support.engines import Output
 from transformers import PreTrainedModel
 
+from conformance.case import Case
 from conformance.families import VOCAB
 from conformance.oracle import score, score_generated
 
 
-def difference(peft: PeftModel, prompt: Sequence[int], ours: Output, again: Output, generates: bool) -> float:
+def difference(case: Case, peft: PeftModel, prompt: Sequence[int], ours: Output, again: Output) -> float:
     """The largest one of any log probability; infinite where PEFT would choose other tokens.
 
     Args:
+        case: says what the oracle needs.
         peft: the oracle.
         prompt: token ids.
         ours: our answer, with the log probabilities of the prompt.
         again: the same once more, from the prefix cache.
-        generates: the oracle's answer is PEFT's `generate`.
     """
     assert ours.failure is None, ours.failure
     assert again.failure is None, again.failure
     tokens = [*prompt, *ours.tokens]
-    expected = score_generated(peft, prompt, ours.tokens) if generates else score(peft, tokens)
+    expected = score_generated(peft, prompt, ours.tokens) if case.generates else score(peft, tokens, case.task)
     if expected.tokens != tokens or again.tokens != ours.tokens:
         return math.inf
     assert ours.started is not None
@@ -39,12 +40,12 @@ def difference(peft: PeftModel, prompt: Sequence[int], ours: Output, again: Outp
     return max(farthest([*of_prompt, *ours.logprobs], chosen), farthest(again.logprobs, chosen[-count:]), regret)
 
 
-def effect(peft: PeftModel, base: PreTrainedModel, prompt: Sequence[int]) -> float:
+def effect(case: Case, peft: PeftModel, base: PreTrainedModel, prompt: Sequence[int]) -> float:
     """How far the adapter moves any log probability of a prompt, up to its first token that is new to the base."""
     known = list(itertools.takewhile(lambda token: token < VOCAB, prompt))
     if len(known) < 2:
         return 0.0
-    ours, plain = score(peft, [*known, 0]).rows, score(base, [*known, 0]).rows
+    ours, plain = score(peft, [*known, 0], case.task).rows, score(base, [*known, 0]).rows
     return float((ours[:, :VOCAB] - plain).abs().max())
 
 

@@ -42,11 +42,12 @@ def load(case: Case, base: PreTrainedModel, folder: Path) -> PeftModel:
 
 
 @torch.inference_mode()
-def score(model: torch.nn.Module, tokens: Sequence[int]) -> Expected:
+def score(model: torch.nn.Module, tokens: Sequence[int], task: int | None = None) -> Expected:
     """All log probabilities by one forward pass, without any cache that could be wrong."""
+    extra = {} if task is None else {"task_ids": torch.tensor([task])}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT's remarks on position ids of virtual tokens
-        logits: Tensor = model(torch.tensor([list(tokens)])).logits[0]
+        logits: Tensor = model(torch.tensor([list(tokens)]), **extra).logits[0]
     # Virtual tokens have rows of their own, before those of the prompt.
     rows = logits[-len(tokens) : -1].float().log_softmax(-1)
     return Expected(rows, list(tokens))

@@ -24,7 +24,7 @@ from peft import (
 )
 from transformers import PreTrainedModel
 
-from conformance.case import Case, Config, served
+from conformance.case import Case, Config, refused, served
 from conformance.families import Family
 from conformance.write import scatter
 
@@ -68,8 +68,8 @@ ADALORA = (
     served(
         "ADALORA", "pruned by its own training", _ada(tinit=1, tfinal=2), families=("llama", "phi3"), write=write_pruned
     ),
-    served("ADALORA", "bias='all'", _ada(bias="all"), "low rank, terms", families=("qwen2",)),
-    served("ADALORA", "modules_to_save=['lm_head']", _ada(modules_to_save=["lm_head"]), "low rank, terms"),
+    refused("ADALORA", "bias='all'", _ada(bias="all"), "bias", families=("qwen2",)),
+    refused("ADALORA", "modules_to_save=['lm_head']", _ada(modules_to_save=["lm_head"]), "modules_to_save"),
 )
 VERA = (
     served("VERA", "save_projection", on_some(VeraConfig, r=5), families=THREE),
@@ -79,9 +79,7 @@ VERA = (
         on_some(VeraConfig, r=5, save_projection=False, projection_prng_key=7),
         families=("llama", "gemma3"),
     ),
-    served(
-        "VERA", "bias='vera_only'", on_some(VeraConfig, r=5, bias="vera_only"), "low rank, terms", families=("qwen2",)
-    ),
+    refused("VERA", "bias='vera_only'", on_some(VeraConfig, r=5, bias="vera_only"), "bias", families=("qwen2",)),
     served("VERA", "layers_to_transform", on_some(VeraConfig, r=5, layers_to_transform=[0, 2])),
     served("PVERA", "its mean", on_some(PveraConfig, r=5), families=TWO),
 )
@@ -97,8 +95,8 @@ LOHA = (
         "rank_pattern, alpha_pattern",
         on_some(LoHaConfig, r=2, rank_pattern={"down_proj": 3}, alpha_pattern={"q_proj": 1}),
     ),
-    served(
-        "LOHA", "modules_to_save=['lm_head']", on_some(LoHaConfig, r=2, modules_to_save=["lm_head"]), "low rank, terms"
+    refused(
+        "LOHA", "modules_to_save=['lm_head']", on_some(LoHaConfig, r=2, modules_to_save=["lm_head"]), "modules_to_save"
     ),
 )
 LOKR = (
@@ -121,7 +119,7 @@ OTHERS = (
     served("HRA", "r", on_some(HRAConfig, r=4), families=THREE),
     served("HRA", "an odd r", on_some(HRAConfig, r=3)),
     served("HRA", "apply_GS", on_some(HRAConfig, r=4, apply_GS=True), families=TWO),
-    served("HRA", "bias='hra_only'", on_some(HRAConfig, r=4, bias="hra_only"), "low rank, terms", families=("qwen2",)),
+    refused("HRA", "bias='hra_only'", on_some(HRAConfig, r=4, bias="hra_only"), "bias", families=("qwen2",)),
     served("VBLORA", "all logits saved", _vb(), families=THREE),
     served("VBLORA", "save_only_topk_weights", _vb(save_only_topk_weights=True), families=TWO),
     served("VBLORA", "topk=3", _vb(topk=3)),
@@ -139,7 +137,6 @@ OTHERS = (
     served("GRALORA", "gralora_k=4, hybrid_r=2", on_some(GraloraConfig, r=8, gralora_k=4, hybrid_r=2), families=TWO),
     served("DEFT", "decomposition_method='relu'", on_some(DeftConfig, r=3), families=TWO),
     served("DEFT", "decomposition_method='qr'", on_some(DeftConfig, r=3, decomposition_method="qr", alpha=5)),
-    served("DEFT", "on an int8 base", on_some(DeftConfig, r=3), families=("llama-int8",)),
     served("DEFT", "para", on_some(DeftConfig, r=3, para=True, decomposition_method="qr")),
 )
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import peft
+import torch
 from peft import LoraConfig, PeftConfig
 from peft.tuners.lora import ArrowConfig
 from peft.tuners.lora.config import BdLoraConfig, KasaConfig, MontecloraConfig, VeloraConfig
+from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from conformance.case import Case, Config, refused
@@ -23,6 +25,7 @@ def config_only(model: PreTrainedModel, config: PeftConfig, folder: Path) -> Non
     """For what needs more than this base to be written: it is the config that is refused."""
     folder.mkdir()
     config.save_pretrained(folder)
+    save_file({"weight": torch.zeros(1)}, folder / "adapter_model.safetensors")
 
 
 def edited(**changes: Any) -> Callable[[Path], None]:

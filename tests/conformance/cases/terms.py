@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from peft import BeftConfig, IA3Config, LNTuningConfig, OFTConfig, TrainableTokensConfig
 
-from conformance.case import Case, served
+from conformance.case import Case, refused, served
 from conformance.cases.lora_modules import ADDED, BOTH, GROWN, NEW, TIED
 from conformance.cases.methods import THREE, on_some
 from conformance.families import Family
@@ -36,11 +36,11 @@ CASES: tuple[Case, ...] = (
         ),
         "terms",
     ),
-    served(
+    refused(
         "IA3",
         "modules_to_save=['lm_head']",
         on_some(IA3Config, feedforward_modules=["down_proj"], modules_to_save=["lm_head"]),
-        "terms",
+        "modules_to_save",
     ),
     served("OFT", "oft_block_size=8", _oft(), "terms", families=(*THREE, "qwen2")),
     served("OFT", "on an int8 base", _oft(), "terms", families=("llama-int8",)),
@@ -53,7 +53,7 @@ CASES: tuple[Case, ...] = (
     served("OFT", "num_cayley_neumann_terms=7", _oft(num_cayley_neumann_terms=7), "terms"),
     served("OFT", "coft", _oft(coft=True, eps=0.5), "terms", families=("llama", "qwen2")),
     served("OFT", "block_share", _oft(block_share=True), "terms"),
-    served("OFT", "bias='oft_only'", _oft(bias="oft_only"), "terms", families=("qwen2",)),
+    refused("OFT", "bias='oft_only'", _oft(bias="oft_only"), "bias", families=("qwen2",)),
     served("BEFT", "biases of linears", on_some(BeftConfig), "terms", families=("llama", "qwen2")),
     served(
         "LN_TUNING",

@@ -64,11 +64,18 @@ CASES: tuple[Case, ...] = (
     served("CPT", "cpt_token_ids", _context, "virtual tokens", families=("llama", "gemma3")),
     served("CARTRIDGE", "num_frozen_tokens=1", virtual(CartridgeConfig), "virtual tokens", families=("llama", "qwen2")),
     served("CARTRIDGE", "num_frozen_tokens=0", virtual(CartridgeConfig, num_frozen_tokens=0), "virtual tokens"),
+    served(
+        "MULTITASK_PROMPT_TUNING",
+        "num_tasks=1",
+        virtual(MultitaskPromptTuningConfig, num_tasks=1, num_ranks=2),
+        "virtual tokens",
+        spread=0.5,
+        task=0,
+    ),
     refused(
         "MULTITASK_PROMPT_TUNING",
         "num_tasks=2",
         virtual(MultitaskPromptTuningConfig, num_tasks=2, num_ranks=2),
-        "MULTITASK_PROMPT_TUNING",
-        "task",
+        "num_tasks",
     ),
 )
