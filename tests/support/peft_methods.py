@@ -50,6 +50,7 @@ LOW_RANK: dict[str, Callable[[], PeftConfig]] = {
     "miss-padded": lambda: peft.MissConfig(**COMMON, r=5),
     "miss-mini": lambda: peft.MissConfig(**COMMON, r=6, init_weights="mini", mini_r=4),
     "miss-mini-wide": lambda: peft.MissConfig(**COMMON, r=6, init_weights="mini", mini_r=8),
+    "miss-bat": lambda: peft.MissConfig(**COMMON, r=4, init_weights="bat"),
     "miss-random": lambda: peft.MissConfig(**COMMON, r=6, init_weights=False),
     "delora": lambda: peft.DeloraConfig(**COMMON, r=4, rank_pattern={"v_proj": 2}),
     "gralora": lambda: peft.GraloraConfig(**COMMON, r=4, gralora_k=2, alpha=5),

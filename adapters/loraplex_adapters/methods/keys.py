@@ -26,14 +26,9 @@ def unserved(values: Mapping[str, object], known: Collection[str]) -> Iterator[s
         known: the keys that the method reads, or that may have any value.
     """
     for key, value in values.items():
-        if key in known or key in HARMLESS or not value or (key == "bias" and value == "none"):
+        if key in known or key in HARMLESS or not value:
             continue
-        if key == "bias":
-            yield (
-                f"'bias' is {value!r:.80}: biases of the base were trained, which is served for LoRA only; "
-                "train with bias='none'"
-            )
-        elif key == "modules_to_save":
+        if key == "modules_to_save":
             yield (
                 "'modules_to_save' is set: whole modules of the base were trained and saved, which is served for LoRA "
                 "only; leave them out, or name them in target_modules"

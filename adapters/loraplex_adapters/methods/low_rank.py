@@ -11,6 +11,8 @@ from loraplex_adapters.methods.product import product
 # What a method may come to at one site. The kernels take any rank; beyond this an adapter weighs and costs about as
 # much as a copy of the base's own weight, and so defeats its purpose.
 LARGEST_RANK = 512
+# Before what exceeds the weight's smaller side is multiplied out: that much is held for a moment.
+LARGEST_UNFOLDED = 2048
 
 
 class LowRank(NamedTuple):
@@ -28,10 +30,14 @@ def folded_rank(rank: int, in_features: int, out_features: int) -> int:
 def fold(update: LowRank) -> LowRank:
     """The same update with no more rank than the smaller side of its weight: multiplied out where that is smaller."""
     a, b = update
-    rank, in_features, out_features = a.shape[0], a.shape[1], b.shape[0]
-    if folded_rank(rank, in_features, out_features) == rank:
+    if folded_rank(len(a), a.shape[1], len(b)) == len(a):
         return update
-    delta = product(b, a)
+    return whole(product(b, a))
+
+
+def whole(delta: np.ndarray) -> LowRank:
+    """An update `[out, in]` of any rank, with the identity on its smaller side."""
+    out_features, in_features = delta.shape
     if out_features <= in_features:
         return LowRank(delta, np.eye(out_features, dtype=delta.dtype))
     return LowRank(np.eye(in_features, dtype=delta.dtype), delta)

@@ -12,8 +12,9 @@ from loraplex_adapters.binding import LARGEST_SCALE
 from loraplex_adapters.computed import Tensors, Update, Value, computed
 from loraplex_adapters.errors import AdapterRefusedError
 from loraplex_adapters.fields import Fields
+from loraplex_adapters.methods.biases import bias_term, trained_biases
 from loraplex_adapters.methods.keys import unserved
-from loraplex_adapters.methods.low_rank import LARGEST_RANK, fold, folded_rank
+from loraplex_adapters.methods.low_rank import LARGEST_RANK, LARGEST_UNFOLDED, fold, folded_rank
 from loraplex_adapters.methods.names import OF_THE_MODEL, PREFIX, bind_names
 from loraplex_adapters.methods.plan import Method, Plans, Shape, TermPlan, UnservableError, UpdatePlan
 from loraplex_adapters.methods.selected import SELECTING, selected
@@ -44,7 +45,14 @@ def recipe_of(method: Method) -> MakeRecipe:
 
 def _known(method: Method) -> frozenset[str]:
     keys = {method.rank, method.alpha} - {None}
-    return method.served | method.harmless.keys() | method.patterns | set(SELECTING) | {key[0] for key in keys if key}
+    return (
+        frozenset({"bias"})
+        | method.served
+        | method.harmless.keys()
+        | method.patterns
+        | set(SELECTING)
+        | {key[0] for key in keys if key}
+    )
 
 
 class _Planned:
@@ -58,12 +66,16 @@ class _Planned:
     def recipe(self) -> Recipe:
         """Raises AdapterRefusedError with all that does not fit."""
         candidate = self._candidate
-        found = bind_names(candidate.tensors, self._wanted(), self._reasons)
+        biases = trained_biases(candidate, self._plans.sites.keys(), self._reasons)
+        widths = {name: (candidate.base.sites[index].out_features,) for index, name in biases.items()}
+        found = bind_names(candidate.tensors, {**self._wanted(), **widths}, self._reasons)
         self._reasons += self._excesses()
         if self._reasons:
             raise AdapterRefusedError(candidate.name, self._reasons)
         terms = list(self._terms(found))
-        traits = Traits(terms=bool(terms), head=candidate.base.head.index in self._plans.sites)
+        terms += [bias_term(candidate, index, found[name]) for index, name in biases.items()]
+        head = candidate.base.head.index
+        traits = Traits(terms=bool(terms), head=head in self._plans.sites or head in biases)
         return computed(candidate, list(self._updates(found)), terms, traits)
 
     def _wanted(self) -> dict[str, Shape]:
@@ -83,7 +95,8 @@ class _Planned:
                 if plan.term == "rotation" and (size := plan.shape[1]) > LARGEST_RANK:
                     yield f"{site.name} is rotated in blocks of {size}, of which at most {LARGEST_RANK} are served"
                 continue
-            if (rank := _rank(plan, site)) > LARGEST_RANK:
+            rank = _rank(plan, site) if plan.rank <= LARGEST_UNFOLDED else plan.rank
+            if rank > LARGEST_RANK:
                 yield (
                     f"the update of {site.name} has rank {rank} as a low-rank one, of which at most {LARGEST_RANK} are "
                     "served; PEFT's save_as_lora makes a LoRA of it, as close as the rank that you give it allows"

@@ -58,6 +58,11 @@ def times_weight(left: np.ndarray, weight: Tensor) -> np.ndarray:
     return found
 
 
+def weight_block(weight: Tensor, first: int, last: int) -> np.ndarray:
+    """Rows `[last - first, in]` of a base's weight, in float32."""
+    return _float32(weight[first:last])
+
+
 def _float32(rows: Tensor) -> np.ndarray:
     wide: np.ndarray = rows.detach().cpu().to(torch.float32).numpy()
     return wide

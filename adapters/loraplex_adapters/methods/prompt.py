@@ -48,7 +48,10 @@ def multitask_prompt(candidate: Candidate) -> Recipe:
     fields = Fields(candidate.values)
     ranks, tasks = fields.positive("num_ranks", 1), fields.positive("num_tasks", 1)
     if tasks > 1:
-        reason = f"'num_tasks' is {tasks}: PEFT's forward is told the task by its id, which a request cannot say"
+        reason = (
+            f"MULTITASK_PROMPT_TUNING with 'num_tasks' {tasks} is not served: PEFT's forward is told the task's "
+            "id, which a request cannot say"
+        )
         raise AdapterRefusedError(candidate.name, [reason])
     tokens = fields.positive("num_virtual_tokens", 1)
     parts: dict[str, Shape] = {COLUMNS: (1, tokens, ranks), ROWS: (1, ranks, candidate.base.embedding.width)}
