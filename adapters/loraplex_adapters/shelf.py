@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from loraplex_adapters.host_tier import HostTier
@@ -22,6 +22,7 @@ class Shelf:
         self.loads = 0
         self._intake = intake
         self._coming: dict[Key, Known] = {}  # the copy to the host runs
+        self._aside: dict[Key, Known] = {}  # about to be lifted
 
     def reclaim(self, key: Key) -> int | None:
         """Somebody asks for an adapter: its size if it is here, else it will not be, even if it was on its way."""
@@ -29,6 +30,10 @@ class Shelf:
         size = self.tier.nbytes(key)
         self.hits += size is not None
         return size
+
+    def set_aside(self, keys: Iterable[Key]) -> None:
+        """Take out what will be lifted next, before what leaves the device for it can displace it here."""
+        self._aside.update((key, self.tier.take(key)) for key in keys if key in self.tier)
 
     def put(self, key: Key, known: Known) -> None:
         """Keep an adapter that leaves the device, if it is worth it."""
@@ -39,12 +44,11 @@ class Shelf:
         self._intake.shelve(known.source.name, loaded, partial(self._arrived, key, self._coming[key]))
 
     def lift(self, key: Key, done: Callable[[Outcome[LoadedAdapter]], None]) -> bool:
-        """Bring an adapter to the device, if it is here."""
+        """Bring an adapter to the device, if it was set aside, or has just come."""
         self._coming.pop(key, None)
-        if key not in self.tier:
-            return False
-        known = self.tier.take(key)
-        if known.loaded is None:
+        self.set_aside([key])
+        known = self._aside.pop(key, None)
+        if known is None or known.loaded is None:
             return False
         self.loads += 1
         self._intake.lift(known.source.name, known.loaded, done)
@@ -64,11 +68,14 @@ class Shelf:
     def clear(self) -> None:
         """Let go of everything."""
         self._coming.clear()
+        self._aside.clear()
         self.tier.clear()
 
     def check_integrity(self) -> None:
         """Raises RuntimeError where bytes disagree."""
         self.tier.check_integrity()
+        if self._aside:
+            raise RuntimeError(f"{sorted(self._aside)} were set aside and never lifted")
         held = sum(known.loaded.buffer.numel() for _, known in self.items() if known.loaded is not None)
         if held != self.tier.used:
             raise RuntimeError(f"the host tier counts {self.tier.used} bytes, its buffers have {held}")

@@ -228,6 +228,7 @@ class AdapterStore:
         self._forget_absent(key)
 
     def _carry_out(self, plan: Plan[Key]) -> None:
+        self._shelf.set_aside(plan.load)
         for key in (*plan.drop, *plan.evict):
             known = self._known[key]
             if key in plan.evict:

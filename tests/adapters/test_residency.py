@@ -429,11 +429,10 @@ class AnyOrder(RuleBasedStateMachine):
         for key in (*plan.drop, *plan.evict):
             assert key not in stay
             self.memory.remove(key)
+        self.lift(plan)  # before what leaves can displace it
         for key in plan.evict:
             self.host.put(key, key, SIZES[key])
-        for key in plan.load:
-            if key in self.host:
-                assert self.host.take(key) == key
+        self.lift(plan)  # what was evicted for one claim and loaded for the next
         self.loading += plan.load
         assert sum(SIZES[key] for key in [*self.memory, *self.loading]) <= BUDGET
         pinned = self.residency.pinned
@@ -441,6 +440,11 @@ class AnyOrder(RuleBasedStateMachine):
         for claim in plan.impossible:
             assert sum(SIZES[key] for key in set(claim.keys) - pinned.keys()) > room
         self.drop(plan.impossible)
+
+    def lift(self, plan: Plan[str]) -> None:
+        for key in plan.load:
+            if key in self.host:
+                assert self.host.take(key) == key
 
     def drop(self, claims: list[Claim[str]]) -> None:
         self.waiting = [claim for claim in self.waiting if claim not in claims]

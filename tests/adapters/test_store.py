@@ -385,6 +385,15 @@ def test_the_host_tier_keeps_to_its_budget_and_to_what_is_used(bench: MakeBench)
     assert found.store.stats().host_evictions_total == 1
 
 
+def test_two_that_change_places_need_no_third_place(bench: MakeBench) -> None:
+    found = bench("a", host_budget_bytes=bench().nbytes("a"))
+    for name in "ababab":
+        found.store.release(found.get(name))
+    stats = found.store.stats()
+    assert (stats.loads_total, stats.host_loads_total) == (2, 4)
+    found.store.check_integrity()
+
+
 def test_without_a_host_budget_what_leaves_is_gone(bench: MakeBench) -> None:
     found = bench("a")
     for name in "ab":
