@@ -16,7 +16,7 @@ from support.engines import Output, make_engine, request, run
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from conformance.case import Case
-from conformance.compare import difference, effect, farthest
+from conformance.compare import difference, effect, farthest, of_prompt
 from conformance.families import VOCAB, Family
 from conformance.oracle import CLOSE, load, score
 from conformance.rounding import round_as_served
@@ -50,7 +50,12 @@ class Bench:
         self.adapters = root / "adapters"
         self.folder = _write_base(family, root / "base")
         self.core = make_engine(
-            self.folder, quantization=family.quantization, threads=1, max_num_batched_tokens=24, max_num_seqs=8
+            self.folder,
+            quantization=family.quantization,
+            dtype=family.dtype,
+            threads=1,
+            max_num_batched_tokens=24,
+            max_num_seqs=8,
         )
         # Eager attention is the one that spells out Gemma's soft caps.
         self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -96,9 +101,23 @@ class Bench:
         differences = [difference(case, peft, prompt, found[str(i)], again[str(i)]) for i, prompt in prompts.items()]
         return Comparison(self._summary(differences), moved)
 
+    def drift(self, case: Case) -> float:
+        """How far we are from PEFT in float32 where nothing is exact: the mean over the tokens of the prompts."""
+        peft = load(case, self.model, self.adapters / case.id)
+        prompts = dict(enumerate(self._prompts(case)))
+        found = self._run([self._request(case, str(i), prompt, prompt_logprobs=0) for i, prompt in prompts.items()])
+        far = [
+            abs(ours - theirs)
+            for i, prompt in prompts.items()
+            for ours, theirs in zip(
+                of_prompt(found[str(i)]), score(peft, prompt, case.task).chosen.tolist(), strict=True
+            )
+        ]
+        return statistics.fmean(far)
+
     @property
     def _exact(self) -> bool:
-        return self.family.quantization == "none"
+        return self.family.quantization == "none" and self.family.dtype == "float32"
 
     def _summary(self, differences: Sequence[float]) -> float:
         """The largest; with int8 the median.

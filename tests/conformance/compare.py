@@ -25,19 +25,16 @@ def difference(case: Case, peft: PeftModel, prompt: Sequence[int], ours: Output,
         ours: our answer, with the log probabilities of the prompt.
         again: the same once more, from the prefix cache.
     """
-    assert ours.failure is None, ours.failure
     assert again.failure is None, again.failure
+    scored = of_prompt(ours)
     tokens = [*prompt, *ours.tokens]
     expected = score_generated(peft, prompt, ours.tokens) if case.generates else score(peft, tokens, case.task)
     if expected.tokens != tokens or again.tokens != ours.tokens:
         return math.inf
-    assert ours.started is not None
-    assert ours.started.prompt_logprobs is not None
-    of_prompt = [each.logprob for each in ours.started.prompt_logprobs[1:] if each is not None]
     chosen, count = expected.chosen.tolist(), len(ours.tokens)
     # Greedy: no token is likelier than the one that was chosen.
     regret = float((expected.rows[-count:].amax(-1) - expected.chosen[-count:]).max())
-    return max(farthest([*of_prompt, *ours.logprobs], chosen), farthest(again.logprobs, chosen[-count:]), regret)
+    return max(farthest([*scored, *ours.logprobs], chosen), farthest(again.logprobs, chosen[-count:]), regret)
 
 
 def effect(case: Case, peft: PeftModel, base: PreTrainedModel, prompt: Sequence[int]) -> float:
@@ -47,6 +44,14 @@ def effect(case: Case, peft: PeftModel, base: PreTrainedModel, prompt: Sequence[
         return 0.0
     ours, plain = score(peft, [*known, 0], case.task).rows, score(base, [*known, 0]).rows
     return float((ours[:, :VOCAB] - plain).abs().max())
+
+
+def of_prompt(ours: Output) -> list[float]:
+    """The log probabilities of a prompt's tokens but the first."""
+    assert ours.failure is None, ours.failure
+    assert ours.started is not None
+    assert ours.started.prompt_logprobs is not None
+    return [each.logprob for each in ours.started.prompt_logprobs[1:] if each is not None]
 
 
 def farthest(ours: Sequence[float], theirs: Sequence[float]) -> float:

@@ -44,6 +44,7 @@ class Family:
     gate: tuple[str, ...] = ("gate_proj", "up_proj")
     down: str = "down_proj"
     quantization: str = "none"
+    dtype: str = "float32"
 
     @property
     def some(self) -> list[str]:
@@ -74,5 +75,6 @@ FAMILIES = {
             "served with --quantization int8",
             quantization="int8",
         ),
+        Family("llama-bf16", LlamaConfig(**SHAPE, tie_word_embeddings=False), "served in bfloat16", dtype="bfloat16"),
     )
 }

@@ -41,7 +41,7 @@ CASES: tuple[Case, ...] = (
     served("LORA", "lora_bias with use_rslora", lora(lora_bias=True, use_rslora=True), "low rank, terms"),
     served(
         "LORA",
-        "lora_bias on embed_tokens and lm_head",
+        "lora_bias on lm_head",
         lora(lora_bias=True, target_modules=["q_proj", "lm_head"]),
         "low rank, terms",
     ),

@@ -68,7 +68,7 @@ ADALORA = (
     served(
         "ADALORA", "pruned by its own training", _ada(tinit=1, tfinal=2), families=("llama", "phi3"), write=write_pruned
     ),
-    refused("ADALORA", "bias='all'", _ada(bias="all"), "bias", families=("qwen2",)),
+    served("ADALORA", "bias='all'", _ada(bias="all"), "low rank, terms", families=("qwen2",)),
     refused("ADALORA", "modules_to_save=['lm_head']", _ada(modules_to_save=["lm_head"]), "modules_to_save"),
 )
 VERA = (
@@ -79,7 +79,9 @@ VERA = (
         on_some(VeraConfig, r=5, save_projection=False, projection_prng_key=7),
         families=("llama", "gemma3"),
     ),
-    refused("VERA", "bias='vera_only'", on_some(VeraConfig, r=5, bias="vera_only"), "bias", families=("qwen2",)),
+    served(
+        "VERA", "bias='vera_only'", on_some(VeraConfig, r=5, bias="vera_only"), "low rank, terms", families=("qwen2",)
+    ),
     served("VERA", "layers_to_transform", on_some(VeraConfig, r=5, layers_to_transform=[0, 2])),
     served("PVERA", "its mean", on_some(PveraConfig, r=5), families=TWO),
 )
@@ -119,7 +121,7 @@ OTHERS = (
     served("HRA", "r", on_some(HRAConfig, r=4), families=THREE),
     served("HRA", "an odd r", on_some(HRAConfig, r=3)),
     served("HRA", "apply_GS", on_some(HRAConfig, r=4, apply_GS=True), families=TWO),
-    refused("HRA", "bias='hra_only'", on_some(HRAConfig, r=4, bias="hra_only"), "bias", families=("qwen2",)),
+    served("HRA", "bias='hra_only'", on_some(HRAConfig, r=4, bias="hra_only"), "low rank, terms", families=("qwen2",)),
     served("VBLORA", "all logits saved", _vb(), families=THREE),
     served("VBLORA", "save_only_topk_weights", _vb(save_only_topk_weights=True), families=TWO),
     served("VBLORA", "topk=3", _vb(topk=3)),
@@ -127,6 +129,7 @@ OTHERS = (
     served("MISS", "an r that does not divide the input", on_some(MissConfig, r=7)),
     served("MISS", "init_weights='bat'", on_some(MissConfig, r=4, init_weights="bat"), families=TWO),
     served("MISS", "init_weights='mini'", on_some(MissConfig, r=4, init_weights="mini", mini_r=4), families=TWO),
+    served("DELORA", "bias='all'", on_some(DeloraConfig, r=3, bias="all"), "low rank, terms", families=("qwen2",)),
     served("DELORA", "r, delora_lambda", on_some(DeloraConfig, r=3, delora_lambda=8), families=THREE),
     served(
         "DELORA",

@@ -53,7 +53,7 @@ CASES: tuple[Case, ...] = (
     served("OFT", "num_cayley_neumann_terms=7", _oft(num_cayley_neumann_terms=7), "terms"),
     served("OFT", "coft", _oft(coft=True, eps=0.5), "terms", families=("llama", "qwen2")),
     served("OFT", "block_share", _oft(block_share=True), "terms"),
-    refused("OFT", "bias='oft_only'", _oft(bias="oft_only"), "bias", families=("qwen2",)),
+    served("OFT", "bias='oft_only'", _oft(bias="oft_only"), "terms", families=("qwen2",)),
     served("BEFT", "biases of linears", on_some(BeftConfig), "terms", families=("llama", "qwen2")),
     served(
         "LN_TUNING",
