@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -89,6 +95,30 @@ class Api:
         if "messages" not in body:
             body = {"messages": [{"role": "user", "content": "hello"}], **body}
         return await self.post("/v1/chat/completions", body, headers)
+
+
+async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    """Wait for something that somebody else brings about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("it never happened")
+        await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def serve_app(api: Api) -> AsyncIterator[str]:
+    """The app on a real socket; its URL."""
+    config = uvicorn.Config(api.app, http="httptools", access_log=False, log_config=None, timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await until(lambda: server.started)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
 
 
 def events(text: str) -> list[Any]:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
-from loraplex_adapters.errors import AdapterError
+from loraplex_adapters.errors import AdapterChangedError, AdapterError
 from loraplex_server.api.adapter_outcomes import AdapterOutcomes
 from loraplex_server.api.answer import Answer, Piece, join
 from loraplex_server.api.errors import from_domain
@@ -129,7 +129,7 @@ class Generation:
                 if answer.finish_reason is not None:
                     continue  # computed before the engine heard of the stop string
                 if delta.started is not None:
-                    self._started.setdefault(job.first_index, delta.started)
+                    self._note_start(job, delta.started)
                 before = answer.tokens
                 piece = answer.take(delta)
                 job.timeline.tokens(answer.index, answer.tokens - before, delta.started)
@@ -143,6 +143,13 @@ class Generation:
                     return  # what the engine still computes is behind stop strings: closing ends it
         if left:
             raise EngineError("the engine ended the request without finishing it")
+
+    def _note_start(self, job: Job, started: Started) -> None:
+        """Raises AdapterChangedError where the prompts of one request meet different versions of an adapter."""
+        for other in list(self._started.values()):
+            if other.generation != started.generation:
+                raise AdapterChangedError("the adapter was replaced while the request began; send it again")
+        self._started.setdefault(job.first_index, started)
 
     async def _all(self) -> AsyncGenerator[list[Piece], None]:
         """The jobs' pieces merged. A consumer that is slow gets several steps' text as one piece."""
