@@ -16,10 +16,10 @@ from transformers import AutoModel, PreTrainedModel
 
 from conformance.case import Case, refused, served
 from conformance.cases.lora import lora
+from conformance.edit import CONFIG, TENSORS, rewritten
 from conformance.families import FAMILIES
 from conformance.write import scatter, trained
 
-CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 # Of PEFT 0.2, the first version that was widely used.
 FIRST_KEYS = [
     "base_model_name_or_path",
@@ -34,15 +34,6 @@ FIRST_KEYS = [
     "target_modules",
     "task_type",
 ]
-
-
-def rewritten(change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Callable[[Path], None]:
-    """The tensors, changed after PEFT wrote them."""
-
-    def edit(folder: Path) -> None:
-        save_file(change(load_file(folder / TENSORS)), folder / TENSORS, metadata={"format": "pt"})
-
-    return edit
 
 
 def _as(dtype: torch.dtype) -> Callable[[Path], None]:

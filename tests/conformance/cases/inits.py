@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from conformance.case import Case, refused, served
 from conformance.cases.lora import lora
-from conformance.cases.rest import edited
+from conformance.edit import edited
 from conformance.write import scatter
 
 Setup = Callable[[PreTrainedModel, LoraConfig], None]

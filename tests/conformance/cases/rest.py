@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from transformers import PreTrainedModel
 from conformance.case import Case, Config, refused
 from conformance.cases.lora import lora
 from conformance.cases.methods import on_some
+from conformance.edit import TENSORS, edited
 from conformance.families import Family
 
 
@@ -25,17 +25,7 @@ def config_only(model: PreTrainedModel, config: PeftConfig, folder: Path) -> Non
     """For what needs more than this base to be written: it is the config that is refused."""
     folder.mkdir()
     config.save_pretrained(folder)
-    save_file({"weight": torch.zeros(1)}, folder / "adapter_model.safetensors")
-
-
-def edited(**changes: Any) -> Callable[[Path], None]:
-    """Keys of the config, set after PEFT wrote it."""
-
-    def edit(folder: Path) -> None:
-        path = folder / "adapter_config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-    return edit
+    save_file({"weight": torch.zeros(1)}, folder / TENSORS)
 
 
 def _bare(kind: Callable[..., PeftConfig], **options: Any) -> Config:

@@ -7,6 +7,7 @@ from peft import BeftConfig, IA3Config, LNTuningConfig, OFTConfig, TrainableToke
 from conformance.case import Case, refused, served
 from conformance.cases.lora_modules import ADDED, BOTH, GROWN, NEW, TIED
 from conformance.cases.methods import THREE, on_some
+from conformance.edit import without
 from conformance.families import Family
 
 
@@ -44,6 +45,13 @@ CASES: tuple[Case, ...] = (
     ),
     served("OFT", "oft_block_size=8", _oft(), "terms", families=(*THREE, "qwen2")),
     served("OFT", "on an int8 base", _oft(), "terms", families=("llama-int8",)),
+    refused(
+        "OFT",
+        "no use_cayley_neumann (PEFT before 0.16)",
+        _oft(),
+        "use_cayley_neumann",
+        edit=without("use_cayley_neumann"),
+    ),
     served("OFT", "oft_block_size=16", _oft(oft_block_size=16), "terms"),
     served("OFT", "oft_block_size that does not divide the input", _oft(oft_block_size=32), "terms"),
     served("OFT", "r: a number of blocks", _oft(r=4, oft_block_size=0), "terms", families=("qwen2",)),
