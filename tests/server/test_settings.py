@@ -100,6 +100,9 @@ def test_the_engine_is_told_everything_that_concerns_it() -> None:
     settings = load("m", "--device", "cpu", "--max-num-seqs", "7", "--kv-cache-memory", "1KiB", "--threads", "2")
     config = settings.engine_config()
     assert config == EngineConfig(model="m", device="cpu", max_num_seqs=7, kv_cache_memory=1024, threads=2)
+    settings = load("m", "--adapter-memory", "3", "--adapter-host-memory", "4", "--adapter-dtype", "int8")
+    config = settings.engine_config()
+    assert (config.adapter_memory, config.adapter_host_memory, config.adapter_dtype) == (3, 4, "int8")
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,18 @@ from loraplex_adapters.errors import AdapterError, UnknownAdapterError
 from loraplex_adapters.registry import CatalogEntry
 from loraplex_adapters.source import AdapterSource
 from loraplex_server.api.adapter_outcomes import AdapterOutcomes
+from loraplex_server.api.renderers import Renderers
 from loraplex_server.api.schemas.adapters import AddAdapter, ChangeAdapter
 from loraplex_server.engine.interface import Engine
 
 
 class AdapterAdmin:
-    """Args: catalog: of the names. engine: that loads them. outcomes: told what became of each."""
+    """Args: catalog: of the names. engine: that loads them. renderers: of their tokenizers. outcomes: told of each."""
 
-    def __init__(self, catalog: Catalog, engine: Engine, outcomes: AdapterOutcomes) -> None:
+    def __init__(self, catalog: Catalog, engine: Engine, renderers: Renderers, outcomes: AdapterOutcomes) -> None:
         self._catalog = catalog
         self._engine = engine
+        self._renderers = renderers
         self._outcomes = outcomes
 
     def find(self, name: str) -> CatalogEntry | None:
@@ -35,6 +37,7 @@ class AdapterAdmin:
         Raises:
             AdapterError: it cannot be had, or not under that name.
             EngineError: it cannot be served.
+            ApiError: its tokenizer cannot be used.
         """
         before = self.find(body.name)
         pin = body.pinned or (before is not None and before.pinned)
@@ -42,6 +45,7 @@ class AdapterAdmin:
         loaded: list[tuple[AdapterSource, str]] = []
 
         async def accept(source: AdapterSource) -> None:
+            await self._renderers.of([source])
             prepared = await self._engine.prepare(source, pin=pin)
             loaded.append((source, prepared.generation))
 

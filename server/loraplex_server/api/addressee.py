@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from loraplex_server.api.departure import unless_gone
+from loraplex_server.api.errors import ApiError
 from loraplex_server.api.holds import holds_of
 from loraplex_server.api.model_names import Target
 from loraplex_server.api.parameters import ModelLimits
@@ -35,7 +36,12 @@ async def addressee_of(request: Request, model: str, adapters: Sequence[AdapterW
     """
     services = services_of(request)
     target = await unless_gone(request.receive, services.names.resolve(model, adapters, holds_of(request)))
-    renderer = await services.renderers.of([use.source for use in target.adapters])
+    try:
+        renderer = await services.renderers.of([use.source for use in target.adapters])
+    except ApiError as error:
+        if len(target.adapters) == 1:
+            services.outcomes.failed(target.adapter_names[0], error.message)
+        raise
     limits = ModelLimits(
         services.engine_info(),
         renderer.end_tokens,

@@ -49,8 +49,9 @@ def create_app(
     drain = drain or Drain()
     names = ModelNames(settings.base_names, catalog)
     outcomes = AdapterOutcomes()
-    admin = AdapterAdmin(catalog, engine, outcomes)
-    services = Services(settings, engine, Renderers(renderer), catalog, metrics, names, drain, outcomes, admin)
+    renderers = Renderers(renderer)
+    admin = AdapterAdmin(catalog, engine, renderers, outcomes)
+    services = Services(settings, engine, renderers, catalog, metrics, names, drain, outcomes, admin)
     app = FastAPI(
         title="Loraplex",
         version=__version__,

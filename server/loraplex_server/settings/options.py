@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from loraplex_server.engine.config import Device, DType, EngineConfig, Quantization
+from loraplex_server.engine.config import AdapterDType, Device, DType, EngineConfig, Quantization
 from loraplex_server.settings.quantity import Bytes
 
 PREFIX = "LORAPLEX_"
@@ -95,8 +95,11 @@ class ServeSettings(BaseSettings):
     adapter_host_memory: Bytes | None = _option(
         None, "Adapters", "SIZE", "for adapters that left the device, to come back fast (default: none on a CPU)", ge=0
     )
-    adapter_dtype: Literal["auto", "int8"] = _option(
-        "auto", "Adapters", "", "of adapters' weights in memory; int8 takes half the room and rounds them"
+    adapter_dtype: AdapterDType = _option(
+        _ENGINE.adapter_dtype,
+        "Adapters",
+        "",
+        "of adapters' weights in memory; int8 takes half the room and rounds them",
     )
 
     kv_cache_memory: Bytes | None = _option(

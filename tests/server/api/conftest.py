@@ -54,3 +54,14 @@ def api(engine: FakeEngine, renderer: Renderer, adapters: Path) -> Api:
 def make_api(engine: FakeEngine, renderer: Renderer, adapters: Path) -> Callable[..., Api]:
     """An app with settings other than the defaults."""
     return lambda **settings: Api(engine, renderer, adapters, **settings)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Path:
+    """Folders that may be added by their path."""
+    return write_adapters(tmp_path / "places", "one", "two")
+
+
+@pytest.fixture
+def admin_api(make_api: Callable[..., Api], places: Path) -> Api:
+    return make_api(admin_key=["admin"], allow_adapter_source=[str(places)])

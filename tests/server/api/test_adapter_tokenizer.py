@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api import TEMPLATE, build_renderer, build_tokenizer
+from support.api import TEMPLATE, Api, build_renderer, build_tokenizer, write_adapters
 
 from loraplex_adapters.source import AdapterSource
 from loraplex_server.api import renderers as module
@@ -198,3 +199,57 @@ async def test_files_named_by_an_old_config_are_not_looked_for(renderers: Render
     path = tmp_path / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_file": "/etc/passwd"}))
     assert "<|tool|>" in (await renderers.of([mine])).tokenizer.get_vocab()
+
+
+async def test_answers_are_written_with_the_adapters_tokens(api: Api, adapters: Path) -> None:
+    tokenizer = write_tokenizer(adapters / "alpha", "<think>", eos="<|done|>", template=OTHER_TEMPLATE)
+    mine = await Renderers(api.renderer).of([tokenizer])
+    think, end = mine.tokenizer.token_to_id("<think>"), mine.tokenizer.token_to_id("<|done|>")
+    api.engine.script = lambda request, index: [think, *mine.tokenizer.encode(" hello there").ids, end, think]
+    body = {"model": "alpha", "messages": [{"role": "user", "content": "hi"}], "logprobs": True, "max_tokens": 50}
+    (choice,) = (await api.chat(body)).json()["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("<think> hello there", "stop")
+    assert choice["logprobs"]["content"][0]["token"] == "<think>"
+    (request,) = api.engine.requests
+    assert request.prompt_token_ids == mine.tokenizer.encode("[hi]").ids
+    assert set(request.sampling.stop_token_ids) == set(mine.end_tokens)
+    (choice,) = (await api.chat({**body, "stop": ["> he"]})).json()["choices"]
+    assert (choice["message"]["content"], choice["stop_reason"]) == ("<think", "> he")
+    text = {"model": "alpha", "prompt": "<think>", "echo": True, "max_tokens": 1}
+    assert (await api.complete(text)).json()["choices"][0]["text"] == "<think><think>"
+    assert api.engine.requests[-1].prompt_token_ids == [think]
+    assert (await api.post("/tokenize", {"model": "alpha", "prompt": "<think>"})).json()["tokens"] == [think]
+    assert (await api.post("/detokenize", {"model": "alpha", "tokens": [think]})).json() == {"prompt": "<think>"}
+    assert (await api.post("/tokenize", {"prompt": "<think>"})).json()["count"] > 1
+
+
+async def test_ids_beyond_the_bases_vocabulary_are_the_engines_to_judge(api: Api) -> None:
+    for name, status in (("alpha", 200), ("base", 400)):
+        for body in (
+            {"prompt": [600]},
+            {"prompt": "x", "stop_token_ids": [600]},
+            {"prompt": "x", "logit_bias": {"600": 1}},
+        ):
+            assert (await api.complete({"model": name, **body})).status_code == status, (name, body)
+    assert api.engine.requests[0].prompt_token_ids == [600]
+    assert (await api.complete({"model": "alpha", "prompt": [2**31]})).status_code == 400
+
+
+async def test_a_broken_tokenizer_refuses_its_adapter_alone(api: Api, adapters: Path) -> None:
+    (adapters / "alpha" / "tokenizer.json").write_text("{")
+    response = await api.complete({"model": "alpha", "prompt": "x"})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "adapter_refused")
+    assert (await api.complete({"model": "beta", "prompt": "x"})).status_code == 200
+    shown = (await api.get("/v1/adapters/alpha")).json()
+    assert "its tokenizer cannot be used" in shown["error"]
+
+
+async def test_a_broken_tokenizer_is_found_when_its_adapter_is_added(
+    make_api: Callable[..., Api], tmp_path: Path
+) -> None:
+    places = write_adapters(tmp_path / "places", "one")
+    api = make_api(admin_key=["admin"], allow_adapter_source=[str(places)])
+    (places / "one" / "tokenizer.json").write_text("{")
+    response = await api.ask("POST", "/v1/adapters", {"name": "new", "source": str(places / "one")})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "adapter_refused")
+    assert (await api.get("/v1/adapters/new")).status_code == 404

@@ -9,45 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api import Api, write_adapters
-from support.fake_engine import FakeEngine
+from support.api import Api
 
 from loraplex_adapters.errors import SourceUnavailableError
-from loraplex_adapters.report import AdapterEntry
 from loraplex_server.engine.interface import AdapterUnusableError, EngineDeadError
-from loraplex_server.engine.messages import AdapterStats, EngineStats
-
-KEYS = {
-    *("name", "object", "aliases", "source", "pinned", "state", "tier", "generation", "generation_short"),
-    *("disk_bytes", "memory_bytes", "in_flight", "last_used", "created", "error"),
-}
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Path:
-    """Folders that may be added by their path."""
-    return write_adapters(tmp_path / "places", "one", "two")
-
-
-@pytest.fixture
-def api(make_api: Callable[..., Api], places: Path) -> Api:
-    return make_api(admin_key=["admin"], allow_adapter_source=[str(places)])
-
-
-def entry(name: str, **fields: Any) -> AdapterEntry:
-    known = {
-        "generation": "ab" * 32,
-        "tier": "device",
-        "nbytes": 500,
-        "in_flight": 2,
-        "last_used": 9.5,
-        "pinned": False,
-    }
-    return AdapterEntry(name=name, **(known | fields))
-
-
-def tell(api: Api, *entries: AdapterEntry) -> None:
-    api.engine.stats = EngineStats(adapters=AdapterStats(entries=entries))
+def api(admin_api: Api) -> Api:
+    return admin_api
 
 
 async def add(api: Api, name: str, source: Path | str, **more: Any) -> Any:
@@ -56,69 +26,6 @@ async def add(api: Api, name: str, source: Path | str, **more: Any) -> Any:
 
 async def get(api: Api, name: str) -> Any:
     return (await api.ask("GET", f"/v1/adapters/{name}")).json()
-
-
-async def test_folders_of_the_catalogue_are_listed(api: Api) -> None:
-    body = (await api.get("/v1/adapters")).json()
-    assert [each["name"] for each in body["data"]] == ["alpha", "beta", "gamma"]
-    assert body["next"] is None
-    alpha = body["data"][0]
-    assert set(alpha) == KEYS
-    assert (alpha["state"], alpha["tier"], alpha["disk_bytes"]) == ("on_disk", "disk", 2)
-    assert (alpha["source"], alpha["generation"], alpha["error"]) == ({"kind": "catalog"}, None, None)
-    assert (await api.get("/v1/adapters/alpha")).json() == alpha
-    assert (await api.get("/v1/adapters/nobody")).json()["error"]["code"] == "model_not_found"
-
-
-async def test_what_the_engine_says_is_shown(api: Api) -> None:
-    tell(
-        api,
-        entry("alpha"),
-        entry("alpha", generation="cd" * 32, tier="loading", in_flight=1, last_used=11.0),
-        entry("beta", tier="waiting", generation="", nbytes=0),
-        entry("gamma", tier="host"),
-    )
-    alpha, beta, gamma = (await api.get("/v1/adapters")).json()["data"]
-    assert (alpha["state"], alpha["tier"], alpha["memory_bytes"], alpha["in_flight"]) == ("device", "device", 500, 3)
-    assert (alpha["generation"], alpha["generation_short"], alpha["last_used"]) == ("ab" * 32, "abababababab", 11.0)
-    assert (beta["state"], beta["tier"], beta["memory_bytes"], beta["generation"]) == ("loading", "disk", None, None)
-    assert (gamma["state"], gamma["tier"]) == ("host", "host")
-    names = [each["name"] for each in (await api.get("/v1/adapters?state=host&state=loading")).json()["data"]]
-    assert names == ["beta", "gamma"]
-
-
-async def test_a_listing_comes_in_pages(api: Api) -> None:
-    first = (await api.get("/v1/adapters?limit=2")).json()
-    assert ([each["name"] for each in first["data"]], first["next"]) == (["alpha", "beta"], "beta")
-    second = (await api.get("/v1/adapters?limit=2&after=beta")).json()
-    assert ([each["name"] for each in second["data"]], second["next"]) == (["gamma"], None)
-
-
-@pytest.mark.parametrize(("query", "param"), [("limit=0", "limit"), ("limit=x", "limit"), ("state=gone", "state")])
-async def test_a_bad_query_is_named(api: Api, query: str, param: str) -> None:
-    response = await api.get(f"/v1/adapters?{query}")
-    assert response.status_code == 400
-    assert param in response.json()["error"]["message"]
-
-
-async def test_an_answers_generation_is_remembered(api: Api) -> None:
-    api.engine.generation = "ef" * 32
-    await api.complete({"prompt": "x", "model": "alpha"})
-    assert (await get(api, "alpha"))["generation"] == "ef" * 32
-    sum_of = [{"name": "beta"}, {"name": "gamma"}]
-    api.engine.generation = "01" * 32 + "+" + "23" * 32
-    await api.complete({"prompt": "x", "adapters": sum_of})
-    assert (await get(api, "gamma"))["generation"] == "23" * 32
-
-
-async def test_why_an_adapter_was_refused_is_shown_until_it_is_served(api: Api) -> None:
-    api.engine.failure = AdapterUnusableError("adapter 'alpha' is refused: it is bad")
-    assert (await api.complete({"prompt": "x", "model": "alpha"})).status_code == 400
-    alpha = await get(api, "alpha")
-    assert (alpha["state"], alpha["error"]) == ("error", "adapter 'alpha' is refused: it is bad")
-    api.engine.failure = None
-    await api.complete({"prompt": "x", "model": "alpha"})
-    assert (await get(api, "alpha"))["error"] is None
 
 
 async def test_without_an_admin_key_nothing_can_be_changed(make_api: Callable[..., Api], places: Path) -> None:
@@ -337,94 +244,3 @@ async def test_the_schema_documents_the_routes(api: Api) -> None:
     assert "409" in post["responses"]
     schemas = (await api.get("/openapi.json")).json()["components"]["schemas"]
     assert schemas["AddAdapter"]["examples"][0]["source"] == "org/llama-sql@v2"
-
-
-LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
-
-
-async def test_vllms_routes_have_its_answers(api: Api, places: Path) -> None:
-    body = {"lora_name": "new", "lora_path": str(places / "one")}
-    for _ in range(2):  # clients retry
-        response = await api.ask("POST", LOAD, body)
-        assert (response.status_code, response.text) == (200, "Success: LoRA adapter 'new' added successfully.")
-        assert response.headers["content-type"].startswith("text/plain")
-    other = {**body, "lora_path": str(places / "two")}
-    response = await api.ask("POST", LOAD, other)
-    assert response.status_code == 400
-    assert response.json()["error"] == {
-        "message": "The lora adapter 'new' has already been loaded. If you want to load the adapter in place, set "
-        "'load_inplace' to True.",
-        "type": "InvalidUserInput",
-        "param": None,
-        "code": 400,
-    }
-    assert (await api.ask("POST", LOAD, {**other, "load_inplace": True})).status_code == 200
-    response = await api.ask("POST", UNLOAD, {"lora_name": "new", "lora_int_id": None})
-    assert (response.status_code, response.text) == (200, "Success: LoRA adapter 'new' removed successfully.")
-    response = await api.ask("POST", UNLOAD, {"lora_name": "new"})
-    assert (response.status_code, response.json()["error"]["type"]) == (404, "NotFoundError")
-    assert response.json()["error"]["message"] == "The lora adapter 'new' cannot be found."
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "status", "message"),
-    [
-        (LOAD, {"lora_name": "", "lora_path": "x"}, 400, "Both 'lora_name' and 'lora_path' must be provided."),
-        (LOAD, {"lora_name": "x"}, 400, "Both 'lora_name' and 'lora_path' must be provided."),
-        (
-            LOAD,
-            {"lora_name": "test-model", "lora_path": "x/y"},
-            400,
-            "The lora adapter 'test-model' conflicts with a served base model.",
-        ),
-        (LOAD, {"lora_name": "alpha", "lora_path": "{places}/one"}, 400, "'alpha' is a folder"),
-        (LOAD, {"lora_name": "new", "lora_path": "{places}/none"}, 404, "is no folder"),
-        (LOAD, {"lora_name": "new", "lora_path": "x/y", "is_3d_lora_weight": True}, 400, "is_3d_lora_weight"),
-        (UNLOAD, {}, 400, "'lora_name' needs to be provided to unload a LoRA adapter."),
-        (UNLOAD, {"lora_name": "alpha"}, 400, "folder"),
-    ],
-)
-async def test_vllms_routes_refuse_as_it_does(
-    api: Api, places: Path, path: str, body: dict[str, Any], status: int, message: str
-) -> None:
-    body = {name: value.format(places=places) if isinstance(value, str) else value for name, value in body.items()}
-    response = await api.ask("POST", path, body)
-    assert response.status_code == status
-    assert message in response.json()["error"]["message"]
-
-
-async def test_vllms_load_refuses_what_cannot_be_served_as_the_clients_fault(api: Api, places: Path) -> None:
-    api.engine.refusals["new"] = AdapterUnusableError("adapter 'new' is refused: rank")
-    response = await api.ask("POST", LOAD, {"lora_name": "new", "lora_path": str(places / "one")})
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "adapter_refused")
-
-
-async def test_holds_end_with_the_request_whichever_way(
-    api: Api, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held: list[str] = []
-    opened = api.catalog.open
-
-    async def open_counting(name: str) -> Any:
-        found = await opened(name)
-        held.append(name)
-        found.folder.on_release = lambda: held.remove(name)
-        return found
-
-    monkeypatch.setattr(api.catalog, "open", open_counting)
-    seen: list[list[str]] = []
-    script = engine.script
-    engine.script = lambda request, index: seen.append(list(held)) or script(request, index)
-    await api.complete({"prompt": "x", "model": "alpha"})
-    await api.chat({"model": "beta", "stream": True})
-    await api.complete({"prompt": "x", "adapters": [{"name": "alpha"}, {"name": "gamma"}]})
-    assert seen == [["alpha"], ["beta"], ["alpha", "gamma"]]
-    assert held == []
-    await api.complete({"prompt": "x", "adapters": [{"name": "alpha"}, {"name": "nobody"}]})
-    await api.complete({"prompt": [99999999], "model": "alpha", "max_tokens": 9999})
-    await api.post("/tokenize", {"prompt": "x", "model": "alpha"})
-    engine.failure = EngineDeadError("gone")
-    await api.complete({"prompt": "x", "model": "alpha"})
-    engine.fail_after = 1
-    await api.chat({"model": "beta", "stream": True})
-    assert held == []

@@ -8,6 +8,9 @@ from typing import Any
 import httpx
 import pytest
 from support.api import Api, serve_app, until
+from support.fake_engine import FakeEngine
+
+from loraplex_server.engine.interface import EngineDeadError
 
 CHAT = {"model": "alpha", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -86,3 +89,34 @@ async def test_prompts_of_one_request_never_meet_two_versions(api: Api, monkeypa
     response = await api.complete({"prompt": [[10], [11]], "model": "beta"})
     assert (response.status_code, response.json()["error"]["code"]) == (503, "adapter_changing")
     assert (await api.complete({"prompt": [[10], [10]], "model": "beta"})).status_code == 200
+
+
+async def test_holds_end_with_the_request_whichever_way(
+    api: Api, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[str] = []
+    opened = api.catalog.open
+
+    async def open_counting(name: str) -> Any:
+        found = await opened(name)
+        held.append(name)
+        found.folder.on_release = lambda: held.remove(name)
+        return found
+
+    monkeypatch.setattr(api.catalog, "open", open_counting)
+    seen: list[list[str]] = []
+    script = engine.script
+    engine.script = lambda request, index: seen.append(list(held)) or script(request, index)
+    await api.complete({"prompt": "x", "model": "alpha"})
+    await api.chat({"model": "beta", "stream": True})
+    await api.complete({"prompt": "x", "adapters": [{"name": "alpha"}, {"name": "gamma"}]})
+    assert seen == [["alpha"], ["beta"], ["alpha", "gamma"]]
+    assert held == []
+    await api.complete({"prompt": "x", "adapters": [{"name": "alpha"}, {"name": "nobody"}]})
+    await api.complete({"prompt": [99999999], "model": "alpha", "max_tokens": 9999})
+    await api.post("/tokenize", {"prompt": "x", "model": "alpha"})
+    engine.failure = EngineDeadError("gone")
+    await api.complete({"prompt": "x", "model": "alpha"})
+    engine.fail_after = 1
+    await api.chat({"model": "beta", "stream": True})
+    assert held == []
