@@ -70,6 +70,20 @@ def test_on_a_cpu_nothing_is_copied(llama: Base, tmp_path: Path) -> None:
     assert to_device(loaded, CPU) is loaded
 
 
+def test_the_terms_of_a_real_adapter_move_with_its_buffer(llama: Base, tmp_path: Path) -> None:
+    write_adapter(tmp_path, "a", trainable_token_indices=[1, 5], modules_to_save=["norm"])
+    loaded = read(Catalog(tmp_path).resolve("a"), torch.float32, CPU, replace(llama))
+    copy = loaded.buffer.clone()
+    moved = rebased(loaded.terms, loaded.buffer, copy)
+    assert moved.input_tokens is not None
+    assert loaded.terms.input_tokens is not None
+    assert torch.equal(moved.input_tokens.rows, loaded.terms.input_tokens.rows)
+    assert moved.input_tokens.ids.tolist() == [1, 5]
+    assert moved.norm.keys() == loaded.terms.norm.keys() != set()
+    loaded.buffer.zero_()
+    assert moved.input_tokens.rows.any()  # it looks at the copy
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_an_adapter_comes_back_from_host_memory_as_it_left(llama: Base, tmp_path: Path) -> None:
