@@ -1,4 +1,4 @@
-"""A base of each family with adapters of every kind on it, and what PEFT answers with each of them."""
+"""A base of each family with adapters of every kind for it, in files, and what PEFT answers with each of them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ from transformers import (
 )
 
 from loraplex_server.engine.core import EngineCore
-from loraplex_server.engine.messages import AdapterUse, GenerateRequest, SamplingParams
+from loraplex_server.engine.messages import GenerateRequest
+from support import engines
 from support.checkpoints import VOCAB, load_base, write_base
-from support.engines import make_engine
 from support.oracle import Answer, greedy
-from support.term_adapters import ByHand, seat_by_hand, source_of, taken_from
 
 SHAPE: dict[str, Any] = {
     "vocab_size": VOCAB,
@@ -48,17 +47,26 @@ SHAPE: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-GEMMA: dict[str, Any] = {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 6}
+GEMMA: dict[str, Any] = {
+    **SHAPE,
+    "head_dim": 16,
+    "query_pre_attn_scalar": 16,
+    "sliding_window": 6,
+    "sliding_window_pattern": 2,
+    "final_logit_softcapping": 4.0,
+    "initializer_range": 0.1,  # at 0.3 its large vectors would leave one token all of the probability
+}
 FAMILIES: dict[str, PreTrainedConfig] = {
     "llama": LlamaConfig(**SHAPE, tie_word_embeddings=False),
     "qwen2": Qwen2Config(**SHAPE, tie_word_embeddings=True),
     "qwen3": Qwen3Config(**SHAPE, head_dim=16, tie_word_embeddings=False),
-    "gemma3": Gemma3TextConfig(**SHAPE, **GEMMA, sliding_window_pattern=2, final_logit_softcapping=4.0),
+    "gemma3": Gemma3TextConfig(**GEMMA),
     "phi3": Phi3Config(**SHAPE, tie_word_embeddings=False),
 }
 INVOCATION = [41, 7, 9]
 TOKENS = 6  # of each answer
-ADDED = 5  # tokens of the kind that has a larger vocabulary
+ADDED = 5
+RESIZED = {"larger": ADDED, "smaller": -20}  # kinds with a vocabulary of their own: by how many tokens
 
 
 def kinds(family: str) -> dict[str, PeftConfig]:
@@ -72,26 +80,26 @@ def kinds(family: str) -> dict[str, PeftConfig]:
 
     return {
         "plain": lora(),
-        "lora bias": lora(lora_bias=True),
-        "trained biases": lora(bias="all"),
+        "lora-bias": lora(lora_bias=True),
+        "trained-biases": lora(bias="all"),
         "ia3": IA3Config(
             task_type="CAUSAL_LM", target_modules=[v, "o_proj", "down_proj"], feedforward_modules=["down_proj"]
         ),
         "oft": OFTConfig(task_type="CAUSAL_LM", target_modules=[v, up, "down_proj"], oft_block_size=8),
-        "shared oft": OFTConfig(task_type="CAUSAL_LM", target_modules=[v], oft_block_size=4, block_share=True),
+        "shared-oft": OFTConfig(task_type="CAUSAL_LM", target_modules=[v], oft_block_size=4, block_share=True),
         "norms": lora(modules_to_save=["norm"]),
         "head": lora(modules_to_save=["lm_head"]),
         "linear": lora(target_modules=[v], modules_to_save=["down_proj"]),
         "embedding": lora(target_modules=["embed_tokens", v]),
-        "saved embedding": lora(modules_to_save=["embed_tokens"]),
+        "saved-embedding": lora(modules_to_save=["embed_tokens"]),
         "tokens": lora(trainable_token_indices=[50, 3, 7, 260]),
         "prompt": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5),
         "prefix": PrefixTuningConfig(
             task_type="CAUSAL_LM", num_virtual_tokens=5, num_attention_heads=heads, token_dim=heads * head_dim
         ),
         "activated": lora(alora_invocation_tokens=INVOCATION),
-        "not invoked": lora(alora_invocation_tokens=[300, 301]),
-        "larger": lora(modules_to_save=["embed_tokens", "lm_head"]),
+        "not-invoked": lora(alora_invocation_tokens=[300, 301]),
+        **{kind: lora(modules_to_save=["embed_tokens", "lm_head"]) for kind in RESIZED},
     }
 
 
@@ -114,7 +122,7 @@ def randomized(peft: PeftModel, seed: int) -> PeftModel:
 
 
 def prompt(kind: str, length: int = 11) -> list[int]:
-    tokens = random.Random(kind).choices(range(3, VOCAB), k=length)
+    tokens = random.Random(kind).choices(range(3, VOCAB + min(RESIZED.get(kind, 0), 0)), k=length)
     if kind == "activated":
         tokens[1:4] = tokens[6:9] = INVOCATION  # the last occurrence counts
     if kind == "larger":
@@ -124,47 +132,41 @@ def prompt(kind: str, length: int = 11) -> list[int]:
     return tokens
 
 
-def request(name: str, adapters: list[tuple[str, float]] | None = None, **options: Any) -> GenerateRequest:
-    """A greedy request with logprobs, on the adapter of that name unless told otherwise."""
-    if adapters is None:
-        adapters = [] if name == "base" else [(name, 1.0)]
-    tokens = options.pop("tokens", None) or prompt(name)
-    return GenerateRequest(
-        request_id=name,
-        prompt_token_ids=tokens,
-        n=options.pop("n", 1),
-        adapters=tuple(AdapterUse(source_of(adapter), weight) for adapter, weight in adapters),
-        sampling=SamplingParams(**({"max_tokens": TOKENS, "temperature": 0.0, "logprobs": 0} | options)),
-    )
-
-
 @dataclass(frozen=True)
 class World:
-    """A base on disk, adapters by hand, and what PEFT answers with each."""
+    """A base and adapters on disk, PEFT's models, and what they answer to the prompt of their kind."""
 
-    base: Path
-    adapters: dict[str, ByHand]
+    folder: Path
     oracles: dict[str, torch.nn.Module]
     answers: dict[str, Answer]
 
+    @property
+    def base(self) -> Path:
+        return self.folder / "base"
+
     def engine(self, **options: Any) -> EngineCore:
-        core = make_engine(self.base, **options)
-        seat_by_hand(core, self.adapters)
-        return core
+        return engines.make_engine(self.base, **options)
+
+    def request(self, name: str, adapters: list[tuple[str, float]] | None = None, **options: Any) -> GenerateRequest:
+        """A greedy request with logprobs, on the adapter of that name unless told otherwise."""
+        if adapters is None:
+            adapters = [] if name == "base" else [(name, 1.0)]
+        tokens = options.pop("tokens", None) or prompt(name)
+        return engines.request(
+            name, tokens, adapters, root=self.folder / "adapters", **({"max_tokens": TOKENS} | options)
+        )
 
 
 def make_world(folder: Path, family: str) -> World:
-    """Written to the folder; the adapters are in memory only."""
-    base, core = load_base(write_base(folder, FAMILIES[family])), make_engine(folder)
-    adapters: dict[str, ByHand] = {}
+    """Written to the folder."""
+    base = load_base(write_base(folder / "base", FAMILIES[family]))
     oracles: dict[str, torch.nn.Module] = {"base": base}
     for seed, (kind, config) in enumerate(kinds(family).items()):
         model = deepcopy(base)
-        if kind == "larger":
-            model.resize_token_embeddings(VOCAB + ADDED, mean_resizing=False)
+        if kind in RESIZED:
+            model.resize_token_embeddings(VOCAB + RESIZED[kind], mean_resizing=False)
         torch.manual_seed(seed)
-        peft = randomized(get_peft_model(model, config), seed)
-        adapters[kind], oracles[kind] = taken_from(peft, core.runner.model), peft
-    core.store.close()
+        oracles[kind] = peft = randomized(get_peft_model(model, config), seed)
+        peft.save_pretrained(folder / "adapters" / kind, save_embedding_layers=False)
     answers = {kind: greedy(oracle, prompt(kind), TOKENS) for kind, oracle in oracles.items()}
-    return World(folder, adapters, oracles, answers)
+    return World(folder, oracles, answers)

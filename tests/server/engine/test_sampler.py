@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
+from loraplex_server.engine.choice import choose
 from loraplex_server.engine.messages import SamplingParams
 from loraplex_server.engine.sampler import sample
 from loraplex_server.engine.sequence import Sequence
@@ -159,3 +160,24 @@ def test_logits_that_are_not_finite_choose_nothing_and_spare_their_neighbours(
     alone = sample(logits, [sequence(temperature=temperature)])
     pair = [sequence(temperature=temperature), sequence(temperature=temperature)]
     assert sample(rows, pair) == [None, *alone]
+
+
+def test_each_row_chooses_from_its_own_vocabulary(logits: torch.Tensor) -> None:
+    """The wider one's tokens are likelier than anything else, for its own row alone."""
+    wide = torch.cat([logits, torch.full((1, 3), 50.0)], dim=1)
+    rows = torch.cat([wide, wide])
+    narrow, wider = sequence(temperature=0, logprobs=4), sequence(temperature=0, logprobs=4)
+    narrow.vocab, wider.vocab = VOCAB, VOCAB + 3
+    of_narrow, of_wider = choose(rows, [narrow, wider])
+    assert of_narrow == choose(logits, [narrow])[0]
+    assert of_narrow.token == int(logits.argmax())
+    assert of_wider.token is not None
+    assert of_wider.token >= VOCAB
+    assert of_narrow.logprob is not None
+    assert all(token < VOCAB for token, _ in of_narrow.logprob.top)
+
+
+def test_tokens_that_have_no_logit_are_neither_penalized_nor_stopped_at(logits: torch.Tensor) -> None:
+    """A prompt may have tokens that an adapter knows but never chooses, and end tokens come with every request."""
+    one = sequence([VOCAB + 7], temperature=0, repetition_penalty=2.0, min_tokens=1, stop_token_ids=(VOCAB + 9,))
+    assert sample(logits, [one]) == [int(logits.argmax())]
