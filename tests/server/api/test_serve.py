@@ -143,6 +143,17 @@ def test_an_address_in_use_is_the_reason(model: Path, client: type[Client]) -> N
         serve.run(settings_for(model, host="no.such.host.invalid"))
 
 
+def test_a_state_folder_that_cannot_be_used_is_the_reason(model: Path, tmp_path: Path, client: type[Client]) -> None:
+    (tmp_path / "adapters.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(StartError, match="--state-dir: "):
+        serve.run(settings_for(model, state_dir=tmp_path))
+
+
+def test_a_cache_folder_that_cannot_be_used_is_the_reason(model: Path, client: type[Client]) -> None:
+    with pytest.raises(StartError, match="--adapter-cache /proc/none cannot be used"):
+        serve.run(settings_for(model, allow_adapter_source=["org/*"], adapter_cache="/proc/none"))
+
+
 def test_end_tokens_come_from_all_files_of_a_model(model: Path) -> None:
     assert load_renderer(str(model)).end_tokens == (1, 7, 8, 9)
     (model / "generation_config.json").unlink()
