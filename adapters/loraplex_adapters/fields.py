@@ -73,6 +73,48 @@ class Fields:
         self._complain(key, "a whole number or a list of them", value)
         return None
 
+    def strings(self, key: str) -> tuple[str, ...]:
+        """A list of strings that are not empty; missing or null is none."""
+        value = self._values.get(key)
+        if value is None:
+            return ()
+        if isinstance(value, list) and all(isinstance(item, str) and item for item in value):
+            return tuple(value)
+        self._complain(key, "a list of names", value)
+        return ()
+
+    def token_ids(self, key: str) -> tuple[int, ...]:
+        """A list of whole numbers, none below zero; missing or null is none."""
+        value = self._values.get(key)
+        if value is None:
+            return ()
+        if not _are_ids(value):
+            self._complain(key, "a list of token ids", value)
+            return ()
+        return tuple(value)
+
+    def tokens(self, key: str) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+        """A list of different token ids, or several by name."""
+        value = self._values.get(key)
+        if value is None:
+            return ()
+        if isinstance(value, dict):
+            found = {str(name): tuple(ids) for name, ids in value.items() if _are_ids(ids) and _differ(ids)}
+            if len(found) == len(value):
+                return found
+        elif _are_ids(value) and _differ(value):
+            return tuple(value)
+        self._complain(key, "a list of different token ids, or an object of such lists", value)
+        return ()
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """One of several strings, the first where it is missing."""
+        value = self._values.get(key, choices[0])
+        if isinstance(value, str) and value in choices:
+            return value
+        self._complain(key, "one of " + ", ".join(map(repr, choices)), value)
+        return choices[0]
+
     def ranks(self, key: str) -> dict[str, int]:
         """A mapping from pattern to a whole number above zero, in the file's order."""
         found = self._object(key)
@@ -98,6 +140,17 @@ class Fields:
 
     def _complain(self, key: str, expected: str, found: object) -> None:
         self.reasons.append(f"'{key}' must be {expected}, found {found!r:.80}")
+
+
+def _are_ids(value: object) -> TypeGuard[list[int]]:
+    whole = (
+        isinstance(item, int) and not isinstance(item, bool) for item in (value if isinstance(value, list) else ())
+    )
+    return isinstance(value, list) and all(whole) and all(0 <= item < 2**63 for item in value)
+
+
+def _differ(ids: list[int]) -> bool:
+    return len(set(ids)) == len(ids)
 
 
 def _is_positive(value: object) -> TypeGuard[int]:

@@ -34,6 +34,12 @@ class LoraConfig:
     layers_pattern: tuple[str, ...] = ()
     rank_pattern: Mapping[str, int] = field(default_factory=dict)
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    bias: str = "none"  # or "all", "lora_only": biases of the base that were trained
+    lora_bias: bool = False  # lora_B has a bias
+    modules_to_save: tuple[str, ...] = ()  # ends of names, of modules that were trained whole
+    trainable_tokens: tuple[int, ...] | Mapping[str, tuple[int, ...]] = ()  # of the embedding, or by ends of names
+    tie_weights: bool = False  # PEFT's ensure_weight_tying
+    invocation: tuple[int, ...] = ()  # PEFT's alora_invocation_tokens
     base_model: str | None = None  # as the trainer called it; for listings only
 
     @property
@@ -79,6 +85,12 @@ def parse_lora(name: str, values: Mapping[str, object]) -> LoraConfig:
         layers_pattern=(layers_pattern,) if isinstance(layers_pattern, str) else layers_pattern,
         rank_pattern=fields.ranks("rank_pattern"),
         alpha_pattern=fields.numbers("alpha_pattern"),
+        bias=fields.choice("bias", ("none", "all", "lora_only")),
+        lora_bias=fields.flag("lora_bias"),
+        modules_to_save=fields.strings("modules_to_save"),
+        trainable_tokens=fields.tokens("trainable_token_indices"),
+        tie_weights=fields.flag("ensure_weight_tying"),
+        invocation=fields.token_ids("alora_invocation_tokens"),
         base_model=fields.text("base_model_name_or_path"),
     )
     reasons = [*fields.reasons, *_conflicts(values, config), *_bad_patterns(config), *unserved_reasons(values)]
@@ -109,7 +121,7 @@ def read_values(name: str, text: bytes) -> dict[str, object]:
 
 
 def _conflicts(values: Mapping[str, object], config: LoraConfig) -> Iterable[str]:
-    """What PEFT's own LoraConfig.__post_init__ and model code refuse, and the inits and biases we do."""
+    """What PEFT's own LoraConfig.__post_init__ and model code refuse, and the inits that we do."""
     if values.get("target_modules") is None:
         yield "'target_modules' is missing: PEFT would choose by architecture; name the modules that were trained"
     if isinstance(config.target_modules, str) and config.target_modules:
@@ -118,8 +130,12 @@ def _conflicts(values: Mapping[str, object], config: LoraConfig) -> Iterable[str
                 yield f"'{key}' cannot be used when 'target_modules' is a string; PEFT refuses it too"
     elif config.layers_pattern and values.get("layers_to_transform") is None:
         yield "'layers_pattern' is set without 'layers_to_transform'; PEFT refuses it too"
-    if (bias := values.get("bias", "none")) != "none":
-        yield f"'bias' is {bias!r:.80}: biases of the base were trained, which is not served; train with bias='none'"
+    if config.lora_bias and config.use_dora:
+        yield "'lora_bias' cannot be used with 'use_dora'; PEFT refuses it too"
+    if config.invocation and config.use_dora:
+        yield "'alora_invocation_tokens' cannot be used with 'use_dora'; PEFT refuses it too"
+    if values.get("alora_invocation_tokens") == []:
+        yield "'alora_invocation_tokens' is empty: PEFT cannot look for nothing; leave it out for an ordinary LoRA"
     if reason := init_reason(values.get("init_lora_weights")):
         yield reason
 
@@ -130,6 +146,7 @@ def _bad_patterns(config: LoraConfig) -> Iterable[str]:
         ("rank_pattern", config.rank_pattern, site_pattern),
         ("alpha_pattern", config.alpha_pattern, site_pattern),
         ("layers_pattern", config.layers_pattern, layer_pattern),
+        ("modules_to_save", config.modules_to_save, saved_pattern),
     ]
     if isinstance(config.target_modules, str) and not config.all_linear:
         written.append(("target_modules", [config.target_modules], same))
@@ -149,3 +166,8 @@ def site_pattern(key: str) -> str:
 def layer_pattern(pattern: str) -> str:
     """The expression that PEFT makes of a layers_pattern (`check_target_module_exists`)."""
     return rf"(?:^|.*?\.){pattern}\.(?P<idx>\d+)\."
+
+
+def saved_pattern(name: str) -> str:
+    """The expression that PEFT makes of one of modules_to_save (`check_target_module_exists`)."""
+    return rf"(^|.*\.){name}($|\..*)"

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from loraplex_adapters.courtesy import breathe
-from loraplex_adapters.peft_config import LoraConfig, layer_pattern, site_pattern
+from loraplex_adapters.peft_config import LoraConfig, layer_pattern, saved_pattern, site_pattern
 from loraplex_adapters.site import Site
+from loraplex_adapters.tensor_name import EMBEDDING
 
 T = TypeVar("T")
 Matcher = Callable[[str], bool]
 
-# The name of the output layer in every model that is served; 'all-linear' leaves it out.
+# The name of the output layer in every model that is served.
 OUTPUT_LAYER = "lm_head"
+# What 'all-linear' leaves out.
+NOT_LINEAR = frozenset({OUTPUT_LAYER, EMBEDDING})
 
 
 @dataclass(frozen=True)
@@ -35,18 +38,25 @@ def select_targets(config: LoraConfig, sites: Iterable[Site]) -> tuple[Target, .
     `get_pattern_key` (utils/other.py), and the scaling of `LoraLayer.update_layer` (tuners/lora/layer.py).
     """
     excluded = _name_matcher(config.exclude_modules)
+    saved = part_matcher(config.modules_to_save)
     targeted = _target_matcher(config)
     ranks = _compile(config.rank_pattern)
     alphas = _compile(config.alpha_pattern)
     targets = []
     for site in sites:
         breathe()
-        if excluded(site.name) or not targeted(site.name):
+        if excluded(site.name) or saved(site.name) or not targeted(site.name):
             continue
         rank = _first_match(ranks, site.name, config.r)
         alpha = _first_match(alphas, site.name, config.lora_alpha)
         targets.append(Target(site, rank, alpha / (math.sqrt(rank) if config.use_rslora else rank)))
     return tuple(targets)
+
+
+def part_matcher(names: Iterable[str]) -> Matcher:
+    """Whether a name has one of these, which are regexes, as a part of its path: PEFT's reading of modules_to_save."""
+    patterns = [re.compile(saved_pattern(name)) for name in names]
+    return lambda name: any(pattern.match(name) for pattern in patterns)
 
 
 def _name_matcher(names: str | Sequence[str] | None) -> Matcher:
@@ -62,7 +72,7 @@ def _name_matcher(names: str | Sequence[str] | None) -> Matcher:
 
 def _target_matcher(config: LoraConfig) -> Matcher:
     if config.all_linear:
-        return lambda name: name.rpartition(".")[2] != OUTPUT_LAYER
+        return lambda name: name.rpartition(".")[2] not in NOT_LINEAR
     named = _name_matcher(config.target_modules)
     if not config.layers_to_transform:
         return named

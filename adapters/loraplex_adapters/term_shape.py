@@ -13,7 +13,7 @@ from torch import Tensor
 from loraplex_adapters.terms import EmbeddingLora, Terms, TokenRows
 
 SiteTerm = Literal["bias", "output_scale", "input_scale", "rotation", "weight"]
-RowsTerm = Literal["input_tokens", "output_tokens"]
+RowsTerm = Literal["input_tokens", "output_tokens", "tied_tokens"]
 WholeTerm = Literal["embedding", "prompt", "prefix"]
 Term = SiteTerm | RowsTerm | WholeTerm | Literal["norm", "embedding_lora", "tied"]
 Part = Literal["", "ids", "rows", "a", "b"]
@@ -24,7 +24,8 @@ class TermShape:
     """One array.
 
     Args:
-        term: the field of `Terms`; `tied`: one table that is the embedding and the weight of the site `key`.
+        term: the field of `Terms`; `tied`: one table that is the embedding and the weight of the site `key`;
+            `tied_tokens`: rows of both.
         key: index of a site, or module path of a norm; None where the field is not a mapping.
         shape: as the comments in `Terms` have it.
         dtype: in memory: the adapter's for weights, rows, vectors and norms, float32 for biases, scales and rotations.
@@ -80,8 +81,8 @@ def assemble(shapes: Sequence[TermShape], arrays: Iterable[Tensor]) -> Terms:
         norm={shape.key: array for shape, array in filled if shape.term == "norm" and isinstance(shape.key, str)},
         embedding=one("embedding") if not tied else one("tied"),
         embedding_lora=embedding_lora(),
-        input_tokens=rows("input_tokens"),
-        output_tokens=rows("output_tokens"),
+        input_tokens=rows("input_tokens") or rows("tied_tokens"),
+        output_tokens=rows("output_tokens") or rows("tied_tokens"),
         prompt=one("prompt"),
         prefix=one("prefix"),
     )

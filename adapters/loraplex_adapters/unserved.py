@@ -1,4 +1,4 @@
-"""What an adapter_config.json may say beyond plain LoRA, and what to answer when it does.
+"""What the adapter_config.json of a LoRA may say beyond what is served, and what to answer when it does.
 
 Source: the fields of `LoraConfig` in PEFT's tuners/lora/config.py, read up to PEFT 0.21.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# Read by `peft_config`: these decide which sites are adapted, and how strongly.
+# Read by `peft_config`: these decide what is adapted, and how strongly.
 SERVED = frozenset(
     {
         "peft_type",
@@ -22,6 +22,11 @@ SERVED = frozenset(
         "layers_to_transform",
         "layers_pattern",
         "bias",
+        "lora_bias",
+        "modules_to_save",
+        "trainable_token_indices",
+        "ensure_weight_tying",
+        "alora_invocation_tokens",
         "init_lora_weights",
         "base_model_name_or_path",
     }
@@ -38,6 +43,8 @@ HARMLESS: Mapping[str, str] = {
     "fan_in_fan_out": "PEFT itself sets it to false on an nn.Linear",
     "megatron_core": "read only together with megatron_config",
     "loftq_config": "read by initialisation only",
+    "modules_to_tie": "PEFT works it out again from ensure_weight_tying",
+    "target_modules_to_tie": "likewise",
     "eva_config": "read by initialisation only",
     "corda_config": "read by initialisation only",
     "lora_ga_config": "read by initialisation only",
@@ -48,11 +55,6 @@ HARMLESS: Mapping[str, str] = {
 
 # Off (null, false, empty) is fine; on would change the outputs in a way that is not served.
 UNSERVED: Mapping[str, str] = {
-    "modules_to_save": "whole modules of the base were trained and saved; train them with LoRA instead, "
-    "by naming them in target_modules",
-    "lora_bias": "a bias on lora_B is not served; train with lora_bias=False",
-    "trainable_token_indices": "trained token embeddings are not served",
-    "alora_invocation_tokens": "activated LoRA (aLoRA) is not served",
     "layer_replication": "it builds a different stack of layers than the base model's",
     "target_parameters": "LoRA on bare parameters is not served, only on linear modules (target_modules)",
     "megatron_config": "Megatron's parallel linears are not served",
@@ -62,8 +64,6 @@ UNSERVED: Mapping[str, str] = {
     "kasa_config": "KaSA truncates the base weights and is not served",
     "monteclora_config": "Monteclora is not served",
     "velora_config": "VeLoRA is not served; PEFT's merge and an extraction, or training without it, give a plain LoRA",
-    "ensure_weight_tying": "it ties the adapters of embed_tokens and lm_head, and adapters on embed_tokens "
-    "are not served",
 }
 
 _CONVERT = (

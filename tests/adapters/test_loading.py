@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
-from support.peft_files import Base, Write, Written
+from support import peft_effects as effects
+from support.peft_files import Base, Write, Written, make_base, read_again
 from torch import Tensor
 
 from loraplex_adapters.errors import AdapterError, AdapterRefusedError
@@ -186,16 +187,19 @@ def test_pefts_copy_of_the_head_takes_no_room_where_it_is_the_bases(write: Write
     assert (loaded.terms.weight, loaded.traits.terms, loaded.traits.head) == ({}, False, False)
 
 
-def test_pefts_copy_of_another_head_is_served_as_peft_would_load_it(write: Write, llama: Base) -> None:
-    written = write(target_modules=["lm_head"])
+@pytest.mark.parametrize("dora", [False, True])
+def test_pefts_copy_of_another_head_is_served_as_peft_would_load_it(write: Write, llama: Base, dora: bool) -> None:
+    """With the update multiplied out: the kernels' own update is for the base's head."""
+    written = write(target_modules=["lm_head"], use_dora=dora)
     key = "base_model.model.lm_head.base_layer.weight"
     changed = llama.model.lm_head.weight.data.clone()
     changed[95, 31] += 0.5
     written.edit_tensors(lambda tensors: tensors.update({key: changed}))
     loaded = read_for(written, llama)
-    assert torch.equal(loaded.terms.weight[llama.shape.head.index], changed)
-    assert loaded.traits.head
-    assert loaded.traits.terms
+    again = read_again(written, make_base("llama").model)
+    assert torch.equal(again.peft.base_model.model.lm_head.base_layer.weight, changed)
+    effects.assert_same(effects.by_loading(loaded, llama), effects.by_peft(again, llama))
+    assert (loaded.touches, loaded.magnitude, loaded.traits.head) == (frozenset(), False, True)
 
 
 def test_files_replaced_after_they_were_checked_are_an_error(write: Write, llama: Base) -> None:

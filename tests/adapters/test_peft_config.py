@@ -89,9 +89,37 @@ def test_an_init_that_leaves_the_base_alone_is_read(init: object) -> None:
     assert parse(init_lora_weights=init) == parse()
 
 
-@pytest.mark.parametrize("bias", ["all", "lora_only", None, 3])
-def test_trained_biases_are_refused(bias: object) -> None:
-    assert "biases of the base" in reasons(bias=bias)[0]
+@pytest.mark.parametrize("bias", ["none", "all", "lora_only"])
+def test_the_biases_that_were_trained_are_read(bias: str) -> None:
+    assert parse(bias=bias).bias == bias
+    assert parse().bias == "none"
+
+
+@pytest.mark.parametrize("bias", ["some", None, 3, "vera_only"])
+def test_biases_that_peft_does_not_know_are_refused(bias: object) -> None:
+    assert reasons(bias=bias)[0].startswith("'bias' must be one of 'none', 'all', 'lora_only', found ")
+
+
+def test_what_was_trained_beside_the_linears_is_read() -> None:
+    config = parse(modules_to_save=["norm"], trainable_token_indices=[4, 2], alora_invocation_tokens=[7, 7])
+    assert (config.modules_to_save, config.trainable_tokens, config.invocation) == (("norm",), (4, 2), (7, 7))
+    assert parse(trainable_token_indices={"lm_head": [3]}).trainable_tokens == {"lm_head": (3,)}
+    assert parse(ensure_weight_tying=True).tie_weights
+    off = parse(modules_to_save=None, trainable_token_indices=None, alora_invocation_tokens=None)
+    assert off == parse()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"lora_bias": True, "use_dora": True}, "'lora_bias' cannot be used with 'use_dora'"),
+        ({"alora_invocation_tokens": [3], "use_dora": True}, "'alora_invocation_tokens' cannot be used with"),
+        ({"alora_invocation_tokens": []}, "'alora_invocation_tokens' is empty"),
+        ({"modules_to_save": ["(norm"]}, "'modules_to_save' '(norm' is not a regular expression"),
+    ],
+)
+def test_what_peft_cannot_combine_is_refused(options: dict[str, Any], reason: str) -> None:
+    assert reasons(**options)[0].startswith(reason)
 
 
 def test_a_key_of_a_newer_peft_is_refused_when_it_is_on() -> None:
@@ -117,6 +145,13 @@ def test_a_key_of_a_newer_peft_is_refused_when_it_is_on() -> None:
         ("target_modules", ["q_proj", 3], "a string or a list of strings"),
         ("target_modules", {"q_proj": 1}, "a string or a list of strings"),
         ("exclude_modules", 5, "a string or a list of strings"),
+        ("modules_to_save", "norm", "a list of names"),
+        ("modules_to_save", [""], "a list of names"),
+        ("trainable_token_indices", [3, 3], "a list of different token ids, or an object of such lists"),
+        ("trainable_token_indices", {"lm_head": [-1]}, "a list of different token ids, or an object of such lists"),
+        ("trainable_token_indices", "3", "a list of different token ids, or an object of such lists"),
+        ("alora_invocation_tokens", [True], "a list of token ids"),
+        ("alora_invocation_tokens", "<tool>", "a list of token ids"),
         ("layers_to_transform", [1, "2"], "a whole number or a list of them"),
         ("layers_to_transform", 1.5, "a whole number or a list of them"),
         ("rank_pattern", [4], "an object"),
@@ -150,7 +185,7 @@ def test_targets_that_peft_would_choose_by_itself_are_refused() -> None:
 
 
 def test_all_reasons_are_given_at_once() -> None:
-    found = reasons(r=0, bias="all", lora_bias=True, init_lora_weights="pissa", modules_to_save=["lm_head"], new=1)
+    found = reasons(r=0, bias=3, lora_bias=1, init_lora_weights="pissa", use_qalora=True, new=1)
     assert len(found) == 6
 
 

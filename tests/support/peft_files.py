@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,15 +131,32 @@ Write = Callable[..., Written]
 
 
 def write_adapter(root: Path, name: str, *, family: str = "llama", seed: int = 0, **options: Any) -> Written:
-    """All weights random: PEFT starts with B = 0, which would hide a B that was never read."""
-    options.setdefault("target_modules", ["q_proj", "v_proj"])
+    """All that PEFT trained is moved: it starts with B = 0, which would hide a B that was never read."""
+    options = copy.deepcopy({"target_modules": ["q_proj", "v_proj"], **options})  # PEFT edits its lists where it ties
     base = make_base(family)
     torch.manual_seed(seed)
-    peft = get_peft_model(base.model, LoraConfig(task_type="CAUSAL_LM", **options)).eval()
+    with warnings.catch_warnings():  # of options that it takes all the same
+        warnings.simplefilter("ignore", UserWarning)
+        peft = get_peft_model(base.model, LoraConfig(task_type="CAUSAL_LM", **options)).eval()
+        scatter(peft)
+        peft.save_pretrained(root / name)
+    return Written(peft, root / name)
+
+
+def read_again(written: Written, model: nn.Module) -> Written:
+    """As PEFT reads the files: what counts is not what was trained, but what comes of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return Written(PeftModel.from_pretrained(model, written.folder).eval(), written.folder)
+
+
+@torch.no_grad()
+def scatter(peft: PeftModel) -> None:
+    """Random weights wherever training would have changed them."""
     for key, parameter in peft.named_parameters():
-        if ".lora_A." in key or ".lora_B." in key:
+        if ".lora_A." in key or ".lora_B." in key or ".lora_embedding_" in key:
             nn.init.normal_(parameter, std=0.3)
         elif "lora_magnitude" in key:
-            parameter.data *= 1 + 0.2 * torch.rand_like(parameter)
-    peft.save_pretrained(root / name)
-    return Written(peft, root / name)
+            parameter *= 1 + 0.2 * torch.rand_like(parameter)
+        elif parameter.requires_grad:  # whole modules, tokens, biases
+            parameter += 0.3 * torch.randn_like(parameter)
