@@ -16,6 +16,7 @@ from loraplex_adapters.dora import norms
 from loraplex_adapters.lora.bound_term import BoundTerm
 from loraplex_adapters.pieces import all_finite
 from loraplex_adapters.put import Put, flat, skipped, transposed
+from loraplex_adapters.quantizing import Staging, as_served
 from loraplex_adapters.recipe import Filling, Room
 from loraplex_adapters.tensor_file import TensorSpec
 from loraplex_kernels.lora import SiteWeights
@@ -42,8 +43,9 @@ def open_reading(
         base: its weights.
     """
     puts: dict[str, Put] = {name: skipped() for name in unused}
+    staging = Staging(room.sites)
     for site, weights in zip(sites, room.sites, strict=True):
-        puts.update(_puts(site, weights))
+        puts.update(_puts(site, weights, staging))
     fillers = [term.fill(target, base) for term, target in zip(terms, room.terms, strict=True)]
     for filler in fillers:
         for name, put in filler.puts.items():
@@ -63,9 +65,9 @@ def open_reading(
     return Filling(puts, finish)
 
 
-def _puts(site: BoundSite, weights: SiteWeights) -> Iterator[tuple[str, Put]]:
-    yield site.a.name, flat(weights.a)
-    yield site.b.name, transposed(weights.b)
+def _puts(site: BoundSite, weights: SiteWeights, staging: Staging) -> Iterator[tuple[str, Put]]:
+    yield site.a.name, staging.put(flat, weights.a, weights.factor)
+    yield site.b.name, staging.put(transposed, weights.b, weights.factor)
     if site.magnitude is not None and weights.magnitude is not None:
         yield site.magnitude.name, flat(weights.magnitude)
 
@@ -94,7 +96,7 @@ def _divide_by_norms(sites: Sequence[BoundSite], room: Room, base: BaseWeights) 
         if weights.magnitude is None:
             continue
         magnitude = weights.magnitude.numpy()
-        found = norms(base.site_weight(site.shape.site), weights.a, weights.b, weights.scale).numpy()
+        found = norms(base.site_weight(site.shape.site), *as_served(weights), weights.scale).numpy()
         with np.errstate(divide="ignore", invalid="ignore"):  # looked for below, in the result
             np.divide(magnitude, found, out=magnitude)
         if not all_finite(weights.magnitude):
