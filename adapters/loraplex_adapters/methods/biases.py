@@ -17,12 +17,15 @@ from loraplex_adapters.recipe import Candidate
 from loraplex_adapters.term_shape import TermShape
 
 
-def trained_biases(candidate: Candidate, adapted: Collection[int], reasons: list[str]) -> Mapping[int, str]:
+def trained_biases(
+    candidate: Candidate, adapted: Collection[int], saved: Collection[str], reasons: list[str]
+) -> Mapping[int, str]:
     """The linears whose biases the file must hold.
 
     Args:
         candidate: whose config says which: `none`, `all`, or `<method>_only` for those of the adapted linears.
         adapted: indices of the linears that PEFT wrapped, and whose biases have another name for it.
+        saved: names of modules that were saved whole, biases and all.
         reasons: gets one for any other choice.
 
     Returns:
@@ -38,6 +41,7 @@ def trained_biases(candidate: Candidate, adapted: Collection[int], reasons: list
     else:
         reasons.append(f"'bias' is {choice!r:.80}; PEFT knows 'none', 'all' and '<method>_only'")
         return {}
+    chosen = frozenset(index for index in chosen if base.sites[index].name not in saved)
     wrapped = {index: ".base_layer" if index in adapted else "" for index in chosen}
     return {index: f"{OF_THE_MODEL}{base.sites[index].name}{wrapped[index]}.bias" for index in sorted(chosen)}
 

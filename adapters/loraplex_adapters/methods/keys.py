@@ -30,8 +30,8 @@ def unserved(values: Mapping[str, object], known: Collection[str]) -> Iterator[s
             continue
         if key == "modules_to_save":
             yield (
-                "'modules_to_save' is set: whole modules of the base were trained and saved, which is served for LoRA "
-                "only; leave them out, or name them in target_modules"
+                "'modules_to_save' is set: whole modules of the base were trained and saved, which is not served "
+                "beside virtual tokens"
             )
         elif key in UNSERVED:
             yield f"'{key}' is set: {UNSERVED[key]}"

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from loraplex_adapters.computed import Value, computed
 from loraplex_adapters.errors import AdapterRefusedError
+from loraplex_adapters.methods.bound import bind
 from loraplex_adapters.methods.keys import unserved
-from loraplex_adapters.methods.names import OF_THE_MODEL, bind_names
-from loraplex_adapters.methods.selected import matching
+from loraplex_adapters.methods.names import OF_THE_MODEL
+from loraplex_adapters.methods.selected import SAVED, beside_values, matching
 from loraplex_adapters.recipe import Candidate, Recipe
 from loraplex_adapters.term_shape import TermShape
 from loraplex_adapters.terms import Traits
 
-KEYS = frozenset({"target_modules", "exclude_modules"})
+KEYS = frozenset({"target_modules", "exclude_modules", SAVED})
 
 
 def ln_tuning(candidate: Candidate) -> Recipe:
@@ -27,14 +28,14 @@ def ln_tuning(candidate: Candidate) -> Recipe:
     if not chosen:
         reasons.append(f"target_modules {candidate.values.get('target_modules')!r:.300} select no norm of this model")
     wanted = {f"{OF_THE_MODEL}{name}.ln_tuning_layers.weight": (norms[name],) for name in chosen}
-    found = bind_names(candidate.tensors, wanted, reasons)
+    bound = bind(candidate, wanted, (), beside_values(candidate), reasons)
     if reasons:
         raise AdapterRefusedError(candidate.name, reasons)
     terms = [
-        (TermShape("norm", norm, (norms[norm],), candidate.dtype), _of(found[name]))
+        (TermShape("norm", norm, (norms[norm],), candidate.dtype), _of(bound.names[name]))
         for norm, name in zip(chosen, wanted, strict=True)
     ]
-    return computed(candidate, [], terms, Traits(terms=True))
+    return bound.whole(computed(bound.candidate, [], terms, Traits(terms=True)))
 
 
 def _of(name: str) -> Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from loraplex_adapters.courtesy import breathe
 from loraplex_adapters.methods.plan import Shape
@@ -17,7 +17,9 @@ INDICES = "_topk_indices"
 _ADAPTER_NAME = re.compile(r"\.default(?=$|\.weight$)")
 
 
-def bind_names(tensors: Mapping[str, TensorSpec], wanted: Mapping[str, Shape], reasons: list[str]) -> Mapping[str, str]:
+def find_names(
+    tensors: Mapping[str, TensorSpec], wanted: Mapping[str, Shape], reasons: list[str]
+) -> tuple[Mapping[str, str], list[str]]:
     """Find each wanted tensor.
 
     Args:
@@ -26,7 +28,7 @@ def bind_names(tensors: Mapping[str, TensorSpec], wanted: Mapping[str, Shape], r
         reasons: gets one for each kind of misfit.
 
     Returns:
-        Wanted name -> name in the file.
+        Wanted name -> name in the file; and what is left of the file.
     """
     found: dict[str, str] = {}
     left: list[str] = []
@@ -37,12 +39,23 @@ def bind_names(tensors: Mapping[str, TensorSpec], wanted: Mapping[str, Shape], r
             left.append(name)
         else:
             found[plain] = name
-    if left:
-        reasons.append(f"{len(left)} tensors bind to nothing that the config selects: {', '.join(left)}")
     if missing := [name for name in wanted if name not in found]:
         reasons.append(f"{len(missing)} tensors that the config asks for are not in the file: {', '.join(missing)}")
     reasons += _misfits(tensors, wanted, found)
+    return found, left
+
+
+def bind_names(tensors: Mapping[str, TensorSpec], wanted: Mapping[str, Shape], reasons: list[str]) -> Mapping[str, str]:
+    """`find_names` where nothing may be left."""
+    found, left = find_names(tensors, wanted, reasons)
+    reasons += unbound(left)
     return found
+
+
+def unbound(names: Sequence[str]) -> Iterator[str]:
+    """A reason, if there are any."""
+    if names:
+        yield f"{len(names)} tensors bind to nothing that the config selects: {', '.join(names)}"
 
 
 def _misfits(tensors: Mapping[str, TensorSpec], wanted: Mapping[str, Shape], found: Mapping[str, str]) -> Iterator[str]:

@@ -12,12 +12,14 @@ from loraplex_adapters.binding import LARGEST_SCALE
 from loraplex_adapters.computed import Tensors, Update, Value, computed
 from loraplex_adapters.errors import AdapterRefusedError
 from loraplex_adapters.fields import Fields
+from loraplex_adapters.methods.beside import saved_names
 from loraplex_adapters.methods.biases import bias_term, trained_biases
+from loraplex_adapters.methods.bound import bind
 from loraplex_adapters.methods.keys import unserved
 from loraplex_adapters.methods.low_rank import LARGEST_RANK, LARGEST_UNFOLDED, fold, folded_rank
-from loraplex_adapters.methods.names import OF_THE_MODEL, PREFIX, bind_names
+from loraplex_adapters.methods.names import OF_THE_MODEL, PREFIX
 from loraplex_adapters.methods.plan import Method, Plans, Shape, TermPlan, UnservableError, UpdatePlan
-from loraplex_adapters.methods.selected import SELECTING, selected
+from loraplex_adapters.methods.selected import SAVED, SELECTING, beside_values, selected
 from loraplex_adapters.recipe import Candidate, MakeRecipe, Recipe
 from loraplex_adapters.site import Site
 from loraplex_adapters.term_shape import TermShape
@@ -46,7 +48,7 @@ def recipe_of(method: Method) -> MakeRecipe:
 def _known(method: Method) -> frozenset[str]:
     keys = {method.rank, method.alpha} - {None}
     return (
-        frozenset({"bias"})
+        frozenset({"bias", SAVED})
         | method.served
         | method.harmless.keys()
         | method.patterns
@@ -66,9 +68,11 @@ class _Planned:
     def recipe(self) -> Recipe:
         """Raises AdapterRefusedError with all that does not fit."""
         candidate = self._candidate
-        biases = trained_biases(candidate, self._plans.sites.keys(), self._reasons)
+        adapted = self._plans.sites.keys()
+        biases = trained_biases(candidate, adapted, saved_names(candidate), self._reasons)
         widths = {name: (candidate.base.sites[index].out_features,) for index, name in biases.items()}
-        found = bind_names(candidate.tensors, {**self._wanted(), **widths}, self._reasons)
+        bound = bind(candidate, {**self._wanted(), **widths}, adapted, beside_values(candidate), self._reasons)
+        found = bound.names
         self._reasons += self._excesses()
         if self._reasons:
             raise AdapterRefusedError(candidate.name, self._reasons)
@@ -76,7 +80,7 @@ class _Planned:
         terms += [bias_term(candidate, index, found[name]) for index, name in biases.items()]
         head = candidate.base.head.index
         traits = Traits(terms=bool(terms), head=head in self._plans.sites or head in biases)
-        return computed(candidate, list(self._updates(found)), terms, traits)
+        return bound.whole(computed(bound.candidate, list(self._updates(found)), terms, traits))
 
     def _wanted(self) -> dict[str, Shape]:
         wanted: dict[str, Shape] = {f"{PREFIX}{name}": shape for name, shape in self._plans.shared.items()}

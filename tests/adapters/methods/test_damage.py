@@ -16,7 +16,6 @@ KINDS: dict[str, Callable[[], PeftConfig]] = {
     "ia3": lambda: peft.IA3Config(**COMMON, feedforward_modules=["down_proj"]),
     "oft": lambda: peft.OFTConfig(**COMMON, oft_block_size=4),
     "ln-tuning": lambda: peft.LNTuningConfig(task_type="CAUSAL_LM"),
-    "tokens": lambda: peft.TrainableTokensConfig(task_type="CAUSAL_LM", token_indices=[3, 5]),
     "prompt": lambda: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
     "prefix": lambda: peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
 }

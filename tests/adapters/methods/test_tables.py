@@ -54,7 +54,7 @@ def test_tied_tables_change_going_in_and_out(tune: Tune) -> None:
 def test_tied_tables_that_differ_in_the_file_are_refused(tune: Tune) -> None:
     tuned = tune(peft.TrainableTokensConfig(task_type="CAUSAL_LM", token_indices=IDS), "qwen2")
     tuned.edit_tensors(lambda tensors: tensors[f"{PREFIX}lm_head.trainable_tokens_delta"].add_(1))
-    assert "differ, but this model has one table for both" in tuned.refusal()
+    assert "differ, but PEFT loads both into one weight" in tuned.refusal()
 
 
 def test_an_untied_head_has_rows_of_its_own(tune: Tune) -> None:
@@ -70,9 +70,29 @@ def test_an_untied_head_has_rows_of_its_own(tune: Tune) -> None:
 
 @pytest.mark.parametrize(
     ("ids", "words"),
-    [([3, 3, 41], "names a token twice"), ([3, 41, 96], "outside this model's vocabulary of 96"), ([], "are missing")],
+    [([3, 3, 41], "names a token twice"), ([3, 41, 96], "but model.embed_tokens has 96 rows"), ([], "are missing")],
 )
 def test_bad_ids_are_refused(tune: Tune, ids: list[int], words: str) -> None:
     tuned = tune(peft.TrainableTokensConfig(task_type="CAUSAL_LM", token_indices=IDS))
     tuned.edit_config(token_indices=ids)
+    assert words in tuned.refusal()
+
+
+NAME = f"{PREFIX}model.embed_tokens.trainable_tokens_delta"
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda tensors: tensors.pop(NAME), "have no trainable_tokens_delta in the file: model.embed_tokens"),
+        (lambda tensors: tensors.update({NAME: torch.ones(2, 32)}), f"{NAME} has shape [2, 32], expected [3, 32]"),
+        (lambda tensors: tensors.update({NAME: torch.ones(3, 32).int()}), f"{NAME} is I32"),
+        (lambda tensors: tensors[NAME].view(-1)[5].fill_(float("nan")), f"{NAME} holds an infinity or NaN"),
+        (lambda tensors: tensors.update({f"{PREFIX}model.norm.weight": torch.ones(32)}), "bind to nothing"),
+    ],
+    ids=["missing", "shape", "integers", "nan", "extra"],
+)
+def test_damaged_rows_are_refused_by_the_files_own_names(tune: Tune, edit: object, words: str) -> None:
+    tuned = tune(peft.TrainableTokensConfig(task_type="CAUSAL_LM", token_indices=IDS))
+    tuned.edit_tensors(edit)
     assert words in tuned.refusal()
