@@ -43,7 +43,8 @@ def effect(case: Case, peft: PeftModel, base: PreTrainedModel, prompt: Sequence[
     if len(known) < 2:
         return 0.0
     ours, plain = score(peft, [*known, 0], case.task).rows, score(base, [*known, 0]).rows
-    return float((ours[:, :VOCAB] - plain).abs().max())
+    shared = min(ours.shape[1], plain.shape[1])
+    return float((ours[:, :shared] - plain[:, :shared]).abs().max())
 
 
 def of_prompt(ours: Output) -> list[float]:

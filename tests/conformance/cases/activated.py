@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.case import Case, served
+from conformance.case import Case, refused, served
 from conformance.cases.lora import lora
 
 CALL = [7, 8, 9]
@@ -37,10 +37,12 @@ CASES: tuple[Case, ...] = (
         HEAD + CALL + TAIL,
         config=lora(alora_invocation_tokens=CALL, use_rslora=True, rank_pattern={"down_proj": 9}),
     ),
-    _case(
-        "with modules_to_save=['lm_head']",
-        HEAD + CALL + TAIL,
-        config=lora(alora_invocation_tokens=CALL, modules_to_save=["lm_head"]),
+    refused(
+        "LORA",
+        "alora_invocation_tokens with modules_to_save=['lm_head']",
+        lora(alora_invocation_tokens=CALL, modules_to_save=["lm_head"]),
+        "alora_invocation_tokens",
+        "modules_to_save",
     ),
     _case(
         "with target_modules lm_head",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from peft import LoraConfig
-from transformers import PreTrainedModel
+from pathlib import Path
+
+from peft import LoraConfig, PeftConfig
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from conformance.case import Case, refused, served
 from conformance.cases.lora import lora
 from conformance.families import VOCAB, Family
+from conformance.write import trained
 
 TIED = ("qwen2", "gemma3")
 BOTH = ("llama", *TIED)
@@ -23,6 +26,17 @@ def _dora_embedding(family: Family) -> LoraConfig:
     return lora(use_dora=True, target_modules=["embed_tokens", *family.attention])(family)
 
 
+def write_classifier(model: PreTrainedModel, config: PeftConfig, folder: Path) -> None:
+    """A classifier on the same decoder; PEFT saves its score head as a whole."""
+    trained(AutoModelForSequenceClassification.from_pretrained(model.name_or_path), config).save_pretrained(folder)
+
+
+def shrink(model: PreTrainedModel) -> None:
+    """Take rows off that nobody uses, such as the padding of a vocabulary."""
+    model.resize_token_embeddings(VOCAB - 8)
+
+
+SHORT = [list(range(9, 20)), list(range(3, VOCAB - 8, 6))]
 NEW = list(range(VOCAB, VOCAB + ADDED))
 GROWN = {"prepare": grow, "vocab": VOCAB + ADDED}
 
@@ -206,6 +220,22 @@ CASES: tuple[Case, ...] = (
     ),
     served(
         "LORA",
+        "tokens taken away, embeddings saved with the adapter",
+        lora(),
+        "low rank, terms",
+        families=BOTH,
+        prepare=shrink,
+        prompts=SHORT,
+    ),
+    served(
+        "LORA",
+        "modules_to_save=['lm_head'], use_dora",
+        lora(modules_to_save=["lm_head"], use_dora=True),
+        "low rank, terms",
+        families=("qwen2",),
+    ),
+    served(
+        "LORA",
         "modules_to_save=['mlp'], a block of linears",
         lora(target_modules=["o_proj"], modules_to_save=["mlp"]),
         "low rank, terms",
@@ -244,8 +274,8 @@ CASES: tuple[Case, ...] = (
     refused(
         "LORA",
         "task_type='SEQ_CLS' with its score head",
-        lora(task_type="SEQ_CLS", modules_to_save=["score"]),
+        lora(task_type="SEQ_CLS"),
         "score",
-        about="a classifier is no language model",
+        write=write_classifier,
     ),
 )

@@ -24,7 +24,7 @@ from peft import (
 )
 from transformers import PreTrainedModel
 
-from conformance.case import Case, Config, refused, served
+from conformance.case import Case, Config, served
 from conformance.families import Family
 from conformance.write import scatter
 
@@ -69,7 +69,7 @@ ADALORA = (
         "ADALORA", "pruned by its own training", _ada(tinit=1, tfinal=2), families=("llama", "phi3"), write=write_pruned
     ),
     served("ADALORA", "bias='all'", _ada(bias="all"), "low rank, terms", families=("qwen2",)),
-    refused("ADALORA", "modules_to_save=['lm_head']", _ada(modules_to_save=["lm_head"]), "modules_to_save"),
+    served("ADALORA", "modules_to_save=['lm_head']", _ada(modules_to_save=["lm_head"]), "low rank, terms"),
 )
 VERA = (
     served("VERA", "save_projection", on_some(VeraConfig, r=5), families=THREE),
@@ -97,8 +97,12 @@ LOHA = (
         "rank_pattern, alpha_pattern",
         on_some(LoHaConfig, r=2, rank_pattern={"down_proj": 3}, alpha_pattern={"q_proj": 1}),
     ),
-    refused(
-        "LOHA", "modules_to_save=['lm_head']", on_some(LoHaConfig, r=2, modules_to_save=["lm_head"]), "modules_to_save"
+    served(
+        "LOHA",
+        "modules_to_save=['lm_head']",
+        on_some(LoHaConfig, r=2, modules_to_save=["lm_head"]),
+        "low rank, terms",
+        families=TWO,
     ),
 )
 LOKR = (
@@ -121,6 +125,13 @@ OTHERS = (
     served("HRA", "r", on_some(HRAConfig, r=4), families=THREE),
     served("HRA", "an odd r", on_some(HRAConfig, r=3)),
     served("HRA", "apply_GS", on_some(HRAConfig, r=4, apply_GS=True), families=TWO),
+    served(
+        "HRA",
+        "modules_to_save=['embed_tokens', 'norm']",
+        on_some(HRAConfig, r=4, modules_to_save=["embed_tokens", "norm"]),
+        "low rank, terms",
+        families=TWO,
+    ),
     served("HRA", "bias='hra_only'", on_some(HRAConfig, r=4, bias="hra_only"), "low rank, terms", families=("qwen2",)),
     served("VBLORA", "all logits saved", _vb(), families=THREE),
     served("VBLORA", "save_only_topk_weights", _vb(save_only_topk_weights=True), families=TWO),

@@ -37,17 +37,17 @@ CASES: tuple[Case, ...] = (
         ),
         "terms",
     ),
-    refused(
+    served(
         "IA3",
         "modules_to_save=['lm_head']",
         on_some(IA3Config, feedforward_modules=["down_proj"], modules_to_save=["lm_head"]),
-        "modules_to_save",
+        "terms",
     ),
     served("OFT", "oft_block_size=8", _oft(), "terms", families=(*THREE, "qwen2")),
     served("OFT", "on an int8 base", _oft(), "terms", families=("llama-int8",)),
     refused(
         "OFT",
-        "no use_cayley_neumann (PEFT before 0.16)",
+        "no use_cayley_neumann (of an older PEFT)",
         _oft(),
         "use_cayley_neumann",
         edit=without("use_cayley_neumann"),
@@ -61,6 +61,13 @@ CASES: tuple[Case, ...] = (
     served("OFT", "num_cayley_neumann_terms=7", _oft(num_cayley_neumann_terms=7), "terms"),
     served("OFT", "coft", _oft(coft=True, eps=0.5), "terms", families=("llama", "qwen2")),
     served("OFT", "block_share", _oft(block_share=True), "terms"),
+    served(
+        "OFT",
+        "modules_to_save: a linear and norms",
+        _oft(target_modules=["q_proj", "down_proj"], modules_to_save=["v_proj", "post_attention_layernorm"]),
+        "terms",
+        families=("llama", "qwen2"),
+    ),
     served("OFT", "bias='oft_only'", _oft(bias="oft_only"), "terms", families=("qwen2",)),
     served("BEFT", "biases of linears", on_some(BeftConfig), "terms", families=("llama", "qwen2")),
     served(
