@@ -11,7 +11,6 @@ from loraplex_adapters.errors import AdapterRefusedError
 from loraplex_adapters.lora.modules import names_of, touched_modules
 from loraplex_adapters.lora.parts import Parts
 from loraplex_adapters.lora.plan import LoraPlan
-from loraplex_adapters.lora.saving import saving
 from loraplex_adapters.lora.tables import find_tables
 from loraplex_adapters.lora.tokens import token_terms
 from loraplex_adapters.lora.whole import bias_terms, module_terms
@@ -28,7 +27,8 @@ def saved_names(candidate: Candidate) -> frozenset[str]:
         AdapterRefusedError: the config's `modules_to_save` makes no sense.
     """
     values = {"peft_type": "LORA", "target_modules": [], SAVED: candidate.values.get(SAVED)}
-    return saving(parse_lora(candidate.name, values), candidate.base)[0].names
+    modules, _ = touched_modules(parse_lora(candidate.name, values), candidate.base)
+    return modules.saving.names
 
 
 def beside(candidate: Candidate, tensors: Mapping[str, TensorSpec], values: Mapping[str, object]) -> Recipe:
