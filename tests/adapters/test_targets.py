@@ -59,6 +59,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "alpha_pattern": {"o_proj": 3},
     },
     "dora": {"target_modules": ["o_proj"], "use_dora": True},
+    "all linear but what is saved": {"target_modules": "all-linear", "modules_to_save": ["mlp", "o_proj"]},
     "fan in fan out": {"target_modules": ["o_proj"], "fan_in_fan_out": True},
 }
 
@@ -122,9 +123,12 @@ PATTERN = st.one_of(PART.filter(bool), REGEX, st.sampled_from([r"\d+\.mlp\..*", 
     layers_pattern=st.one_of(st.none(), st.sampled_from(["layers", "h", ["h", "layers"], [], "lay.rs"])),
     ranks=st.dictionaries(PATTERN, st.integers(1, 9), max_size=4),
     alphas=st.dictionaries(PATTERN, st.floats(-4, 40), max_size=3),
+    saved=st.one_of(
+        st.none(), st.lists(st.one_of(PART.filter(bool), st.sampled_from(["o.proj", "layers.1"])), max_size=2)
+    ),
 )
 def test_any_config_selects_what_peft_selects(
-    target_modules, exclude_modules, layers, layers_pattern, ranks, alphas
+    target_modules, exclude_modules, layers, layers_pattern, ranks, alphas, saved
 ) -> None:
     if isinstance(target_modules, str) or layers is None:
         layers = layers_pattern = None
@@ -135,6 +139,7 @@ def test_any_config_selects_what_peft_selects(
         "layers_pattern": layers_pattern,
         "rank_pattern": ranks,
         "alpha_pattern": alphas,
+        "modules_to_save": saved,
     }
     peft = PeftConfig(**options)
     expected = {}

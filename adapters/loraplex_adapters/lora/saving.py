@@ -17,7 +17,8 @@ _INNER = ("base_layer", "lora_A", "lora_B", "lora_A.default", "lora_B.default", 
 @dataclass(frozen=True)
 class Saving:
     """Args: names: of the modules that have tensors. tied: the output layer is the embedding's copy.
-    patterns: what PEFT keeps LoRA away from. nested: modules that are saved twice. lists: that are no modules.
+    patterns: what PEFT keeps LoRA away from. nested: modules that are saved twice. inner: names that PEFT would find
+    in its own layers, or a list's.
     """
 
     names: frozenset[str]
