@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from loraplex_adapters.errors import AdapterConflictError, AdapterError, UnknownAdapterError
-from loraplex_adapters.fingerprint import CONFIG_FILE, FILES, fingerprint
+from loraplex_adapters.fingerprint import CONFIG_FILE
 from loraplex_adapters.peft_config import LONGEST, LoraConfig, parse_config
 from loraplex_adapters.registry import CatalogEntry, Registry
 from loraplex_adapters.registry.rules import NameRules
 from loraplex_adapters.registry.turns import Turns
 from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.sources.address import parse_address
-from loraplex_adapters.sources.folder import FolderRoot
+from loraplex_adapters.sources.folder import FolderRoot, adapter_source, unreadable, written_at
 from loraplex_adapters.sources.held import HeldAdapter, HeldFolder
 from loraplex_adapters.sources.sources import Sources
 
@@ -70,7 +70,7 @@ class Catalog:
         if held is None:
             raise AdapterError(f"adapter '{name}' has not been fetched yet")
         held.release()
-        return _source(name, held.path)
+        return adapter_source(name, held.path)
 
     async def open(self, name: str) -> HeldAdapter:
         """The adapter of that name, fetched if it must be, and held on the disk.
@@ -83,7 +83,7 @@ class Catalog:
         try:
             held = await self._fetch(name)
             try:
-                source = _source(name, held.path)
+                source = adapter_source(name, held.path)
             except BaseException:
                 held.release()
                 raise
@@ -152,7 +152,7 @@ class Catalog:
             held = await self._sources.open(address)
             try:
                 if accept is not None:
-                    await accept(_source(name, held.path))
+                    await accept(adapter_source(name, held.path))
                 self._rules.require_free(name, address.text, replace)  # what came meanwhile
                 known = self._registry.adapters.get(name)
                 if known is None or known.source != address.text:
@@ -208,6 +208,15 @@ class Catalog:
         """The adapters that shall stay in memory and are there, sorted."""
         return sorted(set(self._registry.pins).intersection(self.names()))
 
+    def local_names(self) -> list[str]:
+        """The adapters in local folders: of the root, and those that were added by their path."""
+        return sorted({*self._root.names(), *self._added_folders()} - self._remote_names())
+
+    def folders(self) -> list[str]:
+        """The folders that all of those lie in, where they exist."""
+        places = [*([self._root.path] if self._root.path else []), *self._added_folders().values()]
+        return sorted({place for place in places if os.path.isdir(place)})
+
     def created(self, name: str) -> int:
         """Unix time, in seconds, at which it was added, or at which the newer file of a folder was last written.
 
@@ -217,12 +226,10 @@ class Catalog:
         name = self.canonical(name)
         if (added := self._registry.adapters.get(name)) is not None:
             return added.created
-        folder = self._require_folder(name)
-        found = [_written(os.path.join(folder, file)) for file in FILES]
-        times = [time for time in found if time is not None]
-        if not times:
+        written = written_at(self._require_folder(name))
+        if written is None:
             raise _unknown(name)  # deleted this moment
-        return max(times)
+        return written
 
     def config(self, name: str) -> LoraConfig:
         """What its config says, for a listing.
@@ -239,7 +246,7 @@ class Catalog:
         except FileNotFoundError:
             raise _unknown(name) from None
         except OSError as error:
-            raise _unreadable(name, error) from error
+            raise unreadable(name, error) from error
         return parse_config(name, text)
 
     async def close(self) -> None:
@@ -263,6 +270,12 @@ class Catalog:
             return HeldFolder(self._require_folder(name))
         return self._sources.local(parse_address(added.source))
 
+    def _added_folders(self) -> dict[str, str]:
+        return {name: added.source for name, added in self._registry.adapters.items() if added.source.startswith("/")}
+
+    def _remote_names(self) -> set[str]:
+        return set(self._registry.adapters) - set(self._added_folders())
+
     def _require_folder(self, name: str) -> str:
         folder = self._root.folder(name)
         if folder is None:
@@ -277,25 +290,5 @@ class Catalog:
         return tuple(sorted(alias for alias, target in self._registry.aliases.items() if target == name))
 
 
-def _source(name: str, folder: str) -> AdapterSource:
-    try:
-        return AdapterSource(name=name, path=folder, fingerprint=fingerprint(folder))
-    except OSError as error:  # a link to itself, a folder that may not be entered
-        raise _unreadable(name, error) from error
-
-
-def _written(path: str) -> int | None:
-    """Unix time; None for a file that is not there or cannot be looked at."""
-    try:
-        return int(os.path.getmtime(path))
-    except OSError:
-        return None
-
-
 def _unknown(name: str) -> UnknownAdapterError:
     return UnknownAdapterError(f"there is no adapter '{name}'")
-
-
-def _unreadable(name: str, error: OSError) -> AdapterError:
-    """Without the path: the message goes to whoever sent the request."""
-    return AdapterError(f"adapter '{name}' cannot be read: {error.strerror or type(error).__name__}")

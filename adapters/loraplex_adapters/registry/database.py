@@ -44,18 +44,13 @@ def connect(folder: Path | None) -> sqlite3.Connection:
         _prepare(connection)
     except sqlite3.Error as error:
         connection.close()
-        if getattr(error, "sqlite_errorcode", None) == sqlite3_busy() or "locked" in str(error):
+        if "locked" in str(error):  # its code has a name from Python 3.11 on
             raise RegistryError(f"the state folder {folder} is in use by another server; each needs its own") from error
         raise RegistryError(f"the names of adapters in {folder}/{FILE} cannot be read: {error}") from error
     except RegistryError:
         connection.close()
         raise
     return connection
-
-
-def sqlite3_busy() -> int:
-    """SQLITE_BUSY; the module has a name for it from Python 3.11 on."""
-    return 5
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -23,7 +23,8 @@ class Registered:
 class Registry:
     """Three small tables, in memory for reading and in SQLite for keeping.
 
-    Whether a change makes sense is the catalogue's to say; here it is only made, on the disk first.
+    Whether a change makes sense is the catalogue's to say; here it is only made, on the disk first. What is in memory
+    is replaced, never changed, so that a thread may read it while the event loop writes.
 
     Args:
         folder: that keeps it, or None for nothing beyond this process.
@@ -35,22 +36,22 @@ class Registry:
     def __init__(self, folder: Path | None = None) -> None:
         self._database = connect(folder)
         rows = self._database.execute("SELECT name, source, revision, created FROM adapters")
-        self.adapters = {name: Registered(*rest) for name, *rest in rows}
-        self.pins = {str(name) for (name,) in self._database.execute("SELECT name FROM pins")}
+        self.adapters: dict[str, Registered] = {name: Registered(*rest) for name, *rest in rows}
+        self.pins = frozenset(str(name) for (name,) in self._database.execute("SELECT name FROM pins"))
         self.aliases: dict[str, str] = dict(self._database.execute("SELECT alias, target FROM aliases"))
 
     def put(self, name: str, source: str, revision: str) -> None:
         """Add an adapter, or give a name another source. Raises AdapterError where it cannot be written."""
         added = Registered(source, revision, int(time.time()))
         self._write(("INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?)", (name, source, revision, added.created)))
-        self.adapters[name] = added
+        self.adapters = {**self.adapters, name: added}
 
     def note_revision(self, name: str, revision: str) -> None:
         """Remember what was fetched last. Raises as put does."""
         known = self.adapters.get(name)
         if known is not None and known.revision != revision:
             self._write(("UPDATE adapters SET revision = ? WHERE name = ?", (revision, name)))
-            self.adapters[name] = replace(known, revision=revision)
+            self.adapters = {**self.adapters, name: replace(known, revision=revision)}
 
     def drop(self, name: str) -> None:
         """Forget an adapter, its pin and its aliases. Raises as put does."""
@@ -59,8 +60,8 @@ class Registry:
             ("DELETE FROM pins WHERE name = ?", (name,)),
             ("DELETE FROM aliases WHERE target = ?", (name,)),
         )
-        self.adapters.pop(name, None)
-        self.pins.discard(name)
+        self.adapters = {each: added for each, added in self.adapters.items() if each != name}
+        self.pins = self.pins - {name}
         self.aliases = {alias: target for alias, target in self.aliases.items() if target != name}
 
     def pin(self, name: str, pinned: bool) -> None:
@@ -69,19 +70,19 @@ class Registry:
             return
         if pinned:
             self._write(("INSERT INTO pins VALUES (?)", (name,)))
-            self.pins.add(name)
+            self.pins = self.pins | {name}
         else:
             self._write(("DELETE FROM pins WHERE name = ?", (name,)))
-            self.pins.discard(name)
+            self.pins = self.pins - {name}
 
     def alias(self, alias: str, target: str | None) -> None:
         """Let a name stand for another; None ends that. Raises as put does."""
         if target is None:
             self._write(("DELETE FROM aliases WHERE alias = ?", (alias,)))
-            self.aliases.pop(alias, None)
+            self.aliases = {each: stands for each, stands in self.aliases.items() if each != alias}
         else:
             self._write(("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, target)))
-            self.aliases[alias] = target
+            self.aliases = {**self.aliases, alias: target}
 
     def close(self) -> None:
         """Let another process have it."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from loraplex_adapters.errors import SourceNotAllowedError, SourceNotFoundError
-from loraplex_adapters.fingerprint import CONFIG_FILE, FILES
+from loraplex_adapters.errors import AdapterError, SourceNotAllowedError, SourceNotFoundError
+from loraplex_adapters.fingerprint import CONFIG_FILE, FILES, fingerprint
 from loraplex_adapters.registry.name import is_plain
+from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.sources.allowed import is_inside
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,32 @@ def permitted_folder(path: str, roots: Sequence[str]) -> str:
     if not any(_stays_inside(real, root) for root in inside):
         raise SourceNotAllowedError(f"'{path}' has a symbolic link that leads out of what the settings permit")
     return real
+
+
+def adapter_source(name: str, folder: str) -> AdapterSource:
+    """A folder as it is at this moment.
+
+    Raises:
+        AdapterError: its files cannot be looked at.
+    """
+    try:
+        return AdapterSource(name=name, path=folder, fingerprint=fingerprint(folder))
+    except OSError as error:  # a link to itself, a folder that may not be entered
+        raise unreadable(name, error) from error
+
+
+def written_at(folder: str) -> int | None:
+    """Unix time at which the newer of an adapter's two files was written; None where neither can be looked at."""
+    found = []
+    for file in FILES:
+        with contextlib.suppress(OSError):
+            found.append(int(os.path.getmtime(os.path.join(folder, file))))
+    return max(found, default=None)
+
+
+def unreadable(name: str, error: OSError) -> AdapterError:
+    """Without the path: the message goes to whoever sent the request."""
+    return AdapterError(f"adapter '{name}' cannot be read: {error.strerror or type(error).__name__}")
 
 
 def _stays_inside(folder: str, root: str) -> bool:
