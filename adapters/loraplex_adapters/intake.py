@@ -13,6 +13,7 @@ from loraplex_adapters.loading import LoadedAdapter, load
 from loraplex_adapters.moving import to_device, to_host
 from loraplex_adapters.package import Package, inspect
 from loraplex_adapters.source import AdapterSource
+from loraplex_adapters.steady import steady
 from loraplex_kernels.lora import AdapterTable
 
 
@@ -46,7 +47,7 @@ class Intake:
 
     def inspect(self, source: AdapterSource, done: Callable[[Outcome[Package]], None]) -> None:
         """Check an adapter's config and header."""
-        self._loader.submit(source.name, partial(self._inspect, source), done)
+        self._loader.submit(source.name, partial(steady, partial(self._inspect, source)), done)
 
     def read(
         self,
@@ -63,7 +64,7 @@ class Intake:
             room: bytes that it may take.
             done: gets it, or the error.
         """
-        self._loader.submit(source.name, partial(self._read, source, package, room), done)
+        self._loader.submit(source.name, partial(steady, partial(self._read, source, package, room)), done)
 
     def lift(self, name: str, loaded: LoadedAdapter, done: Callable[[Outcome[LoadedAdapter]], None]) -> None:
         """From host memory to the device."""

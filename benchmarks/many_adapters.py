@@ -1,0 +1,146 @@
+"""A thousand adapters where twenty fit: what their coming and going costs, against the same traffic over twenty.
+
+Writes a catalogue of adapters of mixed ranks (a few real files, linked into as many folders as there are names), serves
+it with memory for some on the device and for some more in the host tier, and sends Zipf traffic; then the same requests
+again, each adapter's name replaced by one of twenty that all stay in memory.
+
+    python benchmarks/many_adapters.py --model MODEL
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+import uvloop
+from loadgen.lengths import Fixed
+from loadgen.options import LoadOptions
+from loadgen.popularity import Popularity
+from loadgen.runs import Run, run_load, warm_up
+from loadgen.table import report_console
+from loadgen.targets import Targets
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from serving.process import free_port, running
+from synthetic.adapters import make_adapters
+from synthetic.blueprint import Blueprint
+from transformers import AutoConfig
+
+RANKS = (4, 8, 16, 32, 64)
+FILES_A_RANK = 2
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Attributes: folder: of all. names: in the order of their popularity. mean_bytes: of one in memory."""
+
+    folder: Path
+    names: tuple[str, ...]
+    mean_bytes: int
+
+
+def write_catalogue(folder: Path, model: Path, count: int) -> Catalogue:
+    """`count` names over a few files: a name is an adapter of its own to the server, whatever its bytes."""
+    blueprint = Blueprint(AutoConfig.from_pretrained(model))
+    files = make_adapters(folder / "files", blueprint, str(model), FILES_A_RANK * len(RANKS), RANKS, 0, torch.bfloat16)
+    names = []
+    for number in range(count):
+        name = f"tenant-{number:04}"
+        (folder / "all" / name).mkdir(parents=True)
+        for file in files[number % len(files)].iterdir():
+            os.link(file, folder / "all" / name / file.name)
+        names.append(name)
+    sizes = [(path / "adapter_model.safetensors").stat().st_size for path in files]
+    return Catalogue(folder / "all", tuple(names), sum(sizes) // len(sizes))
+
+
+def counters(url: str) -> dict[str, float]:
+    """What the server has counted so far, by the last part of the metric's name and its tier."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=30).text):
+        for sample in family.samples:
+            if sample.name.startswith("loraplex_adapter_") and not {"le", "adapter"} & sample.labels.keys():
+                found[sample.name.removeprefix("loraplex_adapter_") + str(sample.labels.get("tier", ""))] = sample.value
+    return found
+
+
+def serve(options: argparse.Namespace, catalogue: Catalogue, device: int, host: int, port: int) -> list[str]:
+    """The command, with memory for so many adapters of the mean size."""
+    command = [sys.executable, "-m", "loraplex_server.cli", "serve", str(options.model), "--port", str(port)]
+    command += ["--adapters", str(catalogue.folder), "--dtype", "bfloat16", "--max-model-len", "1024"]
+    command += ["--max-num-seqs", str(options.concurrency), "--no-enable-prefix-caching", "--no-request-log"]
+    return [
+        *command,
+        *("--adapter-memory", str(device * catalogue.mean_bytes)),
+        *("--adapter-host-memory", str(host * catalogue.mean_bytes)),
+    ]
+
+
+def measure(
+    options: argparse.Namespace, catalogue: Catalogue, names: Sequence[str], device: int, host: int, console: Console
+) -> tuple[Run, dict[str, float]]:
+    """One server, one run; what it counted during the run."""
+    load = LoadOptions(
+        requests=options.requests,
+        concurrency=options.concurrency,
+        popularity=Popularity("zipf", options.zipf),
+        prompt=Fixed(options.prompt),
+        output=Fixed(options.output),
+    )
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with running(serve(options, catalogue, device, host, port), port, log) as server:
+            targets = Targets(server.url, options.model.name, tuple(names))
+            uvloop.run(warm_up(load, targets, 1, 1, console))
+            before = counters(server.url)
+            run = uvloop.run(run_load(load, targets, 0, console, f"{device} on the device, {host} on the host"))
+            after = counters(server.url)
+        if "Traceback" in log.read_text():
+            raise RuntimeError(log.read_text()[-4000:])
+    return run, {name: value - before.get(name, 0.0) for name, value in after.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--adapters", type=int, default=1000)
+    parser.add_argument("--device", type=int, default=20, help="adapters of the mean size that fit on the device")
+    parser.add_argument("--host", type=int, default=100, help="that fit in the host tier")
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--zipf", type=float, default=1.0)
+    parser.add_argument("--prompt", type=int, default=128)
+    parser.add_argument("--output", type=int, default=64)
+    options = parser.parse_args()
+    console = report_console()
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        catalogue = write_catalogue(Path(folder), options.model, options.adapters)
+        few = [catalogue.names[number % options.device] for number in range(options.adapters)]
+        for label, names, device, host in (
+            ("many", catalogue.names, options.device, options.host),
+            ("resident", few, 2 * options.device, 0),
+        ):
+            run, counted = measure(options, catalogue, names, device, host, console)
+            results[label] = {**vars(run.summary), "counted": counted}
+    for label, found in results.items():
+        print(
+            f"{label:9} {found['output_tok_s']:8.1f} tok/s  {found['ok']} ok, errors {found['errors']}  "
+            + ", ".join(f"{name} {value:g}" for name, value in sorted(found["counted"].items()) if value)
+        )
+    print(f"many / resident: {results['many']['output_tok_s'] / results['resident']['output_tok_s']:.3f}")
+    print(json.dumps(results, default=str))
+
+
+if __name__ == "__main__":
+    main()
