@@ -47,6 +47,18 @@ def test_no_two_arrays_overlap_and_all_are_aligned(shapes, itemsize, int8):
     assert cursor <= layout.nbytes < cursor + ALIGNMENT * (len(spans) + 1)
 
 
+@given(shapes_of_an_adapter, st.lists(st.integers(0, 1000), max_size=5))
+def test_other_arrays_lie_behind_those_of_the_sites(shapes, others):
+    alone, layout = plan(shapes, 2), plan(shapes, 2, others)
+    assert layout.placements == alone.placements
+    cursor = alone.nbytes
+    for offset, nbytes in zip(layout.others, others, strict=True):
+        assert offset % ALIGNMENT == 0
+        assert offset >= cursor
+        cursor = offset + nbytes
+    assert cursor <= layout.nbytes < cursor + ALIGNMENT
+
+
 @given(shapes_of_an_adapter, st.sampled_from([torch.float32, torch.bfloat16]), st.booleans())
 def test_views_are_the_buffer(shapes, dtype, int8):
     layout = plan(shapes, dtype.itemsize, int8=int8)
