@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loraplex_adapters.lease import Lease
-from loraplex_adapters.terms import Terms
+from loraplex_adapters.seat import Seat
+from loraplex_adapters.terms import Terms, Traits
 from loraplex_server.engine.limits import InvalidRequestError, Limits
 from loraplex_server.engine.messages import AdapterUse, GenerateRequest
 from loraplex_server.engine.prefix import Lineage, Part
@@ -36,6 +37,19 @@ class Binding:
     vocab: int  # of the tokens that it may choose
 
 
+@dataclass(frozen=True)
+class _Use:
+    """One adapter of a request."""
+
+    name: str
+    seat: Seat
+    weight: float
+
+    @property
+    def traits(self) -> Traits:
+        return self.seat.traits
+
+
 def bind(message: GenerateRequest, leases: Sequence[Lease], limits: Limits) -> Binding:
     """Put a request's adapters in their places.
 
@@ -50,19 +64,29 @@ def bind(message: GenerateRequest, leases: Sequence[Lease], limits: Limits) -> B
     Raises:
         InvalidRequestError: the request asks something of these adapters that cannot be.
     """
-    uses = list(zip(leases, message.adapters, strict=True))
+    uses = _each_once(leases, message.adapters)
     virtual = _virtual_tokens(uses)
     known, chosen = _vocabularies(uses, limits.vocab)
     limits.check_length(message, virtual)
     limits.check_tokens(message, known, chosen)
     adapters, parts = [], []
-    for lease, use in uses:
-        start = _start(message.prompt_token_ids, lease.place.traits.invocation, virtual)
+    for use in uses:
+        start = _start(message.prompt_token_ids, use.traits.invocation, virtual)
         if start is None:
             continue
-        adapters.append(_slot_use(lease, use, start))
-        parts.append(Part(lease.generation, use.weight, start))
+        adapters.append(_slot_use(use, start))
+        parts.append(Part(use.seat.generation, use.weight, start))
     return Binding(tuple(adapters), Lineage(parts), virtual, chosen)
+
+
+def _each_once(leases: Sequence[Lease], uses: Sequence[AdapterUse]) -> list[_Use]:
+    """An adapter that is named twice acts once, with both weights."""
+    found: dict[int, _Use] = {}
+    for lease, use in zip(leases, uses, strict=True):
+        before = found.get(lease.slot)
+        weight = use.weight if before is None else before.weight + use.weight
+        found[lease.slot] = _Use(lease.source.name, lease.place, weight)
+    return list(found.values())
 
 
 def last_occurrence(tokens: Sequence[int], wanted: Sequence[int]) -> int | None:
@@ -81,8 +105,8 @@ def _start(prompt: Sequence[int], invocation: Sequence[int], virtual: int) -> in
     return None if place is None else virtual + place
 
 
-def _slot_use(lease: Lease, use: AdapterUse, start: int) -> SlotUse:
-    seat = lease.place
+def _slot_use(use: _Use, start: int) -> SlotUse:
+    seat = use.seat
     return SlotUse(
         slot=seat.slot,
         weight=use.weight,
@@ -90,32 +114,31 @@ def _slot_use(lease: Lease, use: AdapterUse, start: int) -> SlotUse:
         head=seat.head,
         low_rank=seat.low_rank,
         start=start,
-        virtual=seat.traits.virtual_tokens,
-        terms=seat.terms if seat.traits.terms else None,
+        virtual=use.traits.virtual_tokens,
+        terms=seat.terms if use.traits.terms else None,
     )
 
 
-def _virtual_tokens(uses: Sequence[tuple[Lease, AdapterUse]]) -> int:
+def _virtual_tokens(uses: Sequence[_Use]) -> int:
     """How many positions come before the prompt."""
-    with_tokens = [(lease, use) for lease, use in uses if lease.place.traits.virtual_tokens]
-    if len(with_tokens) > 1:
+    in_front = [use for use in uses if use.traits.virtual_tokens]
+    if len(in_front) > 1:
         raise InvalidRequestError(
-            f"adapters {_names(with_tokens)} each put virtual tokens before the prompt, and nothing says in which "
-            "order; name one of them"
+            f"adapters {_names(in_front)} each put virtual tokens before the prompt, and nothing says in which order; "
+            "name one of them"
         )
-    for lease, use in with_tokens:
+    for use in in_front:
         if use.weight != 1.0:
             raise InvalidRequestError(
-                f"adapter '{lease.source.name}' puts virtual tokens before the prompt, which are there or are not: its "
-                f"weight can only be 1, not {use.weight:g}"
+                f"adapter '{use.name}' puts virtual tokens before the prompt, which are there or are not: its weight "
+                f"can only be 1, not {use.weight:g}"
             )
-        return lease.place.traits.virtual_tokens
-    return 0
+    return sum(use.traits.virtual_tokens for use in in_front)
 
 
-def _vocabularies(uses: Sequence[tuple[Lease, AdapterUse]], base: int) -> tuple[int, int]:
+def _vocabularies(uses: Sequence[_Use], base: int) -> tuple[int, int]:
     """How many tokens the request may name, and how many it may choose from."""
-    sized = [(lease, use) for lease, use in uses if _sizes(lease, base) != (base, base)]
+    sized = [use for use in uses if _sizes(use, base) != (base, base)]
     if not sized:
         return base, base
     if len(sized) > 1:
@@ -123,25 +146,24 @@ def _vocabularies(uses: Sequence[tuple[Lease, AdapterUse]], base: int) -> tuple[
             f"adapters {_names(sized)} each have a vocabulary of their own, not the base's {base} tokens; name one of "
             "them"
         )
-    ((lease, use),) = sized
-    known, chosen = _sizes(lease, base)
+    (use,) = sized
+    known, chosen = _sizes(use, base)
     if use.weight != 1.0:
         raise InvalidRequestError(
-            f"adapter '{lease.source.name}' has a vocabulary of {chosen} tokens, not the base's {base}: its weight can "
-            f"only be 1, not {use.weight:g}"
+            f"adapter '{use.name}' has a vocabulary of {chosen} tokens, not the base's {base}: its weight can only be "
+            f"1, not {use.weight:g}"
         )
     if chosen > known:
         raise InvalidRequestError(
-            f"adapter '{lease.source.name}' can choose between {chosen} tokens but has vectors for only {known}; save "
-            "it with its embedding too (save_embedding_layers=True)"
+            f"adapter '{use.name}' can choose between {chosen} tokens but has vectors for only {known}; save it with "
+            "its embedding too (save_embedding_layers=True)"
         )
     return known, chosen
 
 
-def _sizes(lease: Lease, base: int) -> tuple[int, int]:
-    traits = lease.place.traits
-    return traits.input_vocab or base, traits.output_vocab or base
+def _sizes(use: _Use, base: int) -> tuple[int, int]:
+    return use.traits.input_vocab or base, use.traits.output_vocab or base
 
 
-def _names(uses: Sequence[tuple[Lease, AdapterUse]]) -> str:
-    return " and ".join(f"'{lease.source.name}'" for lease, _ in uses)
+def _names(uses: Sequence[_Use]) -> str:
+    return " and ".join(f"'{use.name}'" for use in uses)

@@ -181,3 +181,12 @@ def test_tokens_that_have_no_logit_are_neither_penalized_nor_stopped_at(logits: 
     """A prompt may have tokens that an adapter knows but never chooses, and end tokens come with every request."""
     one = sequence([VOCAB + 7], temperature=0, repetition_penalty=2.0, min_tokens=1, stop_token_ids=(VOCAB + 9,))
     assert sample(logits, [one]) == [int(logits.argmax())]
+
+
+def test_virtual_tokens_are_not_penalized() -> None:
+    """What stands for them in the sequence is the id of a token that the prompt does not have."""
+    logits = torch.tensor([[2.0, 1.9, 0.0]])
+    one = sequence([0, 0, 2], temperature=0, repetition_penalty=2.0)
+    assert sample(logits, [one]) == [1]
+    one.virtual = 2
+    assert sample(logits, [one]) == [0]

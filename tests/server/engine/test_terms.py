@@ -247,7 +247,8 @@ def merged(world: World, mixture: list[tuple[str, float]]) -> torch.nn.Module:
         ([("prompt", 1.0), ("prefix", 1.0)], {}, "'prompt' and 'prefix' each put virtual tokens before the prompt"),
         ([("prefix", 0.5)], {}, "its weight can only be 1, not 0.5"),
         ([("larger", 2.0)], {}, "has a vocabulary of 325 tokens, not the base's 320: its weight can only be 1, not 2"),
-        ([("larger", 1.0), ("larger", 1.0)], {}, "each have a vocabulary of their own"),
+        ([("prompt", 1.0), ("prompt", 1.0)], {}, "its weight can only be 1, not 2"),
+        ([("larger", 1.0), ("smaller", 1.0)], {}, "each have a vocabulary of their own"),
         ([("plain", 1.0)], {"tokens": [VOCAB]}, "outside of the vocabulary of 320"),
         ([("larger", 1.0)], {"tokens": [VOCAB + ADDED]}, "outside of the vocabulary of 325"),
         ([("plain", 1.0)], {"logit_bias": {VOCAB: 1.0}}, "stop_token_ids or logit_bias"),
@@ -273,10 +274,7 @@ def test_the_longest_prompt_that_fits_beside_virtual_tokens_is_served(world: Wor
 
 
 @one_family
-def test_penalties_do_not_count_virtual_tokens(world: World, engine: Engine) -> None:
-    """What stands in the sequence for them is an id that the prompt does not have."""
+def test_an_adapter_that_is_named_twice_acts_with_both_weights(world: World, engine: Engine) -> None:
     core = engine()
-    boost = {"logit_bias": {0: 60.0}, "max_tokens": 1}
-    plain = run(core, [world.request("prompt", **boost)])["prompt", 0]
-    punished = run(core, [world.request("prompt", **boost, repetition_penalty=1e6)])["prompt", 0]
-    assert plain.tokens == punished.tokens == [0]
+    output = run(core, [world.request("norms", [("norms", 0.3), ("norms", 0.7)])])["norms", 0]
+    matches(output, world.answers["norms"], "norms")
