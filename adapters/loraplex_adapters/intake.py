@@ -29,7 +29,7 @@ class Intake:
     def __init__(self, base: BaseWeights, table: AdapterTable, loader: Loader) -> None:
         self._base = base
         self._device = table.device
-        self._inspect = partial(inspect, base=base.shape, dtype=table.dtype, int8=table.int8)
+        self._inspect = partial(inspect, base=base.shape, dtype=table.dtype, int8=table.int8, weights=base)
         self._loader = loader
 
     @property
