@@ -66,11 +66,10 @@ class Catalog:
             AdapterError: its files are not here, or cannot be looked at.
         """
         name = self.canonical(name)
-        held = self._local(name)
-        if held is None:
+        folder = self._local(name)
+        if folder is None:
             raise AdapterError(f"adapter '{name}' has not been fetched yet")
-        held.release()
-        return adapter_source(name, held.path)
+        return adapter_source(name, folder)
 
     async def open(self, name: str) -> HeldAdapter:
         """The adapter of that name, fetched if it must be, and held on the disk.
@@ -264,10 +263,10 @@ class Catalog:
             self._registry.note_revision(name, held.revision)
         return held
 
-    def _local(self, name: str) -> HeldFolder | None:
+    def _local(self, name: str) -> str | None:
         added = self._registry.adapters.get(name)
         if added is None:
-            return HeldFolder(self._require_folder(name))
+            return self._require_folder(name)
         return self._sources.local(parse_address(added.source))
 
     def _added_folders(self) -> dict[str, str]:

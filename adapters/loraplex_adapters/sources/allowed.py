@@ -51,13 +51,13 @@ def _pattern(text: str) -> Address:
     if text.startswith(("/", "~", "./", "../")):
         folder = Path(text.removesuffix("/*") or "/").expanduser()
         return Address("folder", "", os.path.realpath(folder))
+    if text == "hf://*":
+        return Address("hf", "*/*", "")
     if text.startswith("hf://") or "://" not in text:
         repository, _, revision = text.removeprefix("hf://").partition("@")
-        # The hub's names know no `*`: one stands for a letter while the rest is checked.
-        _checked(
-            text, "a/b" if repository == "*" else repository.replace("*", "x") + (f"@{revision}" if revision else "")
-        )
-        return Address("hf", "*/*" if repository == "*" else repository, "", revision or None)
+        # The hub's names know no `*`: a letter stands for it while the rest is checked.
+        _checked(text, repository.replace("*", "x") + (f"@{revision}" if revision else ""))
+        return Address("hf", repository, "", revision or None)
     return _checked(text, text.removesuffix("/*"))
 
 

@@ -58,10 +58,10 @@ class Fetcher:
         self._running: dict[str, asyncio.Task[IndexRecord]] = {}
         self._spared: dict[str, float] = {}  # key -> until when (monotonic) a place that is down is not asked again
 
-    def cached(self, address: Address) -> HeldFolder | None:
-        """What is on the disk, however old; held. No network, but the first time in a process it is read whole."""
+    def cached(self, address: Address) -> str | None:
+        """The folder of what is on the disk, however old; not held, and not read."""
         record = self._cache.find(address.text)
-        return None if record is None else self._hold(record)
+        return None if record is None else self._cache.peek(record.entry)
 
     def has(self, address: Address) -> bool:
         """Whether it seems to be on the disk; nothing is read but its record."""

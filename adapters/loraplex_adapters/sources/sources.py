@@ -25,8 +25,8 @@ class Sources:
         self._allowed = allowed or AllowedSources()
         self._fetcher = fetcher
 
-    def local(self, address: Address) -> HeldFolder | None:
-        """What is on this machine already, without asking anybody; None where it is not.
+    def local(self, address: Address) -> str | None:
+        """The folder on this machine, without asking anybody; None where it is not here.
 
         Raises:
             SourceNotAllowedError: the settings do not permit it.
@@ -34,7 +34,7 @@ class Sources:
         """
         self._allowed.require(address)
         if address.kind == "folder":
-            return HeldFolder(permitted_folder(address.path, self._allowed.folders()))
+            return permitted_folder(address.path, self._allowed.folders())
         return None if self._fetcher is None else self._fetcher.cached(address)
 
     def has(self, address: Address) -> bool:

@@ -31,7 +31,9 @@ async def fetch(cache: DiskCache) -> AsyncIterator[Fetch]:
     """`fetch(kind, remote, **options)` makes a Fetcher that is closed after the test."""
     made: list[Fetcher] = []
 
-    def make(kind: Kind, remote: Remote, *, tensors: int = 1 << 20, into: DiskCache = cache, **options: float) -> Fetcher:
+    def make(
+        kind: Kind, remote: Remote, *, tensors: int = 1 << 20, into: DiskCache = cache, **options: float
+    ) -> Fetcher:
         made.append(Fetcher({kind: remote}, into, SizeLimits(tensors), **options))  # type: ignore[arg-type]
         return made[-1]
 

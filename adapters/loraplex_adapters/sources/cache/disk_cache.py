@@ -78,6 +78,12 @@ class DiskCache:
         """Whether `hold` need not read it all."""
         return entry in self._manifests
 
+    def peek(self, entry: str) -> str | None:
+        """The folder of an entry whose sizes and times are right; neither read nor held, so good for a listing."""
+        path = self._path("entries", entry)
+        manifest = self._manifests.get(entry) or read_manifest(path)
+        return path if manifest is not None and changed(path, manifest) is None else None
+
     def hold(self, entry: str) -> HeldFolder | None:
         """Keep an entry from leaving.
 
