@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from loraplex_server.engine.binding import Binding, SlotUse
 from loraplex_server.engine.messages import FinishReason, SamplingParams
 from loraplex_server.engine.prefix import BASE, Lineage, extend_hashes
+
+if TYPE_CHECKING:  # the scheduler, which imports this, is plain Python; bindings know of tensors
+    from loraplex_server.engine.binding import Binding, SlotUse
 
 # What stands in `tokens` for a virtual token: any id that every model has. Its vector or its keys and values are the
 # adapter's, which its blocks' names know of.
