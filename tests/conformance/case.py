@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from conformance.families import Family
 
 How = Literal["low rank", "terms", "low rank, terms", "virtual tokens"]
+WHOLE = "any"  # the title of a row that stands for all of a method
 Config = Callable[[Family], PeftConfig]
 
 

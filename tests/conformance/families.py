@@ -75,6 +75,11 @@ FAMILIES = {
             "served with --quantization int8",
             quantization="int8",
         ),
-        Family("llama-bf16", LlamaConfig(**SHAPE, tie_word_embeddings=False), "served in bfloat16", dtype="bfloat16"),
+        Family(
+            "llama-bf16",
+            LlamaConfig(**SHAPE, tie_word_embeddings=False),
+            "served in bfloat16; all rows of `llama` run there too",
+            dtype="bfloat16",
+        ),
     )
 }

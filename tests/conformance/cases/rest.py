@@ -14,7 +14,7 @@ from peft.tuners.lora.config import BdLoraConfig, KasaConfig, MontecloraConfig, 
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from conformance.case import Case, Config, refused
+from conformance.case import WHOLE, Case, Config, refused
 from conformance.cases.lora import lora
 from conformance.cases.methods import on_some
 from conformance.edit import TENSORS, edited
@@ -33,7 +33,7 @@ def _bare(kind: Callable[..., PeftConfig], **options: Any) -> Config:
 
 
 def _method(name: str, config: Config, **options: Any) -> Case:
-    return refused(name, options.pop("title", "any"), config, "peft_type", name, **options)
+    return refused(name, WHOLE, config, "peft_type", name, **options)
 
 
 WHOLE_METHODS = (
@@ -60,10 +60,8 @@ WHOLE_METHODS = (
     _method("UNILORA", on_some(peft.UniLoraConfig, r=2, theta_d_length=32)),
     _method("WAVEFT", on_some(peft.WaveFTConfig, n_frequency=20), write=config_only),
     _method("XLORA", _bare(peft.XLoraConfig, hidden_size=48, adapters={"0": "./one"}), write=config_only),
-    refused("BONE", "of PEFT before 0.18", lora(), "peft_type", "BONE", "MISS", edit=edited(peft_type="BONE")),
-    refused(
-        "(a newer PEFT's)", "unknown peft_type", lora(), "peft_type", "HYPERLORA", edit=edited(peft_type="HYPERLORA")
-    ),
+    refused("BONE", WHOLE, lora(), "peft_type", "BONE", "MISS", edit=edited(peft_type="BONE")),
+    refused("a newer PEFT's", WHOLE, lora(), "peft_type", "HYPERLORA", edit=edited(peft_type="HYPERLORA")),
 )
 
 
