@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -19,12 +21,15 @@ from obstore.store import GCSStore, S3Store
 from loraplex_adapters.errors import SourceError, SourceNotFoundError, SourceUnavailableError
 from loraplex_adapters.sources.address import Address
 from loraplex_adapters.sources.listing import Listing, RemoteFile, revision_of
+from loraplex_adapters.sources.remotes.http import broken, failure
 from loraplex_adapters.sources.wanted import WANTED
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig  # which are not there at run time
 
 PIECE = 1 << 20
+# A listing that is refused has no error class of its own: only the text says whether it was, or whether it failed.
+_STATUS = re.compile(r"status code: (\d{3})\b")
 _CLIENT: ClientConfig = {"connect_timeout": timedelta(seconds=10), "read_timeout": timedelta(seconds=30)}
 _RETRY: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
 
@@ -75,8 +80,13 @@ class BucketRemote:
     def _store(self, address: Address) -> Store:
         key = (address.kind, address.place)
         if key not in self._stores:
-            kind = S3Store if address.kind == "s3" else GCSStore
-            self._stores[key] = kind(address.place, client_options=_CLIENT, retry_config=_RETRY)
+            if address.kind == "s3":
+                # Options that are given here hide the environment's.
+                plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "yes", "on")
+                client: ClientConfig = {**_CLIENT, "allow_http": plain}
+                self._stores[key] = S3Store(address.place, client_options=client, retry_config=_RETRY)
+            else:
+                self._stores[key] = GCSStore(address.place, client_options=_CLIENT, retry_config=_RETRY)
         return self._stores[key]
 
 
@@ -88,4 +98,6 @@ def _failure(address: Address, error: Exception) -> SourceError:
         return SourceNotFoundError(f"'{address.text}' refuses this server access")
     if isinstance(error, PreconditionError):
         return SourceUnavailableError(f"'{address.text}' changed while it was being fetched")
-    return SourceUnavailableError(f"'{address.text}' cannot be reached ({type(error).__name__})")
+    if (status := _STATUS.search(str(error))) is not None:
+        return failure(address, int(status[1]))
+    return broken(address, error)
