@@ -45,8 +45,8 @@ def render(cases: Sequence[Case], record: Record) -> str:
         tables.setdefault(OTHERS if case.title == WHOLE else case.method, []).append(case)
     for heading, rows in tables.items():
         lines = [row(case, record) for case in rows]
-        head = f"| {'method' if heading == OTHERS else 'setting'} | served | models | difference |\n| --- | --- | --- | --- |\n"
-        parts.append(f"### {heading}\n\n{head}" + "\n".join(lines) + "\n")
+        head = f"| {'method' if heading == OTHERS else 'setting'} | served | models | difference |"
+        parts.append("\n".join([f"### {heading}\n", head, "| --- | --- | --- | --- |", *lines]) + "\n")
     return "\n".join(parts)
 
 
