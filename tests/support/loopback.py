@@ -17,7 +17,8 @@ class Loopback:
     def __init__(self, app: ASGIApp, **options: Any) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none", loop="asyncio", **options)
+        settings = {"log_level": "critical", "lifespan": "off", "ws": "none", "loop": "asyncio"} | options
+        config = uvicorn.Config(app, timeout_graceful_shutdown=1, **settings)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
 
@@ -25,7 +26,9 @@ class Loopback:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._server.should_exit = self._server.force_exit = True
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()

@@ -1,10 +1,10 @@
-"""Blocking work off the event loop that is finished or undone, never left half-way."""
+"""Work off to the side that is finished or undone, never left half-way."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -28,3 +28,14 @@ async def on_thread(work: Callable[[], T], undo: Callable[[T], object] = _keep) 
         if task.exception() is None:
             undo(task.result())
         raise
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results in their order; where one fails, the others are ended before its error is raised."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

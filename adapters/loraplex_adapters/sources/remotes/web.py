@@ -13,10 +13,12 @@ from urllib.parse import quote
 import httpx
 
 from loraplex_adapters.errors import SourceNotAllowedError, SourceUnavailableError
+from loraplex_adapters.fingerprint import FILES
 from loraplex_adapters.sources.address import Address
 from loraplex_adapters.sources.listing import Listing, RemoteFile, revision_of
 from loraplex_adapters.sources.remotes.http import IDENTITY, TIMEOUT, broken, failure, require_identity
-from loraplex_adapters.sources.wanted import WANTED
+from loraplex_adapters.sources.threads import together
+from loraplex_adapters.sources.wanted import TOKENIZER_FILES
 
 
 class WebRemote:
@@ -38,12 +40,17 @@ class WebRemote:
             context.load_verify_locations(ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._private_hosts = private_hosts
-        self._client = httpx.AsyncClient(verify=context, timeout=TIMEOUT, trust_env=False, headers=IDENTITY)
+        limits = httpx.Limits(max_connections=32, max_keepalive_connections=4, keepalive_expiry=5)
+        self._client = httpx.AsyncClient(
+            verify=context, timeout=TIMEOUT, trust_env=False, headers=IDENTITY, limits=limits
+        )
 
     async def list(self, address: Address) -> Listing:
         """See Remote."""
         target = await self._target(address)
-        found = await asyncio.gather(*(self._look(address, target, name) for name in WANTED))
+        found = await together(self._look(address, target, name) for name in FILES)
+        if None not in found:  # else it is no adapter, whatever lies beside
+            found += await together(self._look(address, target, name) for name in TOKENIZER_FILES)
         files = tuple(file for file in found if file is not None)
         return Listing(revision_of(files), files)
 
