@@ -124,7 +124,8 @@ def main() -> None:
     options = parser.parse_args()
     console = report_console()
     results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    # Beside the model: the folders' files are links, and /tmp may be memory.
+    with tempfile.TemporaryDirectory(dir=options.model.parent) as folder:
         catalogue = write_catalogue(Path(folder), options.model, options.adapters)
         few = [catalogue.names[number % options.device] for number in range(options.adapters)]
         for label, names, device, host in (
