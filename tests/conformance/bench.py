@@ -49,19 +49,12 @@ class Bench:
         self.family = family
         self.adapters = root / "adapters"
         self.folder = _write_base(family, root / "base")
-        self.core = make_engine(
-            self.folder,
-            quantization=family.quantization,
-            dtype=family.dtype,
-            threads=1,
-            max_num_batched_tokens=24,
-            max_num_seqs=8,
-        )
+        self.core = make_engine(self.folder, threads=1, max_num_batched_tokens=24, max_num_seqs=8, **family.options)
         # Eager attention is the one that spells out Gemma's soft caps.
         self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             self.folder, dtype=torch.float32, attn_implementation="eager"
         ).eval()
-        if family.quantization != "none":
+        if "quantization" in family.options:
             round_as_served(self.model, self.core.runner.model)
         config = LoraConfig(r=5, target_modules=family.some, task_type="CAUSAL_LM")
         trained(copy.deepcopy(self.model), config).save_pretrained(self.adapters / PLAIN)
@@ -117,10 +110,10 @@ class Bench:
 
     @property
     def _exact(self) -> bool:
-        return self.family.quantization == "none" and self.family.dtype == "float32"
+        return not self.family.options
 
     def _summary(self, differences: Sequence[float]) -> float:
-        """The largest; with int8 the median.
+        """The largest; on an int8 base the median.
 
         Where our sums and torch's differ in their last bit, an activation may be rounded to another int8, and from
         there on the prompt's log probabilities differ in their second digit. That is rare, but not never.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import (
@@ -43,8 +44,7 @@ class Family:
     output: str = "o_proj"
     gate: tuple[str, ...] = ("gate_proj", "up_proj")
     down: str = "down_proj"
-    quantization: str = "none"
-    dtype: str = "float32"
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the engine
 
     @property
     def some(self) -> list[str]:
@@ -73,13 +73,19 @@ FAMILIES = {
             "llama-int8",
             LlamaConfig(**SHAPE, tie_word_embeddings=False),
             "served with --quantization int8",
-            quantization="int8",
+            options={"quantization": "int8"},
         ),
         Family(
             "llama-bf16",
             LlamaConfig(**SHAPE, tie_word_embeddings=False),
             "served in bfloat16; all rows of `llama` run there too",
-            dtype="bfloat16",
+            options={"dtype": "bfloat16"},
+        ),
+        Family(
+            "llama-int8-adapters",
+            LlamaConfig(**SHAPE, tie_word_embeddings=False),
+            "served with --adapter-dtype int8; all rows of `llama` run there too",
+            options={"adapter_dtype": "int8"},
         ),
     )
 }
