@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from types import TracebackType
@@ -17,10 +18,14 @@ class Loopback:
     def __init__(self, app: ASGIApp, **options: Any) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
-        settings = {"log_level": "critical", "lifespan": "off", "ws": "none", "loop": "asyncio"} | options
+        settings = {"log_level": "critical", "lifespan": "off", "ws": "none"} | options
         config = uvicorn.Config(app, timeout_graceful_shutdown=1, **settings)
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
+
+    async def _serve(self) -> None:
+        await self._server.serve(sockets=[self._socket])
+        await asyncio.sleep(0.02)  # for the transports that closed in the last turn of the loop to close their sockets
 
     def __enter__(self) -> Loopback:
         self._thread.start()

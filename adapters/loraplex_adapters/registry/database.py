@@ -20,24 +20,21 @@ CREATE TABLE aliases (alias TEXT PRIMARY KEY, target TEXT NOT NULL) STRICT, WITH
 """
 
 
-def connect(folder: Path | None) -> sqlite3.Connection:
+def connect(folder: Path) -> sqlite3.Connection:
     """Open the database of a state folder, and make what is missing.
 
     One server owns it as long as it is open: its names are in memory there, and would not follow another's changes.
 
     Args:
-        folder: None keeps everything in memory.
+        folder: made where it is missing.
 
     Raises:
         RegistryError: another server has it, a newer version wrote it, or it cannot be read or written.
     """
     try:
-        if folder is None:
-            connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            path = os.path.join(folder, FILE)
-            connection = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = os.path.join(folder, FILE)
+        connection = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise RegistryError(f"the state folder {folder} cannot be used: {error}") from error
     try:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from loraplex_adapters.errors import AdapterError
 from loraplex_adapters.registry.database import connect
@@ -34,11 +35,13 @@ class Registry:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._database = connect(folder)
-        rows = self._database.execute("SELECT name, source, revision, created FROM adapters")
-        self.adapters: dict[str, Registered] = {name: Registered(*rest) for name, *rest in rows}
-        self.pins = frozenset(str(name) for (name,) in self._database.execute("SELECT name FROM pins"))
-        self.aliases: dict[str, str] = dict(self._database.execute("SELECT alias, target FROM aliases"))
+        self._database = None if folder is None else connect(folder)
+        self.adapters = {
+            name: Registered(*rest)
+            for name, *rest in self._read("SELECT name, source, revision, created FROM adapters")
+        }
+        self.pins = frozenset(name for (name,) in self._read("SELECT name FROM pins"))
+        self.aliases = {alias: target for alias, target in self._read("SELECT alias, target FROM aliases")}
 
     def put(self, name: str, source: str, revision: str) -> None:
         """Add an adapter, or give a name another source. Raises AdapterError where it cannot be written."""
@@ -86,9 +89,15 @@ class Registry:
 
     def close(self) -> None:
         """Let another process have it."""
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
+
+    def _read(self, statement: str) -> list[tuple[Any, ...]]:
+        return [] if self._database is None else self._database.execute(statement).fetchall()
 
     def _write(self, *statements: tuple[str, tuple[str | int, ...]]) -> None:
+        if self._database is None:
+            return
         try:
             self._database.execute("BEGIN IMMEDIATE")
             try:

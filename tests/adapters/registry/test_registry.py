@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from loraplex_adapters.errors import AdapterError, RegistryError
+from loraplex_adapters.registry import Registry
+from loraplex_adapters.registry.database import FILE, SCHEMA
+
+
+def test_names_pins_and_aliases_survive_a_restart(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "new" / "state")
+    registry.put("a", "hf://org/a", "1")
+    registry.put("b", "/data/b", "")
+    registry.note_revision("a", "2")
+    registry.pin("a", True)
+    registry.pin("b", True)
+    registry.pin("b", False)
+    registry.alias("x", "a")
+    registry.alias("y", "a")
+    registry.alias("y", None)
+    kept = (registry.adapters, registry.pins, registry.aliases)
+    registry.close()
+    again = Registry(tmp_path / "new" / "state")
+    assert (again.adapters, again.pins, again.aliases) == kept
+    assert again.adapters["a"].revision == "2"
+    assert (again.pins, again.aliases) == ({"a"}, {"x": "a"})
+    again.close()
+
+
+def test_an_adapter_that_is_dropped_takes_its_pin_and_aliases_along(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.put("a", "hf://org/a", "")
+    registry.pin("a", True)
+    registry.alias("x", "a")
+    registry.drop("a")
+    assert not registry.adapters
+    registry.close()
+    again = Registry(tmp_path)
+    assert (again.adapters, again.pins, again.aliases) == ({}, frozenset(), {})
+    again.close()
+
+
+def test_a_state_folder_belongs_to_one_server(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    with pytest.raises(RegistryError, match="in use by another server"):
+        Registry(tmp_path)
+    registry.put("a", "hf://org/a", "")  # which is not disturbed
+    registry.close()
+    Registry(tmp_path).close()
+
+
+def test_a_format_from_the_future_is_refused(tmp_path: Path) -> None:
+    Registry(tmp_path).close()
+    database = sqlite3.connect(tmp_path / FILE)
+    database.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    database.close()
+    with pytest.raises(RegistryError, match="newer version of Loraplex"):
+        Registry(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"not a database, though long enough to be looked at as one" * 20)
+    with pytest.raises(RegistryError, match="cannot be read"):
+        Registry(tmp_path)
+
+
+def test_a_state_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RegistryError, match="cannot be used"):
+        Registry(tmp_path / "file")
+
+
+def test_a_change_that_cannot_be_written_is_not_made(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.put("a", "hf://org/a", "")
+    registry.close()
+    for change in (
+        lambda: registry.put("b", "hf://org/b", ""),
+        lambda: registry.drop("a"),
+        lambda: registry.pin("a", True),
+        lambda: registry.alias("x", "a"),
+    ):
+        with pytest.raises(AdapterError, match="cannot be remembered"):
+            change()
+    assert (set(registry.adapters), registry.pins, registry.aliases) == ({"a"}, frozenset(), {})
