@@ -40,8 +40,8 @@ class Registry:
             name: Registered(*rest)
             for name, *rest in self._read("SELECT name, source, revision, created FROM adapters")
         }
-        self.pins = frozenset(name for (name,) in self._read("SELECT name FROM pins"))
-        self.aliases = {alias: target for alias, target in self._read("SELECT alias, target FROM aliases")}
+        self.pins: frozenset[str] = frozenset(name for (name,) in self._read("SELECT name FROM pins"))
+        self.aliases: dict[str, str] = dict(self._read("SELECT alias, target FROM aliases"))
 
     def put(self, name: str, source: str, revision: str) -> None:
         """Add an adapter, or give a name another source. Raises AdapterError where it cannot be written."""
