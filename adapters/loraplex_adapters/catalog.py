@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from loraplex_adapters.errors import AdapterConflictError, AdapterError, UnknownAdapterError
-from loraplex_adapters.fingerprint import CONFIG_FILE
-from loraplex_adapters.peft_config import LONGEST, LoraConfig, parse_config
 from loraplex_adapters.registry import CatalogEntry, Registry
 from loraplex_adapters.registry.rules import NameRules
 from loraplex_adapters.registry.turns import Turns
 from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.sources.address import parse_address
-from loraplex_adapters.sources.folder import FolderRoot, adapter_source, unreadable, written_at
+from loraplex_adapters.sources.folder import FolderRoot, adapter_source, written_at
 from loraplex_adapters.sources.held import HeldAdapter, HeldFolder
 from loraplex_adapters.sources.sources import Sources
 
@@ -207,15 +204,6 @@ class Catalog:
         """The adapters that shall stay in memory and are there, sorted."""
         return sorted(set(self._registry.pins).intersection(self.names()))
 
-    def local_names(self) -> list[str]:
-        """The adapters in local folders: of the root, and those that were added by their path."""
-        return sorted({*self._root.names(), *self._added_folders()} - self._remote_names())
-
-    def folders(self) -> list[str]:
-        """The folders that all of those lie in, where they exist."""
-        places = [*([self._root.path] if self._root.path else []), *self._added_folders().values()]
-        return sorted({place for place in places if os.path.isdir(place)})
-
     def created(self, name: str) -> int:
         """Unix time, in seconds, at which it was added, or at which the newer file of a folder was last written.
 
@@ -229,24 +217,6 @@ class Catalog:
         if written is None:
             raise _unknown(name)  # deleted this moment
         return written
-
-    def config(self, name: str) -> LoraConfig:
-        """What its config says, for a listing.
-
-        Raises:
-            UnknownAdapterError: there is none of that name.
-            AdapterRefusedError: it cannot be served.
-            AdapterError: the file is not here or cannot be read.
-        """
-        path = self.resolve(name).path
-        try:
-            with open(os.path.join(path, CONFIG_FILE), "rb") as file:
-                text = file.read(LONGEST + 1)
-        except FileNotFoundError:
-            raise _unknown(name) from None
-        except OSError as error:
-            raise unreadable(name, error) from error
-        return parse_config(name, text)
 
     async def close(self) -> None:
         """End what is being fetched, and let go of the state folder."""
@@ -268,12 +238,6 @@ class Catalog:
         if added is None:
             return self._require_folder(name)
         return self._sources.local(parse_address(added.source))
-
-    def _added_folders(self) -> dict[str, str]:
-        return {name: added.source for name, added in self._registry.adapters.items() if added.source.startswith("/")}
-
-    def _remote_names(self) -> set[str]:
-        return set(self._registry.adapters) - set(self._added_folders())
 
     def _require_folder(self, name: str) -> str:
         folder = self._root.folder(name)

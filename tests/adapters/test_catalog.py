@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loraplex_adapters.catalog import Catalog
-from loraplex_adapters.errors import AdapterError, AdapterRefusedError, UnknownAdapterError
+from loraplex_adapters.errors import AdapterError, UnknownAdapterError
 from loraplex_adapters.fingerprint import CONFIG_FILE, TENSOR_FILE
 
 CONFIG = json.dumps({"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"], "base_model_name_or_path": "some/base"})
@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def unknown(catalog: Catalog, name: str) -> bool:
-    for ask in (catalog.resolve, catalog.created, catalog.config):
+    for ask in (catalog.resolve, catalog.created):
         with pytest.raises(UnknownAdapterError, match="there is no adapter"):
             ask(name)
     return name not in catalog.names()
@@ -174,15 +174,6 @@ def test_created_is_when_the_newer_file_was_written(root: Path) -> None:
     assert Catalog(root).created("a") == 2_000
 
 
-def test_the_config_is_read_for_listings_or_refused(root: Path) -> None:
-    folder = add(root, "a")
-    catalog = Catalog(root)
-    assert catalog.config("a").base_model == "some/base"
-    (folder / CONFIG_FILE).write_text("{")
-    with pytest.raises(AdapterRefusedError, match="is not JSON"):
-        catalog.config("a")
-
-
 def test_a_file_that_cannot_be_looked_at_is_an_error_without_its_path(root: Path) -> None:
     folder = add(root, "a")
     (folder / TENSOR_FILE).unlink()
@@ -216,7 +207,5 @@ def test_an_adapter_that_is_deleted_meanwhile_is_unknown(root: Path, monkeypatch
             shutil.rmtree(folder, ignore_errors=True)
 
     monkeypatch.setattr(catalog, "_require_folder", deleting)
-    for ask in (catalog.created, catalog.config):
-        with pytest.raises(UnknownAdapterError):
-            ask("a")
-        add(root, "a")
+    with pytest.raises(UnknownAdapterError):
+        catalog.created("a")

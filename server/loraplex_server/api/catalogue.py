@@ -18,7 +18,7 @@ def build_catalog(settings: ServeSettings) -> Catalog:
     """What there is in the folder of adapters, and what was added.
 
     Raises:
-        StartError: the folder of the state or of the cache cannot be used.
+        StartError: the folder of the state or of the cache cannot be used, or an allowed source is none.
     """
     cache = settings.adapter_cache or _user_cache()
     try:
@@ -29,6 +29,8 @@ def build_catalog(settings: ServeSettings) -> Catalog:
             largest_file=settings.adapter_max_file_size,
         )
         registry = Registry(settings.state_dir)
+    except ValueError as error:
+        raise StartError(f"--allow-adapter-source: {error}") from error
     except OSError as error:
         raise StartError(f"--adapter-cache {cache} cannot be used: {error.strerror or error}") from error
     except RegistryError as error:
