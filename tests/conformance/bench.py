@@ -18,13 +18,13 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from conformance.case import Case
 from conformance.compare import difference, effect, farthest, of_prompt
 from conformance.families import VOCAB, Family
-from conformance.oracle import CLOSE, load, score
+from conformance.oracle import CLOSE, load, prepared, score
 from conformance.rounding import round_as_served
 from conformance.write import scatter, trained, write
 from loraplex_server.engine.messages import GenerateRequest
 
-# Shorter than a KV block, of two blocks but for a token, and of more than the step's budget of tokens.
-LENGTHS = (3, 15, 29)
+# One token, of two blocks but for a token, and of more than the step's budget of tokens.
+LENGTHS = (1, 15, 29)
 ANSWER = 5
 PLAIN, BASE, SAME = "plain", "base", "same"
 
@@ -83,7 +83,8 @@ class Bench:
         """All prompts at once beside requests of others, then again from the prefix cache."""
         peft = load(case, self.model, self.adapters / case.id)
         prompts = dict(enumerate(self._prompts(case)))
-        moved = max(effect(case, peft, self.model, prompt) for prompt in prompts.values())
+        base = prepared(case, self.model)
+        moved = max(effect(case, peft, base, prompt) for prompt in prompts.values())
         first = [self._request(case, str(i), prompt, prompt_logprobs=0) for i, prompt in prompts.items()]
         # The base is asked the same, so that a block in the prefix cache that is not the base's own would show.
         same = self._same(prompts[len(prompts) - 1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -11,7 +10,6 @@ from support.engines import Output
 from transformers import PreTrainedModel
 
 from conformance.case import Case
-from conformance.families import VOCAB
 from conformance.oracle import score, score_generated
 
 
@@ -38,13 +36,9 @@ def difference(case: Case, peft: PeftModel, prompt: Sequence[int], ours: Output,
 
 
 def effect(case: Case, peft: PeftModel, base: PreTrainedModel, prompt: Sequence[int]) -> float:
-    """How far the adapter moves any log probability of a prompt, up to its first token that is new to the base."""
-    known = list(itertools.takewhile(lambda token: token < VOCAB, prompt))
-    if len(known) < 2:
-        return 0.0
-    ours, plain = score(peft, [*known, 0], case.task).rows, score(base, [*known, 0]).rows
-    shared = min(ours.shape[1], plain.shape[1])
-    return float((ours[:, :shared] - plain[:, :shared]).abs().max())
+    """How far the adapter moves any log probability after any token of a prompt."""
+    tokens = [*prompt, 0]
+    return float((score(peft, tokens, case.task).rows - score(base, tokens).rows).abs().max())
 
 
 def of_prompt(ours: Output) -> list[float]:

@@ -31,14 +31,19 @@ class Expected:
         return self.rows.gather(1, torch.tensor(self.tokens[1:])[:, None])[:, 0]
 
 
+def prepared(case: Case, base: PreTrainedModel) -> PreTrainedModel:
+    """A copy of the base as PEFT gets to see it."""
+    model = copy.deepcopy(base)
+    if case.prepare is not None:
+        case.prepare(model)
+    return model
+
+
 def load(case: Case, base: PreTrainedModel, folder: Path) -> PeftModel:
     """PEFT's own reading of the files, on a base that was never trained."""
-    model = copy.deepcopy(base)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if case.prepare is not None:
-            case.prepare(model)
-        return PeftModel.from_pretrained(model, folder).eval()
+        return PeftModel.from_pretrained(prepared(case, base), folder).eval()
 
 
 @torch.inference_mode()

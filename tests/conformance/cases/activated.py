@@ -32,6 +32,8 @@ CASES: tuple[Case, ...] = (
     _case("twice in the prompt", HEAD[:4] + CALL + HEAD + CALL + TAIL, CALL + CALL + TAIL),
     _case("absent from the prompt", HEAD + TAIL, [7, 8, *TAIL], inert=True),
     _case("across the border of two KV blocks", HEAD[:7] + CALL + HEAD + TAIL, HEAD[:6] + CALL),
+    _case("of one token", [*HEAD, 7, *TAIL], [7], config=lora(alora_invocation_tokens=[7])),
+    _case("longer than the prompt", CALL[:2], [7], inert=True),
     _case(
         "with use_rslora and ranks by pattern",
         HEAD + CALL + TAIL,

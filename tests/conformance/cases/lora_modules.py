@@ -236,6 +236,13 @@ CASES: tuple[Case, ...] = (
     ),
     served(
         "LORA",
+        "modules_to_save: linears that target_modules selects too",
+        lora(target_modules="all-linear", modules_to_save=["v_proj", "down_proj"]),
+        "low rank, terms",
+        families=("llama", "qwen2"),
+    ),
+    served(
+        "LORA",
         "modules_to_save=['mlp'], a block of linears",
         lora(target_modules=["o_proj"], modules_to_save=["mlp"]),
         "low rank, terms",

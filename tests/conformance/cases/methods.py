@@ -86,6 +86,12 @@ VERA = (
     served("PVERA", "its mean", on_some(PveraConfig, r=5), families=TWO),
 )
 LOHA = (
+    served(
+        "LOHA",
+        "target_modules with lm_head",
+        on_some(LoHaConfig, r=2, target_modules=["q_proj", "lm_head"]),
+        families=TWO,
+    ),
     served("LOHA", "r, alpha", on_some(LoHaConfig, r=3, alpha=5), families=THREE),
     served(
         "LOHA",

@@ -27,6 +27,20 @@ def _oft(**options: object):
 
 CASES: tuple[Case, ...] = (
     served("IA3", "feedforward_modules", _fed, "terms", families=(*THREE, "qwen2")),
+    served(
+        "IA3",
+        "target_modules with lm_head",
+        on_some(IA3Config, target_modules=["k_proj", "lm_head"], feedforward_modules=[]),
+        "terms",
+        families=("llama", "qwen2"),
+    ),
+    served(
+        "IA3",
+        "feedforward_modules with lm_head",
+        on_some(IA3Config, target_modules=["k_proj", "lm_head"], feedforward_modules=["lm_head"]),
+        "terms",
+        families=("llama", "qwen2"),
+    ),
     served("IA3", "on an int8 base", _fed, "terms", families=("llama-int8",)),
     served("IA3", "no feedforward_modules", _unfed, "terms", families=("llama", "qwen2")),
     served(
@@ -44,6 +58,13 @@ CASES: tuple[Case, ...] = (
         "terms",
     ),
     served("OFT", "oft_block_size=8", _oft(), "terms", families=(*THREE, "qwen2")),
+    served(
+        "OFT",
+        "target_modules with lm_head",
+        _oft(target_modules=["q_proj", "lm_head"]),
+        "terms",
+        families=("llama", "qwen2"),
+    ),
     served("OFT", "on an int8 base", _oft(), "terms", families=("llama-int8",)),
     refused(
         "OFT",
