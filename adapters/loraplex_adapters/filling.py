@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from loraplex_adapters.base import BaseWeights
+from loraplex_adapters.courtesy import breathe
 from loraplex_adapters.errors import AdapterRefusedError
 from loraplex_adapters.fingerprint import TENSOR_FILE
 from loraplex_adapters.generation import ContentHash
 from loraplex_adapters.package import Package
+from loraplex_adapters.put import Put
 from loraplex_adapters.recipe import room_in
-from loraplex_adapters.tensor_file import read_pieces, scratch_bytes
+from loraplex_adapters.spans import MOST, is_span, read_span, spans
+from loraplex_adapters.tensor_file import TensorSpec, read_pieces, scratch_bytes
 
 # Elements read at once: hashing and converting let go of the interpreter lock, and ask for it again after each piece.
 LARGE = 1 << 18
@@ -36,22 +40,39 @@ def fill(package: Package, buffer: Tensor, base: BaseWeights) -> str:
         OSError: it cannot be read.
     """
     filling = package.recipe.open(room_in(buffer, package.layout, package.recipe, package.dtype), base)
-    scratch = torch.empty(max(scratch_bytes(put.row, LARGE) for put in filling.puts.values()), dtype=torch.uint8)
+    largest = max((scratch_bytes(put.row, LARGE) for put in filling.puts.values()), default=0)
+    scratch = torch.empty(max(largest, MOST), dtype=torch.uint8)
     content = ContentHash(package.config)
     content.update(package.header.raw)
     reasons: list[str] = []
     with open(os.path.join(package.source.path, TENSOR_FILE), "rb", buffering=0) as file:
-        for spec in package.header.tensors.values():
-            put = filling.puts[spec.name]
-            finite = True
-            for first, piece in read_pieces(file, spec, put.row, scratch, LARGE):
-                content.update(piece.view(torch.uint8).numpy().data)
-                finite &= put.place(first, piece)
-            if not finite:
-                reasons.append(f"{spec.name} holds an infinity or NaN, or a value too large for {put.dtype}")
+        for span in spans(package.header.tensors.values(), filling.puts):
+            breathe()
+            if is_span(span, filling.puts):
+                raw, finite = read_span(file, span, filling.puts, scratch)
+                content.update(raw)
+            else:
+                (spec,) = span
+                finite = [_read_alone(file, spec, filling.puts[spec.name], scratch, content)]
+            reasons += [
+                _not_finite(spec, filling.puts[spec.name]) for spec, ok in zip(span, finite, strict=True) if not ok
+            ]
     if not reasons:
         package.require_unchanged()  # what follows may take a while, and is for nothing if it was half written
         reasons += filling.finish()
     if reasons:
         raise AdapterRefusedError(package.source.name, reasons)
     return content.generation()
+
+
+def _read_alone(file: BinaryIO, spec: TensorSpec, put: Put, scratch: Tensor, content: ContentHash) -> bool:
+    """Says whether all of it is finite."""
+    finite = True
+    for first, piece in read_pieces(file, spec, put.row, scratch, LARGE):
+        content.update(piece.view(torch.uint8).numpy().data)
+        finite &= put.place(first, piece)
+    return finite
+
+
+def _not_finite(spec: TensorSpec, put: Put) -> str:
+    return f"{spec.name} holds an infinity or NaN, or a value too large for {put.dtype}"

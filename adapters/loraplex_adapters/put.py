@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loraplex_kernels.ops.convert import convert
+from loraplex_kernels.ops.convert import Conversion, convert
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class Put:
         place: takes the index of the first element, and the elements in the file's dtype; says whether what they became
             is finite.
         dtype: that they become; for the message where one is not.
+        whole: where nothing is done but to convert it: the conversion of all its elements, given as one row.
     """
 
     row: int
     place: Callable[[int, Tensor], bool]
     dtype: torch.dtype
+    whole: Callable[[Tensor], Conversion] | None = None
 
 
 def flat(target: Tensor) -> Put:
@@ -34,7 +36,7 @@ def flat(target: Tensor) -> Put:
     def place(first: int, piece: Tensor) -> bool:
         return convert(piece.view(1, -1), line[:, first : first + piece.numel()])
 
-    return Put(1, place, target.dtype)
+    return Put(1, place, target.dtype, lambda elements: Conversion(elements, line))
 
 
 def transposed(target: Tensor) -> Put:
@@ -45,7 +47,9 @@ def transposed(target: Tensor) -> Put:
         row, count = first // columns, piece.numel() // columns
         return convert(piece.view(count, columns), target[:, row : row + count], transposed=True)
 
-    return Put(columns, place, target.dtype)
+    return Put(
+        columns, place, target.dtype, lambda elements: Conversion(elements.view(-1, columns), target, transposed=True)
+    )
 
 
 def skipped() -> Put:

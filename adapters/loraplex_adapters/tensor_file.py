@@ -115,17 +115,26 @@ def read_pieces(
     dtype = DTYPES[spec.dtype]
     total = math.prod(spec.shape)
     step = _step(row, most)
-    raw = scratch.numpy().data
-    file.seek(spec.start)
     for first in range(0, total, step):
-        nbytes = min(step, total - first) * dtype.itemsize
-        have = 0
-        while have < nbytes:
-            count = file.readinto(raw[have:nbytes])  # type: ignore[attr-defined]
-            if not count:
-                raise AdapterError(f"{TENSOR_FILE} became shorter while it was being read")
-            have += count
-        yield first, scratch[:nbytes].view(dtype)
+        piece = scratch[: min(step, total - first) * dtype.itemsize]
+        read_bytes(file, spec.start + first * dtype.itemsize, piece)
+        yield first, piece.view(dtype)
+
+
+def read_bytes(file: BinaryIO, start: int, target: Tensor) -> memoryview:
+    """Fill a uint8 tensor with the file's bytes from `start` on.
+
+    Raises:
+        AdapterError: the file ends early, so it was changed after its header was read.
+    """
+    raw: memoryview = target.numpy().data
+    have = 0
+    while have < len(raw):
+        count = os.preadv(file.fileno(), [raw[have:]], start + have)
+        if not count:
+            raise AdapterError(f"{TENSOR_FILE} became shorter while it was being read")
+        have += count
+    return raw
 
 
 def scratch_bytes(row: int, most: int = PIECE) -> int:

@@ -99,7 +99,7 @@ LP_INLINE uint32_t transposed(const struct convert *a, int from, int to) {
         return a->transposed ? transposed(a, from, to) : straight(a, from, to)
 
 /* 0: every value that was stored is finite. */
-LP_EXPORT uint32_t loraplex_convert(const struct convert *a) {
+static uint32_t convert(const struct convert *a) {
     switch (a->source_kind * 4 + a->target_kind) {
         CASE(F32, F32);
         CASE(F32, BF16);
@@ -112,4 +112,9 @@ LP_EXPORT uint32_t loraplex_convert(const struct convert *a) {
         CASE(F16, F16);
     }
     return 1;
+}
+
+/* bad[i] is 0 where every value that job i stored is finite. */
+LP_EXPORT void loraplex_convert(const struct convert *jobs, int64_t count, uint32_t *bad) {
+    for (int64_t i = 0; i < count; i++) bad[i] = convert(jobs + i);
 }
