@@ -2,7 +2,8 @@
 
 Writes a catalogue of adapters of mixed ranks (a few real files, linked into as many folders as there are names), serves
 it with memory for some on the device and for some more in the host tier, and sends Zipf traffic; then the same requests
-again, each adapter's name replaced by one of twenty that all stay in memory.
+again, each adapter's name replaced by one of twenty that all stay in memory. What the requests found in memory is held
+against the same requests under LRU, under the served policy and in hindsight, simulated.
 
     python benchmarks/many_adapters.py --model MODEL
 """
@@ -15,19 +16,23 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import torch
 import uvloop
+from adapter_cache import POLICIES
+from caching.bound import most_hits
+from caching.simulate import Simulation
 from loadgen.lengths import Fixed
 from loadgen.options import LoadOptions
 from loadgen.popularity import Popularity
-from loadgen.runs import Run, run_load, warm_up
+from loadgen.runs import WARMUP_SEED, Run, run_load, warm_up
 from loadgen.table import report_console
 from loadgen.targets import Targets
+from loadgen.workload import plan
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from serving.process import free_port, running
@@ -37,15 +42,21 @@ from transformers import AutoConfig
 
 RANKS = (4, 8, 16, 32, 64)
 FILES_A_RANK = 2
+WARM_SEED = 1
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Attributes: folder: of all. names: in the order of their popularity. mean_bytes: of one in memory."""
+    """Attributes: folder: of all. names: in the order of their popularity. sizes: of each in memory."""
 
     folder: Path
     names: tuple[str, ...]
-    mean_bytes: int
+    sizes: tuple[int, ...]
+
+    @property
+    def mean_bytes(self) -> int:
+        """Of one."""
+        return sum(self.sizes) // len(self.sizes)
 
 
 def write_catalogue(folder: Path, model: Path, count: int) -> Catalogue:
@@ -60,7 +71,7 @@ def write_catalogue(folder: Path, model: Path, count: int) -> Catalogue:
             os.link(file, folder / "all" / name / file.name)
         names.append(name)
     sizes = [(path / "adapter_model.safetensors").stat().st_size for path in files]
-    return Catalogue(folder / "all", tuple(names), sum(sizes) // len(sizes))
+    return Catalogue(folder / "all", tuple(names), tuple(sizes[number % len(files)] for number in range(count)))
 
 
 def counters(url: str) -> dict[str, float]:
@@ -85,23 +96,44 @@ def serve(options: argparse.Namespace, catalogue: Catalogue, device: int, host: 
     ]
 
 
-def measure(
-    options: argparse.Namespace, catalogue: Catalogue, names: Sequence[str], device: int, host: int, console: Console
-) -> tuple[Run, dict[str, float]]:
-    """One server, one run; what it counted during the run."""
-    load = LoadOptions(
+def load_of(options: argparse.Namespace) -> LoadOptions:
+    """What is sent."""
+    return LoadOptions(
         requests=options.requests,
         concurrency=options.concurrency,
         popularity=Popularity("zipf", options.zipf),
         prompt=Fixed(options.prompt),
         output=Fixed(options.output),
     )
+
+
+def simulated(options: argparse.Namespace, catalogue: Catalogue) -> dict[str, float]:
+    """Share of the same requests that find their adapter in a tier, by policy."""
+    load, targets = load_of(options), Targets("http://127.0.0.1", "base", catalogue.names)
+    wave = replace(load, requests=load.wave, concurrency=load.wave)
+    warm = [int(each.adapter or 0) for each in plan(wave, targets, WARMUP_SEED + WARM_SEED)]
+    trace = warm + [int(each.adapter or 0) for each in plan(load, targets, 0)]
+    budgets = (options.device * catalogue.mean_bytes, options.host * catalogue.mean_bytes)
+    found = {}
+    for name, make in POLICIES.items():
+        policy = make(trace, catalogue.sizes)
+        outcome = Simulation(trace, catalogue.sizes, *budgets, policy, options.concurrency, 0).run()
+        found[name] = outcome.hits + outcome.host_hits
+    found["bound"] = most_hits(trace, catalogue.sizes, sum(budgets))
+    return found
+
+
+def measure(
+    options: argparse.Namespace, catalogue: Catalogue, names: Sequence[str], device: int, host: int, console: Console
+) -> tuple[Run, dict[str, float]]:
+    """One server, one run; what it counted during the run."""
+    load = load_of(options)
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with running(serve(options, catalogue, device, host, port), port, log) as server:
             targets = Targets(server.url, options.model.name, tuple(names))
-            uvloop.run(warm_up(load, targets, 1, 1, console))
+            uvloop.run(warm_up(load, targets, 1, WARM_SEED, console))
             before = counters(server.url)
             run = uvloop.run(run_load(load, targets, 0, console, f"{device} on the device, {host} on the host"))
             after = counters(server.url)
@@ -139,6 +171,8 @@ def main() -> None:
             f"{label:9} {found['output_tok_s']:8.1f} tok/s  {found['ok']} ok, errors {found['errors']}  "
             + ", ".join(f"{name} {value:g}" for name, value in sorted(found["counted"].items()) if value)
         )
+    shares = simulated(options, catalogue)
+    print("found in memory, simulated: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
     print(f"many / resident: {results['many']['output_tok_s'] / results['resident']['output_tok_s']:.3f}")
     print(json.dumps(results, default=str))
 
