@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.adapter_files import Files, adapter_files
-from support.hub_stub import HubStub
+from support.hub_stub import HubStub, go_online
 from support.loopback import Loopback
 
 from loraplex_adapters.catalog import Catalog
@@ -31,7 +31,8 @@ Open = Callable[..., Catalog]
 
 
 @pytest.fixture
-def hub() -> Iterator[HubStub]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStub]:
+    go_online(monkeypatch)
     stub = HubStub()
     with Loopback(stub.app) as server:
         stub.url = f"http://127.0.0.1:{server.port}"  # type: ignore[attr-defined]

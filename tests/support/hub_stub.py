@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import pytest
+from huggingface_hub import constants
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
@@ -28,6 +30,11 @@ class Repository:
         self.commits[commit] = files
         self.branches[branch] = commit
         return commit
+
+
+def go_online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let huggingface_hub ask the stub though the tests run with HF_HUB_OFFLINE, which keeps all others off the net."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
 class HubStub:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.hub_stub import HubStub
+from support.hub_stub import HubStub, go_online
 from support.loopback import Loopback
 
 from loraplex_adapters.sources import Address, DiskCache, Fetcher, SizeLimits, parse_address
@@ -19,6 +21,15 @@ Fetch = Callable[..., Fetcher]
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher_module, "RETRY_PAUSE_S", 0)
+
+
+@pytest.fixture(autouse=True)
+def _swept() -> Iterator[None]:
+    """A connection that a stub breaks off is closed by asyncio a turn later, when the test's loop may have ended."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
@@ -43,7 +54,8 @@ async def fetch(cache: DiskCache) -> AsyncIterator[Fetch]:
 
 
 @pytest.fixture
-def hub() -> HubStub:
+def hub(monkeypatch: pytest.MonkeyPatch) -> HubStub:
+    go_online(monkeypatch)
     return HubStub()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.adapter_files import adapter_files
-from support.hub_stub import HubStub
+from support.hub_stub import HubStub, go_online
 
 from loraplex_adapters.errors import (
     SourceDamagedError,
@@ -195,7 +195,10 @@ async def test_a_repository_that_was_deleted_is_not_served_on(
         await hub_fetcher.open(address)
 
 
-async def test_a_hub_that_does_not_answer_is_unavailable(fetch: Fetch, address: Address) -> None:
+async def test_a_hub_that_does_not_answer_is_unavailable(
+    fetch: Fetch, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_online(monkeypatch)
     with pytest.raises(SourceUnavailableError, match="cannot be reached"):
         await fetch("hf", HubRemote("http://127.0.0.1:9")).open(address)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.adapter_files import adapter_files
 from support.api import Api
-from support.hub_stub import HubStub
+from support.hub_stub import HubStub, go_online
 from support.loopback import Loopback
 
 from loraplex_adapters.sources import fetcher
@@ -20,7 +20,8 @@ TEMPLATE = b"[{{ messages[0]['content'] }}]"
 
 
 @pytest.fixture
-def hub() -> HubStub:
+def hub(monkeypatch: pytest.MonkeyPatch) -> HubStub:
+    go_online(monkeypatch)
     stub = HubStub()
     stub.repository("org/adapter").push(adapter_files() | {"chat_template.jinja": TEMPLATE})
     return stub
