@@ -101,7 +101,16 @@ def main() -> None:
     results = {}
     port = free_port()
     command = [sys.executable, "-m", "loraplex_server.cli", "serve", str(options.model), "--port", str(port)]
-    command += ["--dtype", options.dtype, "--max-model-len", "1024"]
+    # Room for all of them, so that nothing but loading is measured.
+    size = max(path.stat().st_size for path in options.adapters.glob("*/adapter_model.safetensors"))
+    command += [
+        "--dtype",
+        options.dtype,
+        "--max-model-len",
+        "1024",
+        "--adapter-memory",
+        str(size * (options.loads + 1)),
+    ]
     # Beside the adapters: a link does not cross file systems.
     with tempfile.TemporaryDirectory(dir=options.adapters.parent) as folder:
         names = link_adapters(options.adapters, Path(folder) / "adapters", options.loads)

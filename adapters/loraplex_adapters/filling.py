@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import BinaryIO
 
 import torch
@@ -23,6 +24,20 @@ from loraplex_adapters.tensor_file import TensorSpec, read_pieces, scratch_bytes
 LARGE = 1 << 18
 
 
+class _Scratch(threading.local):
+    """A loader thread's own, kept from load to load: fresh memory costs a fault a page."""
+
+    def __init__(self) -> None:
+        self._kept = torch.empty(MOST, dtype=torch.uint8)
+
+    def of(self, nbytes: int) -> Tensor:
+        """Uint8, at least that long, of any content."""
+        return self._kept if nbytes <= MOST else torch.empty(nbytes, dtype=torch.uint8)
+
+
+_scratch = _Scratch()
+
+
 def fill(package: Package, buffer: Tensor, base: BaseWeights) -> str:
     """Read the tensors in the file's order, and then compute what the recipe computes from them.
 
@@ -40,8 +55,7 @@ def fill(package: Package, buffer: Tensor, base: BaseWeights) -> str:
         OSError: it cannot be read.
     """
     filling = package.recipe.open(room_in(buffer, package.layout, package.recipe, package.dtype), base)
-    largest = max((scratch_bytes(put.row, LARGE) for put in filling.puts.values()), default=0)
-    scratch = torch.empty(max(largest, MOST), dtype=torch.uint8)
+    scratch = _scratch.of(max((scratch_bytes(put.row, LARGE) for put in filling.puts.values()), default=0))
     content = ContentHash(package.config)
     content.update(package.header.raw)
     reasons: list[str] = []

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from loraplex_adapters.base import BaseWeights
 from loraplex_adapters.errors import AdapterError
 from loraplex_adapters.loader import Loader, Outcome
@@ -24,13 +26,21 @@ class Intake:
         base: the model that the adapters adapt.
         table: that they are made for: its device, its dtype, and whether it holds int8.
         loader: whose threads do the work; closed with this.
+        allocate: gives what adapters are read into; without it, new memory.
     """
 
-    def __init__(self, base: BaseWeights, table: AdapterTable, loader: Loader) -> None:
+    def __init__(
+        self,
+        base: BaseWeights,
+        table: AdapterTable,
+        loader: Loader,
+        allocate: Callable[[int], Tensor] | None = None,
+    ) -> None:
         self._base = base
         self._device = table.device
         self._inspect = partial(inspect, base=base.shape, dtype=table.dtype, int8=table.int8, weights=base)
         self._loader = loader
+        self._allocate = allocate
 
     @property
     def pending(self) -> bool:
@@ -95,4 +105,4 @@ class Intake:
             raise AdapterError(
                 f"adapter '{source.name}' was replaced by a larger one while it waited for room; send the request again"
             )
-        return load(package, self._device, self._base)
+        return load(package, self._device, self._base, self._allocate)

@@ -18,9 +18,11 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# The step loop comes first where cores are short: on two cores that decode eight streams, a load of 18 MB at 5 made
-# steps of 2.3 times the median, at 10 of 2.0, and took 0.5 s instead of 0.3 (benchmarks/cold_adapter.py).
-NICENESS = 10
+# The step loop comes first where cores are short, but whoever waits for an adapter must not wait for ever: on two cores
+# that decode eight streams and load 18 MB every 200 ms, at 5 a load takes 0.1 s and the streams' p99 gap is
+# 1.1 to 1.35 times what it is without; at 0 it is 1.7 times, and at 7 or more the loads cannot always keep up.
+# (benchmarks/cold_adapter.py)
+NICENESS = 5
 CLOSE_S = 5.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -37,7 +38,9 @@ class LoadedAdapter:
         return self.transfer.buffer
 
 
-def load(package: Package, device: torch.device, base: BaseWeights) -> LoadedAdapter:
+def load(
+    package: Package, device: torch.device, base: BaseWeights, allocate: Callable[[int], Tensor] | None = None
+) -> LoadedAdapter:
     """Read the weights: one pass over the file, one buffer of the adapter's true size, one copy to the device.
 
     Everything runs on the calling thread, in pieces that leave the interpreter lock and the other cores free.
@@ -46,6 +49,7 @@ def load(package: Package, device: torch.device, base: BaseWeights) -> LoadedAda
         package: from `inspect`.
         device: where the buffer goes.
         base: its weights, for what is computed or compared.
+        allocate: gives uint8 `[n]` on the host; without it, it is new memory.
 
     Raises:
         AdapterRefusedError: a weight cannot be served exactly.
@@ -53,7 +57,7 @@ def load(package: Package, device: torch.device, base: BaseWeights) -> LoadedAda
         OSError: a file cannot be read.
     """
     package = package.settle(base)
-    host = host_buffer(package.nbytes, device)
+    host = host_buffer(package.nbytes, device) if allocate is None else allocate(package.nbytes)
     try:
         generation = fill(package, host, base)
     except AdapterRefusedError:

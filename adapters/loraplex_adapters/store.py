@@ -6,9 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
+from torch import Tensor
+
 from loraplex_adapters.arrivals import Arrivals
 from loraplex_adapters.base import BaseWeights
 from loraplex_adapters.errors import AdapterError, AdapterRefusedError, AdapterTooLargeError
+from loraplex_adapters.host_memory import HostMemory
 from loraplex_adapters.host_tier import HostTier
 from loraplex_adapters.intake import Intake
 from loraplex_adapters.known import Key, Known
@@ -26,6 +30,7 @@ from loraplex_adapters.shelf import Shelf
 from loraplex_adapters.source import AdapterSource
 from loraplex_kernels.lora import AdapterTable
 
+SLACK = 8  # an eighth more address space than adapters may take: what is free lies between them, in pieces
 _TIERS: dict[State | None, Tier] = {State.RESIDENT: "device", State.LOADING: "loading"}
 
 
@@ -40,6 +45,7 @@ class AdapterStore:
         table: all of its rows belong to the store, which adds more when it needs them.
         budget_bytes: for the weights of all adapters together.
         host_budget_bytes: for those that left the device and are kept in host memory, on top of the other budget.
+        claim: whether the memory for both is claimed now; only on a CPU, elsewhere it is pinned when it is needed.
         loader_threads: how many adapters are read at the same time.
         on_ready: called from a loader thread when there is something to poll for.
     """
@@ -51,6 +57,7 @@ class AdapterStore:
         table: AdapterTable,
         budget_bytes: int,
         host_budget_bytes: int = 0,
+        claim: bool = False,
         loader_threads: int = 1,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
@@ -58,7 +65,8 @@ class AdapterStore:
         self._residency: Residency[Key] = Residency(budget_bytes, popularity)
         self._pins = Pins(self._residency)
         self._seating = Seating(table)
-        self._intake = Intake(base, table, Loader(loader_threads, on_ready))
+        allocate = _allocator(table.device, budget_bytes + host_budget_bytes, claim)
+        self._intake = Intake(base, table, Loader(loader_threads, on_ready), allocate)
         self._shelf = Shelf(HostTier(host_budget_bytes, popularity), self._intake)
         self._lock = threading.Lock()
         self._closed = False
@@ -261,3 +269,10 @@ class AdapterStore:
     def _forget_absent(self, key: Key) -> None:
         if self._residency.state(key) is None:
             self._known.pop(key, None)
+
+
+def _allocator(device: torch.device, nbytes: int, claim: bool) -> Callable[[int], Tensor] | None:
+    """On a CPU the tiers are the same memory, and adapters move between them without being copied."""
+    if device.type != "cpu":
+        return None
+    return HostMemory(nbytes + nbytes // SLACK, claim=nbytes if claim else 0).buffer

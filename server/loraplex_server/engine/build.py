@@ -101,6 +101,7 @@ def _wire(
         table=table,
         budget_bytes=memory.adapter_bytes,
         host_budget_bytes=memory.adapter_host_bytes,
+        claim=config.adapter_memory is not None,  # what was asked for is had, what was guessed grows with its use
         loader_threads=loader_threads(device, usable_cores()),
         on_ready=wake,
     )

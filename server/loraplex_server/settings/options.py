@@ -89,7 +89,7 @@ class ServeSettings(BaseSettings):
         None,
         "Adapters",
         "SIZE",
-        "for adapters beside the model (default: from what the machine has)",
+        "for adapters beside the model, claimed at start on a CPU (default: up to a share of what the machine has)",
         gt=0,
     )
     adapter_host_memory: Bytes | None = _option(
