@@ -1,0 +1,29 @@
+"""What every quantized form can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+F = TypeVar("F")
+
+
+class WeightForm(Protocol):
+    """A weight `[N, K]` that was rounded to few bits."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and K."""
+
+    def dequantized(self) -> Tensor:
+        """float32 `[N, K]`: the weight that it stands for, exactly."""
+
+    @classmethod
+    def stack(cls: type[F], parts: Sequence[F]) -> F:
+        """Several linears that share their input as one, their outputs side by side.
+
+        Raises:
+            ValueError: they differ in something that one weight has only once.
+        """
