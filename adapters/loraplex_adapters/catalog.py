@@ -98,7 +98,7 @@ class Catalog:
             UnknownAdapterError: there is no adapter of that name.
         """
         target = self._registry.aliases.get(name, name)
-        if target not in self._registry.adapters and self._root.folder(target) is None:
+        if not self._exists(target):
             raise _unknown(name)
         return target
 
@@ -202,7 +202,7 @@ class Catalog:
 
     def pinned(self) -> list[str]:
         """The adapters that shall stay in memory and are there, sorted."""
-        return sorted(set(self._registry.pins).intersection(self.names()))
+        return sorted(name for name in self._registry.pins if self._exists(name))
 
     def created(self, name: str) -> int:
         """Unix time, in seconds, at which it was added, or at which the newer file of a folder was last written.
@@ -222,6 +222,9 @@ class Catalog:
         """End what is being fetched, and let go of the state folder."""
         await self._sources.close()
         self._registry.close()
+
+    def _exists(self, name: str) -> bool:
+        return name in self._registry.adapters or self._root.folder(name) is not None
 
     async def _fetch(self, name: str) -> HeldFolder:
         """Held; of a folder that is deleted meanwhile, an error."""
