@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loraplex_adapters import pieces
 from loraplex_adapters.base import BaseWeights
 from loraplex_adapters.courtesy import breathe
 from loraplex_adapters.put import Put, kept
@@ -19,6 +18,7 @@ from loraplex_adapters.tensor_file import DTYPES
 from loraplex_adapters.term_shape import TermShape
 from loraplex_adapters.terms import Traits
 from loraplex_kernels.lora import SiteShape, SiteWeights
+from loraplex_kernels.ops.convert import convert
 
 Array = np.ndarray[Any, Any]
 Tensors = Mapping[str, Array]  # by their names in the file; float32, or integers where the file has such
@@ -84,8 +84,11 @@ def _fill_term(target: Tensor, values: Array) -> bool:
     """Raises ValueError where the values are not of the shape that was promised."""
     if values.shape != target.shape:
         raise ValueError(f"values of shape {values.shape} were computed for {tuple(target.shape)}")
-    pieces.copy(target, torch.from_numpy(np.ascontiguousarray(values)))
-    return not target.dtype.is_floating_point or pieces.all_finite(target)
+    if target.dtype.is_floating_point:
+        source = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        return convert(source.view(1, -1), target.view(1, -1))
+    target.numpy()[...] = values
+    return True
 
 
 def _not_finite(dtype: torch.dtype) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loraplex_adapters import pieces
+from loraplex_adapters.pieces import PIECE
+from loraplex_kernels.ops.convert import convert
 
 # OpenBLAS computes a product on the calling thread up to 2^18 multiplications.
 ONE_THREAD = 1 << 18
@@ -50,7 +51,7 @@ def _on_one_thread(weight: Tensor, a: np.ndarray, b: np.ndarray, scale: float) -
     """By numpy, block by block: torch's products would start threads that fight with the step loop's."""
     rank, width = a.shape
     columns = max(1, min(width, TILE, ONE_THREAD // rank))
-    few = max(1, min(pieces.PIECE, ONE_THREAD // rank) // columns)  # rows of one product
+    few = max(1, min(PIECE, ONE_THREAD // rank) // columns)  # rows of one product
     rows = max(1, BLOCK // columns // few) * few
     squares = np.zeros(weight.shape[0], dtype=np.float64)
     scratch, product = torch.empty(rows * columns), np.empty(rows * columns, dtype=np.float32)
@@ -73,5 +74,5 @@ def _float32(values: Tensor) -> np.ndarray:
     if values.dtype == torch.float32:
         return values.numpy()
     wide = torch.empty(values.shape, dtype=torch.float32)
-    pieces.copy(wide, values)
+    convert(values.view(1, -1), wide.view(1, -1))
     return wide.numpy()

@@ -20,13 +20,6 @@ _EXPONENT: Mapping[torch.dtype, tuple[type[np.signedinteger], int]] = {
 }
 
 
-def copy(target: Tensor, source: Tensor) -> None:
-    """`target.copy_(source)` for contiguous tensors of the same number of elements on the CPU, on this thread alone."""
-    to, of = target.view(-1), source.view(-1)
-    for first in range(0, to.numel(), PIECE):
-        to[first : first + PIECE].copy_(of[first : first + PIECE])
-
-
 def all_finite(values: Tensor) -> bool:
     """Whether a contiguous CPU tensor of float32, float16 or bfloat16 is free of infinities and NaNs."""
     integer, exponent = _EXPONENT[values.dtype]

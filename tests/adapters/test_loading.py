@@ -16,7 +16,7 @@ from loraplex_adapters.errors import AdapterError, AdapterRefusedError
 from loraplex_adapters.fingerprint import TENSOR_FILE
 from loraplex_adapters.loading import LoadedAdapter, load, read
 from loraplex_adapters.package import inspect
-from loraplex_adapters.pieces import PIECE, all_finite, copy
+from loraplex_adapters.pieces import PIECE, all_finite
 from loraplex_kernels.lora import AdapterTable, SiteWeights, site_weights
 
 CPU = torch.device("cpu")
@@ -230,13 +230,6 @@ def test_one_bad_value_anywhere_is_found(dtype: torch.dtype, bad: float, size: i
     assert all_finite(values)
     values[at % size] = bad
     assert not all_finite(values)
-
-
-@pytest.mark.parametrize("size", [0, 1, PIECE, 3 * PIECE + 7])
-def test_copying_in_pieces_is_copying(size: int) -> None:
-    source, target = torch.randn(size).bfloat16(), torch.empty(size)
-    copy(target, source)
-    assert torch.equal(target, source.float())
 
 
 @pytest.mark.gpu
