@@ -6,6 +6,7 @@ from loraplex_kernels.lora.layout import AdapterLayout, Placement, SiteShape, pl
 from loraplex_kernels.lora.naive import add_lora_naive
 from loraplex_kernels.lora.op import add_lora
 from loraplex_kernels.lora.quantize import quantize_rows
+from loraplex_kernels.lora.static_plan import StaticLimits, StaticPlan
 from loraplex_kernels.lora.step import LoraStep
 from loraplex_kernels.lora.table import AdapterTable
 from loraplex_kernels.lora.weights import SiteWeights, site_weights
@@ -20,6 +21,8 @@ __all__ = [
     "SiteGroup",
     "SiteShape",
     "SiteWeights",
+    "StaticLimits",
+    "StaticPlan",
     "add_lora",
     "add_lora_naive",
     "build_batch",

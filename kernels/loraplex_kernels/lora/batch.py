@@ -14,7 +14,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from loraplex_kernels.lora.cpu_plan import CpuPlan
-    from loraplex_kernels.lora.triton_plan import TritonPlan
+    from loraplex_kernels.lora.triton_plan import Packed, StepPlan
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,18 @@ class LoraBatch:
         return CpuPlan(self.runs)
 
     @cached_property
-    def triton_plan(self) -> TritonPlan:
+    def triton_plan(self) -> StepPlan:
         """The same for the Triton kernels, on the batch's device."""
         from loraplex_kernels.lora.triton_plan import TritonPlan
 
         return TritonPlan(self.runs, self.device)
+
+    @cached_property
+    def decode_blocks(self) -> Packed:
+        """All rows in the blocks that decoding takes, on the host, for a plan that is captured."""
+        from loraplex_kernels.lora.triton_plan import DECODE_ROWS, pack
+
+        return pack(self.runs, DECODE_ROWS)
 
 
 def build_batch(runs: Sequence[Run], device: torch.device, magnitude: bool = False) -> LoraBatch | None:

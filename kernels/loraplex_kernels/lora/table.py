@@ -35,6 +35,7 @@ class AdapterTable:
         self.factor = torch.zeros(slots, sites, dtype=torch.int64, device=device)  # of float32 [rank], 0: not int8
         self.rank = torch.zeros(slots, sites, dtype=torch.int32, device=device)  # 0: the adapter leaves this site alone
         self.scale = torch.zeros(slots, sites, dtype=torch.float32, device=device)
+        self.generation = 0  # of the columns' memory: `grow` moves them, and what remembers their addresses must ask
         self._buffers: list[Tensor | None] = [None] * slots  # keeps alive what the addresses point at
         self._placements: list[dict[int, Placement]] = [{} for _ in range(slots)]  # by site
         self._highest = [0] * slots
@@ -91,10 +92,11 @@ class AdapterTable:
         self._cells[slot] = {}
 
     def grow(self, slots: int) -> None:
-        """Add rows until there are `slots`."""
+        """Add rows until there are `slots`. The columns move: captured launches must be captured again."""
         extra = slots - self.slots
         if extra <= 0:
             return
+        self.generation += 1
         for name, column in self._columns():
             setattr(self, name, torch.cat([column, column.new_zeros(extra, column.shape[1])]))
         self._buffers.extend([None] * extra)
@@ -115,6 +117,10 @@ class AdapterTable:
     def highest_rank(self, slots: Iterable[int]) -> int:
         """The largest rank that any of these adapters has at any site, known without asking the device."""
         return max((self._highest[slot] for slot in slots), default=0)
+
+    def columns(self) -> tuple[Tensor, ...]:
+        """All columns, `[slots, sites]` each, where they lie now."""
+        return tuple(column for _, column in self._columns())
 
     def _columns(self) -> list[tuple[str, Tensor]]:
         return [(name, getattr(self, name)) for name in ("a", "b", "magnitude", "factor", "rank", "scale")]

@@ -49,6 +49,10 @@ def lora_expand_kernel(
     """
     block = tl.program_id(0).to(tl.int64)
     site = tl.program_id(2)
+    first = tl.load(use_start_ptr + block).to(tl.int64)
+    last = tl.load(use_start_ptr + block + 1).to(tl.int64)
+    if first == last:  # the empty tail of a captured plan
+        return
     column = tl.load(group_ptr + site * 3)
     offset = tl.multiple_of(tl.load(group_ptr + site * 3 + 1), WIDTH_MULTIPLE)
     width = tl.multiple_of(tl.load(group_ptr + site * 3 + 2), WIDTH_MULTIPLE)
@@ -68,8 +72,6 @@ def lora_expand_kernel(
     precision: tl.constexpr = tensor_float if INT8 else "ieee"
     b_total = tl.zeros([M, BLOCK_N], dtype=tl.float32)
     touched = 0
-    first = tl.load(use_start_ptr + block).to(tl.int64)
-    last = tl.load(use_start_ptr + block + 1).to(tl.int64)
     for use in range(first, last):
         cell = tl.load(slot_ptr + use).to(tl.int64) * table_stride + column
         rank = tl.load(table_rank_ptr + cell)

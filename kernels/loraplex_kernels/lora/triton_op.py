@@ -12,7 +12,7 @@ from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
 from loraplex_kernels.lora.triton_expand import lora_expand_kernel
-from loraplex_kernels.lora.triton_plan import DECODE_ROWS, PREFILL_ROWS, BlockArrays, group_tensor
+from loraplex_kernels.lora.triton_plan import BULK_ROWS, DECODE_ROWS, PREFILL_ROWS, BlockArrays, group_tensor
 from loraplex_kernels.lora.triton_shrink import lora_shrink_kernel
 
 # The least that a tensor core multiplies; most adapters have rank 8 or 16, and masked ranks are not read.
@@ -20,7 +20,7 @@ BLOCK_R = 16
 BLOCK_K_BYTES = 256
 BLOCK_N = 128
 # By rows of a block: with fewer, the sums of 64 rows spill.
-WARPS = {DECODE_ROWS: 4, PREFILL_ROWS: 8}
+WARPS = {DECODE_ROWS: 4, PREFILL_ROWS: 8, BULK_ROWS: 8}
 
 
 def add_lora_triton(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable) -> None:
@@ -42,7 +42,7 @@ def add_lora_triton(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, ta
     if y.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise TypeError(f"the Triton kernels add adapters in float32, bfloat16 or float16, not {y.dtype}")
     plan = batch.triton_plan
-    highest = table.highest_rank(plan.slots)
+    highest = plan.highest_rank(table)
     if highest == 0:
         return
     highest = -(-highest // BLOCK_R) * BLOCK_R  # v's rows then begin where wide words do

@@ -47,7 +47,10 @@ def lora_shrink_kernel(
     tile = tl.program_id(1) // SPLITS
     part = tl.program_id(1) % SPLITS
     site = tl.program_id(2)
-    cell = tl.load(slot_ptr + use).to(tl.int64) * table_stride + tl.load(group_ptr + site * 3)
+    slot = tl.load(slot_ptr + use)
+    if slot < 0:  # the empty tail of a captured plan
+        return
+    cell = slot.to(tl.int64) * table_stride + tl.load(group_ptr + site * 3)
     rank = tl.load(table_rank_ptr + cell)
     if tile * BLOCK_R >= rank:
         return
