@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,8 +13,12 @@ from loraplex_kernels.linear.format import BaseWeight
 from loraplex_kernels.linear.int8 import Int8Weight
 from loraplex_kernels.linear.onednn import OnednnInt8Weight
 from loraplex_kernels.linear.packed import PackedWeight
+from loraplex_kernels.linear.rounders import ROUNDERS, round_weight
+from loraplex_kernels.linear.serve import serve
 
-Quantization = Literal["none", "int8"]
+# none: as the checkpoint has it. int8: activations are rounded too (W8A8, CPU only). The others round the weights; of
+# fp8 also the activations, where the device multiplies eight-bit floats.
+Quantization = Literal["none", "int4", "int4-32", "nf4", "int8", "int8-weight", "fp8"]
 
 
 def make_weight(weight: Tensor, quantization: Quantization, dtype: torch.dtype, device: torch.device) -> BaseWeight:
@@ -35,4 +39,6 @@ def make_weight(weight: Tensor, quantization: Quantization, dtype: torch.dtype, 
     if quantization == "int8":
         weight = weight.to(device)
         return Int8Weight(weight, dtype) if int8.packable(weight, dtype) else OnednnInt8Weight(weight)
-    raise ValueError(f"quantization must be none or int8, not {quantization!r}")
+    if quantization in ROUNDERS:
+        return serve(round_weight(weight.to(device), quantization), dtype, device)
+    raise ValueError(f"quantization must be one of {', '.join(get_args(Quantization))}, not {quantization!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -46,6 +46,15 @@ class Float8:
         outputs, inputs = self.values.shape
         scale = self.scale.to(torch.float32).repeat_interleave(self.rows, dim=0)[:outputs]
         return self.values.to(torch.float32) * scale.repeat_interleave(self.columns, dim=1)[:, :inputs]
+
+    def slice(self, first: int, last: int) -> Float8:
+        """See `WeightForm`. Tiles that it would cut become scales of rows."""
+        tiles = slice(first // self.rows, -(-last // self.rows))
+        if first % self.rows == 0:
+            return replace(self, values=self.values[first:last], scale=self.scale[tiles])
+        skipped = first % self.rows
+        by_row = self.scale[tiles].repeat_interleave(self.rows, dim=0)[skipped : skipped + last - first]
+        return replace(self, values=self.values[first:last], scale=by_row, rows=1)
 
     @classmethod
     def stack(cls, parts: Sequence[Float8]) -> Float8:

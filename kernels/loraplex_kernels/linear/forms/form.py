@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -11,7 +11,9 @@ F = TypeVar("F")
 
 
 class WeightForm(Protocol):
-    """A weight `[N, K]` that was rounded to few bits."""
+    """A weight `[N, K]` that was rounded to few bits: a frozen dataclass of tensors and numbers."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -19,6 +21,9 @@ class WeightForm(Protocol):
 
     def dequantized(self) -> Tensor:
         """float32 `[N, K]`: the weight that it stands for, exactly."""
+
+    def slice(self: F, first: int, last: int) -> F:
+        """The outputs from `first` to before `last`; where it can be, a view."""
 
     @classmethod
     def stack(cls: type[F], parts: Sequence[F]) -> F:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -53,6 +53,11 @@ class GroupedInts:
         )
         values = scale * (self.codes.to(torch.float32) - zero)
         return values if self.order is None else torch.empty_like(values).index_copy_(1, self.order, values)
+
+    def slice(self, first: int, last: int) -> GroupedInts:
+        """See `WeightForm`."""
+        zero = None if self.zero is None else self.zero[first:last]
+        return replace(self, codes=self.codes[first:last], scale=self.scale[first:last], zero=zero)
 
     @classmethod
     def stack(cls, parts: Sequence[GroupedInts]) -> GroupedInts:

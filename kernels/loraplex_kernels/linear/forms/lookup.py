@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,10 @@ class Lookup:
         """See `WeightForm`."""
         values = self.table[self.codes.long()]
         return values * self.absmax.repeat_interleave(self.block, dim=1)
+
+    def slice(self, first: int, last: int) -> Lookup:
+        """See `WeightForm`."""
+        return replace(self, codes=self.codes[first:last], absmax=self.absmax[first:last])
 
     @classmethod
     def stack(cls, parts: Sequence[Lookup]) -> Lookup:
