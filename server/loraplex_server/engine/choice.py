@@ -1,17 +1,18 @@
-"""The next token of each row, and what is said of it, over each row's own vocabulary."""
+"""The next token of each row, and what is said of it, as the host hears of it."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from loraplex_server.engine.logprobs import chosen_logprobs
+from loraplex_server.engine.logprobs import Scored
 from loraplex_server.engine.messages import TokenLogprob
-from loraplex_server.engine.sampler import sample
+from loraplex_server.engine.sample_inputs import SampleInputs, sample_inputs
+from loraplex_server.engine.sampler import Sampled, sample_on_device
 from loraplex_server.engine.sequence import Sequence
+from loraplex_server.engine.upload import Download
 
 
 @dataclass(frozen=True)
@@ -22,28 +23,34 @@ class Choice:
     logprob: TokenLogprob | None  # where it was asked for
 
 
-def choose(logits: Tensor, sequences: Seq[Sequence]) -> list[Choice]:
-    """Choose a token for each row.
+class Choosing:
+    """Choices on their way from the device: made when a step was launched, asked for when the host needs them.
 
-    Rows are sampled with those that have as large a vocabulary, over just that: what a row on the base gets does not
-    depend, not in its last bit, on whether an adapter with more tokens is in the step.
+    Args:
+        sampled: what `sample_on_device` gave; its copy to the host is queued at once.
+        inputs: that it was given.
+    """
+
+    def __init__(self, sampled: Sampled, inputs: SampleInputs) -> None:
+        self._inputs = inputs
+        self._download = Download([sampled.coded, *(sampled.scored.tensors if sampled.scored is not None else ())])
+
+    def finish(self) -> list[Choice]:
+        """One choice a row. The one moment at which the host waits for the device."""
+        coded, *scored = self._download.wait()
+        logprobs: dict[int, TokenLogprob] = {}
+        if scored:
+            rows = self._inputs.asked.tolist()
+            logprobs = dict(zip(rows, Scored(*scored).read(self._inputs.alternatives.tolist()), strict=True))
+        return [Choice(None if token < 0 else token, logprobs.get(row)) for row, token in enumerate(coded.tolist())]
+
+
+def choose(logits: Tensor, sequences: Seq[Sequence]) -> list[Choice]:
+    """Choose a token for each row, and wait for it.
 
     Args:
         logits: float32 `[R, widest]`.
         sequences: of each row.
     """
-    rows_of: dict[int, list[int]] = defaultdict(list)
-    for row, sequence in enumerate(sequences):
-        rows_of[sequence.vocab or logits.shape[1]].append(row)
-    if rows_of.keys() == {logits.shape[1]}:
-        return _choose(logits, sequences)
-    found: dict[int, Choice] = {}
-    for vocab, rows in rows_of.items():
-        found.update(zip(rows, _choose(logits[rows, :vocab], [sequences[row] for row in rows]), strict=True))
-    return [found[row] for row in range(len(sequences))]
-
-
-def _choose(logits: Tensor, sequences: Seq[Sequence]) -> list[Choice]:
-    tokens = sample(logits, sequences)
-    logprobs = chosen_logprobs(logits, sequences, [token or 0 for token in tokens])
-    return [Choice(token, logprob) for token, logprob in zip(tokens, logprobs, strict=True)]
+    inputs = sample_inputs(sequences, logits.shape[1])
+    return Choosing(sample_on_device(logits, inputs), inputs).finish()

@@ -3,52 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 
-import msgspec
 import torch
 from torch import Tensor
 
 from loraplex_server.engine.messages import TokenLogprob
-from loraplex_server.engine.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Of A rows, on the device that computed them or on the host."""
+
+    tokens: Tensor  # int64 [A]
+    chosen: Tensor  # float32 [A]: the tokens' log probabilities
+    ranks: Tensor  # int64 [A]; 1: the likeliest
+    top_ids: Tensor  # int64 [A, N]: the likeliest tokens
+    top_values: Tensor  # float32 [A, N]: theirs
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it, as the constructor takes it."""
+        return self.tokens, self.chosen, self.ranks, self.top_ids, self.top_values
+
+    def read(self, alternatives: Seq[int] | None = None) -> list[TokenLogprob]:
+        """As it is told, one a row. This waits for the device, unless it lies on the host.
+
+        Args:
+            alternatives: how many of the N to tell for each row; None for all.
+        """
+        tokens, chosen, ranks, ids, values = (tensor.tolist() for tensor in self.tensors)
+        counts = [self.top_ids.shape[1]] * len(tokens) if alternatives is None else alternatives
+        return [
+            TokenLogprob(token, logprob, rank, list(zip(of[:count], by[:count], strict=True)))
+            for token, logprob, rank, of, by, count in zip(tokens, chosen, ranks, ids, values, counts, strict=True)
+        ]
+
+
+def score(logits: Tensor, tokens: Tensor, alternatives: int) -> Scored:
+    """Before penalties, bias and temperature, as in OpenAI's API and vLLM's default: what the model itself says.
+
+    Nothing here waits for the device.
+
+    Args:
+        logits: float32 `[A, V]`.
+        tokens: int64 `[A]` on the logits' device: the chosen token of each row.
+        alternatives: how many of the likeliest tokens to report beside it; may be 0.
+    """
+    logprobs = logits - logits.logsumexp(dim=-1, keepdim=True)  # [A, V]
+    chosen = logprobs.gather(1, tokens[:, None])  # [A, 1]
+    ranks = (logprobs > chosen).sum(dim=-1) + 1  # [A]
+    top = logprobs.topk(min(alternatives, logits.shape[-1]), dim=-1)
+    return Scored(tokens, chosen[:, 0], ranks, top.indices, top.values)
 
 
 def token_logprobs(logits: Tensor, tokens: Seq[int], alternatives: int) -> list[TokenLogprob]:
-    """Before penalties, bias and temperature, as in OpenAI's API and vLLM's default: what the model itself says.
+    """`score` of tokens that the host knows, and its result at once.
 
     Args:
-        logits: float32 `[R, V]`.
-        tokens: the chosen token of each row.
-        alternatives: how many of the likeliest tokens to report beside it; may be 0.
+        logits: float32 `[A, V]`.
+        tokens: of each row.
+        alternatives: see `score`.
     """
     if not tokens:
         return []
-    logprobs = logits - logits.logsumexp(dim=-1, keepdim=True)  # [R, V]
-    chosen = logprobs.gather(1, torch.tensor(tokens, device=logits.device)[:, None])  # [R, 1]
-    ranks = (logprobs > chosen).sum(dim=-1) + 1  # [R]
-    top = logprobs.topk(min(alternatives, logits.shape[-1]), dim=-1)
-    rows = zip(tokens, chosen[:, 0].tolist(), ranks.tolist(), top.indices.tolist(), top.values.tolist(), strict=True)
-    return [
-        TokenLogprob(token_id=token, logprob=logprob, rank=rank, top=list(zip(ids, values, strict=True)))
-        for token, logprob, rank, ids, values in rows
-    ]
-
-
-def chosen_logprobs(logits: Tensor, sequences: Seq[Sequence], tokens: Seq[int]) -> list[TokenLogprob | None]:
-    """Of each sequence's chosen token, where the sequence asks for it; all of them in one pass.
-
-    Args:
-        logits: float32 `[R, V]`.
-        sequences: of each row.
-        tokens: of each row.
-    """
-    asked = [row for row, sequence in enumerate(sequences) if sequence.sampling.logprobs is not None]
-    found: list[TokenLogprob | None] = [None] * len(sequences)
-    if not asked:
-        return found
-    counts = [sequences[row].sampling.logprobs or 0 for row in asked]
-    rows = logits if len(asked) == len(sequences) else logits[asked]
-    for row, count, each in zip(
-        asked, counts, token_logprobs(rows, [tokens[row] for row in asked], max(counts)), strict=True
-    ):
-        found[row] = msgspec.structs.replace(each, top=each.top[:count])
-    return found
+    return score(logits, torch.tensor(tokens, dtype=torch.int64, device=logits.device), alternatives).read()

@@ -2,59 +2,116 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from loraplex_server.engine.sequence import Sequence
 
 
-def adjust(logits: Tensor, sequences: Seq[Sequence]) -> Tensor:
-    """The logits from which to choose, `[R, V]`; the argument itself where no sequence asks for anything.
+@dataclass(frozen=True)
+class Adjustments:
+    """Changes of single logits; no logit twice in one list. They apply in this order."""
 
-    Repetition penalty: Keskar et al., CTRL (2019), over prompt and output, as in transformers and vLLM. Presence and
-    frequency penalties: OpenAI's definition, over the output.
-    """
-    adjusted = logits
-    for row, sequence in enumerate(sequences):
-        sampling = sequence.sampling
-        too_early = sequence.num_output < sampling.min_tokens and sampling.stop_token_ids
-        if not (_penalized(sequence) or sampling.logit_bias or too_early):
-            continue
-        if adjusted is logits:
-            adjusted = logits.clone()  # the raw ones are still needed for logprobs
-        if _penalized(sequence):
-            _penalize(adjusted[row], sequence)
-        if sampling.logit_bias:
-            ids = torch.tensor(list(sampling.logit_bias), device=logits.device)
-            adjusted[row, ids] += torch.tensor(list(sampling.logit_bias.values()), device=logits.device)
-        if too_early:
-            adjusted[row, _columns(sampling.stop_token_ids, logits)] = -torch.inf
-    return adjusted
+    repeated: Cells  # positive ones are divided by the amount, the others multiplied
+    subtracted: Cells
+    added: Cells
+    banned: Cells  # become -inf; the amounts say nothing
 
 
-def _penalized(sequence: Sequence) -> bool:
+@dataclass
+class Cells:
+    """Some logits of a step, and an amount for each."""
+
+    rows: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    columns: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    amounts: list[npt.NDArray[np.float32]] = field(default_factory=list)
+
+    def add(self, row: int, columns: Seq[int] | npt.NDArray[np.int64], amounts: Any = 0.0) -> None:
+        """`columns` of a row, with an amount for each, or one for all of them."""
+        self.columns.append(np.asarray(columns, dtype=np.int64))
+        self.rows.append(np.full(len(columns), row, dtype=np.int64))
+        self.amounts.append(np.broadcast_to(np.asarray(amounts, dtype=np.float32), len(columns)))
+
+    def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Rows, columns and amounts, `[n]` each."""
+        if not self.rows:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+        return np.concatenate(self.rows), np.concatenate(self.columns), np.concatenate(self.amounts)
+
+
+def reads_output(sequence: Sequence) -> bool:
+    """Whether the sequence's next choice depends on which tokens it chose before, beyond what the model makes of it."""
     sampling = sequence.sampling
     return bool(sampling.repetition_penalty != 1.0 or sampling.presence_penalty or sampling.frequency_penalty)
 
 
-def _penalize(row: Tensor, sequence: Sequence) -> None:
+def adjustments(sequences: Seq[Sequence], vocab: Seq[int], pending: Seq[int]) -> Adjustments | None:
+    """What the sequences ask for; None where none asks for anything.
+
+    Repetition penalty: Keskar et al., CTRL (2019), over prompt and output, as in transformers and vLLM. Presence and
+    frequency penalties: OpenAI's definition, over the output.
+
+    Args:
+        sequences: of each row.
+        vocab: of each row. A prompt may have tokens that its adapter knows but never chooses, which have no logit.
+        pending: of each row, the tokens that were chosen and are not in the sequence yet.
+
+    Raises:
+        ValueError: a sequence `reads_output` and has pending tokens, or a bias is for a token without a logit.
+    """
+    found = Adjustments(Cells(), Cells(), Cells(), Cells())
+    for row, (sequence, width, ahead) in enumerate(zip(sequences, vocab, pending, strict=True)):
+        sampling = sequence.sampling
+        if reads_output(sequence):
+            if ahead:
+                raise ValueError(f"{sequence.request_id} has penalties, which need the tokens that are still pending")
+            _penalize(found, row, sequence, width)
+        if sampling.logit_bias:
+            ids = list(sampling.logit_bias)
+            if not 0 <= min(ids) <= max(ids) < width:
+                raise ValueError(f"{sequence.request_id} has a bias for a token outside of its vocabulary of {width}")
+            found.added.add(row, ids, list(sampling.logit_bias.values()))
+        if sequence.num_output + ahead < sampling.min_tokens and sampling.stop_token_ids:
+            found.banned.add(row, sorted(_known(set(sampling.stop_token_ids), width)))
+    cells = (found.repeated, found.subtracted, found.added, found.banned)
+    return found if any(each.rows for each in cells) else None
+
+
+def _penalize(found: Adjustments, row: int, sequence: Sequence, width: int) -> None:
     sampling = sequence.sampling
     if sampling.repetition_penalty != 1.0:
-        seen = _columns(sorted(set(sequence.real_tokens)), row)
-        values = row[seen]
-        row[seen] = torch.where(values > 0, values / sampling.repetition_penalty, values * sampling.repetition_penalty)
-    counts = Counter(sequence.output)
-    if counts and (sampling.presence_penalty or sampling.frequency_penalty):
-        ids = torch.tensor(list(counts), device=row.device)
-        times = torch.tensor(list(counts.values()), dtype=row.dtype, device=row.device)
-        row[ids] -= sampling.presence_penalty + sampling.frequency_penalty * times
+        seen = np.unique(np.asarray(sequence.real_tokens, dtype=np.int64))
+        found.repeated.add(row, seen[seen < width], sampling.repetition_penalty)
+    if sampling.presence_penalty or sampling.frequency_penalty:
+        tokens, times = np.unique(np.asarray(sequence.output, dtype=np.int64), return_counts=True)
+        by = np.float32(sampling.presence_penalty) + np.float32(sampling.frequency_penalty) * times.astype(np.float32)
+        found.subtracted.add(row, tokens, by)
 
 
-def _columns(tokens: Iterable[int], logits: Tensor) -> Tensor:
-    """int64: those of the tokens that have a logit. An adapter may know tokens that it never chooses."""
-    known = [token for token in tokens if token < logits.shape[-1]]
-    return torch.tensor(known, dtype=torch.int64, device=logits.device)
+def _known(tokens: Iterable[int], width: int) -> list[int]:
+    return [token for token in tokens if token < width]
+
+
+def adjust(logits: Tensor, lists: Seq[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """The logits from which to choose: a new tensor, since the raw ones are still needed for log probabilities.
+
+    Args:
+        logits: float32 `[R, V]`.
+        lists: rows, columns and amounts, `[n]` each, of the four lists of `Adjustments`, on the logits' device.
+    """
+    adjusted = logits.clone()
+    (rows, columns, factors), subtracted, added, banned = lists
+    values = adjusted[rows, columns]
+    adjusted[rows, columns] = torch.where(values > 0, values / factors, values * factors)
+    adjusted[subtracted[0], subtracted[1]] -= subtracted[2]
+    adjusted[added[0], added[1]] += added[2]
+    # Not a scalar: that one would be copied to the device, and the host would wait for it.
+    adjusted[banned[0], banned[1]] = torch.full_like(banned[2], -torch.inf)
+    return adjusted

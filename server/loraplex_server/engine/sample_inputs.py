@@ -1,0 +1,91 @@
+"""What the choice of a step's tokens needs to know of each row, as plain arrays: built on the host, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loraplex_server.engine.penalties import Adjustments, adjustments
+from loraplex_server.engine.sequence import Sequence
+
+# Dividing by less would overflow float32; what is left of the other tokens is nothing anyway.
+GREEDY_BELOW = 1e-5
+
+
+@dataclass(frozen=True)
+class SampleInputs:
+    """Of the R rows of logits, in their order."""
+
+    temperature: npt.NDArray[np.float32]  # [R]; 0: the likeliest token
+    uniform: npt.NDArray[np.float64]  # [R]: the row's one random number, in [0, 1); 0 where it needs none
+    top_k: npt.NDArray[np.int32]  # [R]; 0: off
+    top_p: npt.NDArray[np.float64]  # [R]; 1: off
+    min_p: npt.NDArray[np.float64]  # [R]; 0: off
+    vocab: npt.NDArray[np.int32]  # [R]: the first so many logits of the row are its own
+    adjustments: Adjustments | None  # None where no row asks for any
+    asked: npt.NDArray[np.int64]  # [A]: the rows whose log probability is wanted, ascending
+    alternatives: npt.NDArray[np.int64]  # [A]: and how many of the likeliest tokens beside it
+
+    @property
+    def rows(self) -> int:
+        """R."""
+        return len(self.temperature)
+
+    @cached_property
+    def random(self) -> npt.NDArray[np.bool_]:
+        """[R]: not greedy."""
+        return self.temperature > 0
+
+    @cached_property
+    def filtered(self) -> npt.NDArray[np.bool_]:
+        """[R]: random, and not from all tokens."""
+        filters: npt.NDArray[np.bool_] = (self.top_k > 0) | (self.top_p < 1) | (self.min_p > 0)
+        return self.random & filters
+
+    @cached_property
+    def greedy(self) -> bool:
+        """Whether each row takes the likeliest token as the model gave it: nothing of this need be on the device."""
+        return self.adjustments is None and not self.random.any()
+
+
+def sample_inputs(sequences: Seq[Sequence], vocab: int, pending: Seq[int] | None = None) -> SampleInputs:
+    """Read the sequences, and draw the one random number of each that is not greedy.
+
+    Args:
+        sequences: of each row.
+        vocab: tokens that a sequence without a vocabulary of its own chooses from.
+        pending: of each row, how many tokens were chosen on the device that the sequence does not have yet; they count
+            for `min_tokens`. None where there are none.
+
+    Raises:
+        ValueError: a sequence `reads_output` and has pending tokens: wait for them first.
+    """
+    ahead = [0] * len(sequences) if pending is None else pending
+    sampling = [sequence.sampling for sequence in sequences]
+    temperature = _array([each.temperature for each in sampling], np.float32)
+    temperature[_array([each.temperature for each in sampling], np.float64) < GREEDY_BELOW] = 0
+    draws = [
+        sequence.rng.random() if warmth > 0 else 0.0 for sequence, warmth in zip(sequences, temperature, strict=True)
+    ]
+    own = [sequence.vocab or vocab for sequence in sequences]
+    asked = [row for row, each in enumerate(sampling) if each.logprobs is not None]
+    return SampleInputs(
+        temperature=temperature,
+        uniform=_array(draws, np.float64),
+        top_k=_array([min(each.top_k, vocab) for each, vocab in zip(sampling, own, strict=True)], np.int32),
+        top_p=_array([each.top_p for each in sampling], np.float64),
+        min_p=_array([each.min_p for each in sampling], np.float64),
+        vocab=_array(own, np.int32),
+        adjustments=adjustments(sequences, own, ahead),
+        asked=_array(asked, np.int64),
+        alternatives=_array([sampling[row].logprobs or 0 for row in asked], np.int64),
+    )
+
+
+def _array(values: Seq[Any], dtype: type) -> npt.NDArray[Any]:
+    return np.array(values, dtype=dtype)
