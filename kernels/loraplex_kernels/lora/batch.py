@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from loraplex_kernels.lora.block_arrays import Packed
     from loraplex_kernels.lora.cpu_plan import CpuPlan
-    from loraplex_kernels.lora.triton_plan import Packed, StepPlan
+    from loraplex_kernels.lora.triton_plan import StepPlan
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class LoraBatch:
     @cached_property
     def decode_blocks(self) -> Packed:
         """All rows in the blocks that decoding takes, on the host, for a plan that is captured."""
-        from loraplex_kernels.lora.triton_plan import DECODE_ROWS, pack
+        from loraplex_kernels.lora.block_arrays import pack
+        from loraplex_kernels.lora.triton_plan import DECODE_ROWS
 
         return pack(self.runs, DECODE_ROWS)
 

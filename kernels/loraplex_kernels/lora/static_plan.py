@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from loraplex_kernels.lora.batch import LoraBatch
+from loraplex_kernels.lora.block_arrays import BlockArrays, Extent, Packed, pack
 from loraplex_kernels.lora.table import AdapterTable
-from loraplex_kernels.lora.triton_plan import DECODE_ROWS, PREFILL_ROWS, BlockArrays, Packed, as_arrays, pack
+from loraplex_kernels.lora.triton_plan import DECODE_ROWS, PREFILL_ROWS
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,11 @@ class StaticPlan:
         self._table = table
         self._generation = table.generation
         self._columns = table.columns()  # kept alive: a captured launch holds their addresses
-        blocks, uses = limits.rows, limits.uses  # a block has a row of its own
-        size = blocks * DECODE_ROWS + blocks + 1 + 2 * uses + uses * DECODE_ROWS
-        self._device_memory = torch.empty(size, dtype=torch.int32, device=table.device)
-        self._staging = [_Staging(size, table.device) for _ in range(2)]
+        extent = Extent(limits.rows, limits.uses, DECODE_ROWS)  # each block has a row of its own, so there are no more
+        self._memory = torch.empty(extent.starts[-1], dtype=torch.int32, device=table.device)
+        self._staging = [_Staging(extent, table.device) for _ in range(2)]
         self._turn = 0
-        self.arrays: tuple[BlockArrays, ...] = (as_arrays(self._device_memory, blocks, uses, DECODE_ROWS),)
+        self.arrays: tuple[BlockArrays, ...] = (extent.arrays(self._memory),)
         self.clear()
 
     @property
@@ -119,7 +117,7 @@ class StaticPlan:
         self._write(pack((), DECODE_ROWS))
 
     def _write(self, packed: Packed) -> None:
-        self._staging[self._turn].send(packed, self._device_memory, self.limits)
+        self._staging[self._turn].send(packed, self._memory)
         self._turn = (self._turn + 1) % len(self._staging)
 
 
@@ -135,27 +133,16 @@ class _StaticBatch(LoraBatch):
 class _Staging:
     """Memory on the host that copies leave from, not written to before the last one has left."""
 
-    def __init__(self, size: int, device: torch.device) -> None:
-        self._memory = torch.empty(size, dtype=torch.int32, pin_memory=device.type == "cuda")
-        self._left = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    def __init__(self, extent: Extent, device: torch.device) -> None:
+        cuda = device.type == "cuda"
+        self._extent = extent
+        self._memory = torch.zeros(extent.starts[-1], dtype=torch.int32, pin_memory=cuda)
+        self._left = torch.cuda.Event() if cuda else None  # type: ignore[no-untyped-call]
 
-    def send(self, packed: Packed, target: Tensor, limits: StaticLimits) -> None:
+    def send(self, packed: Packed, target: Tensor) -> None:
         if self._left is not None:
             self._left.synchronize()
-        _fill(self._memory.numpy(), packed, limits)
+        self._extent.fill(self._memory.numpy(), packed)
         target.copy_(self._memory, non_blocking=True)
         if self._left is not None:
             self._left.record()
-
-
-def _fill(memory: NDArray[np.int32], packed: Packed, limits: StaticLimits) -> None:
-    """The five arrays end to end, each followed by what means nothing to do."""
-    uses = len(packed.slot)
-    lengths = (limits.rows * DECODE_ROWS, limits.rows + 1, limits.uses, limits.uses, limits.uses * DECODE_ROWS)
-    empty = (-1, uses, 0, -1, 0)
-    start = 0
-    for array, length, nothing in zip(packed, lengths, empty, strict=True):
-        flat = array.ravel().view(np.int32)
-        memory[start : start + len(flat)] = flat
-        memory[start + len(flat) : start + length] = nothing
-        start += length

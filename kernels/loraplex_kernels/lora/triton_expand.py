@@ -5,39 +5,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import triton
 import triton.language as tl
 
+from loraplex_kernels.lora.tiles import TILES
+from loraplex_kernels.lora.triton_plan import DECODE_ROWS
+from loraplex_kernels.lora.triton_shrink import shrunk_part
+from loraplex_kernels.lora.variants import COMBINATIONS, described
+from loraplex_kernels.variant import Variant
 
-@triton.jit
+
+# What changes from step to step, and would else be compiled anew where it is 1, or where 16 divides it.
+@triton.jit(do_not_specialize=["uses", "sites", "table_stride"])
 def lora_expand_kernel(
     # Tensors
     y_ptr,  # [T, sum of widths], changed in place
-    v_ptr,  # float32 [SPLITS, uses, sites, M, R]
+    v_ptr,  # float32 [SPLITS, uses, sites, M, R]; not read with FUSED
+    x_ptr,  # [T, K]; read with FUSED only
     row_ptr,  # int32 [blocks, M]
     use_start_ptr,  # int32 [blocks + 1]
     slot_ptr,  # int32 [uses]
     weight_ptr,  # float32 [uses, M]
     group_ptr,  # int32 [sites, 3]
     # The table
+    table_a_ptr,  # int64 [slots, columns]: addresses of A [rank, K], of x's dtype or int8
     table_b_ptr,  # int64 [slots, columns]: addresses of B transposed [rank, width], of y's dtype or int8
+    table_factor_ptr,  # int64 [slots, columns]: of float32 [rank], read where A is int8
     table_magnitude_ptr,  # int64 [slots, columns]: of float32 [width], 0 without DoRA
     table_rank_ptr,  # int32 [slots, columns]
     table_scale_ptr,  # float32 [slots, columns]
     # Sizes and strides
+    K,
     R,
     uses,
     sites,
+    x_stride,
     y_stride,
     table_stride,
     # Tiles
     M: tl.constexpr,
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
     SPLITS: tl.constexpr,
     WIDTH_MULTIPLE: tl.constexpr,  # divides every width and offset: rows of B and y can be read in wide words
     MAGNITUDE: tl.constexpr,
     INT8: tl.constexpr,
+    FUSED: tl.constexpr,
 ):
     """Semantics: y[row[b, i], columns of s] += sum over b's uses u of w * ((m - 1) * y + m * scale * v[u, s, i] B).
 
@@ -46,6 +62,9 @@ def lora_expand_kernel(
     Grid: (blocks, tiles of the widest site, sites). A row is in one block and a column in one tile, so every element
     of y is read once and written once, by one program, which adds its adapters in order: no atomics, no race between
     the adapters of one row, and no copy of the base's output for DoRA.
+
+    With FUSED the first kernel is not needed: each program works v out again, by the same sums in the same order, and
+    so to the same bits. A is then read once for each tile of columns.
     """
     block = tl.program_id(0).to(tl.int64)
     site = tl.program_id(2)
@@ -83,9 +102,17 @@ def lora_expand_kernel(
             o_r = r + tl.arange(0, BLOCK_R)
             m_r = o_r < rank
             b_v = tl.zeros([M, BLOCK_R], dtype=tl.float32)
-            for part in tl.static_range(SPLITS):
-                at = ((part * uses + use) * sites + site) * M + o_m  # [M]
-                b_v += tl.load(v_ptr + at[:, None] * R + o_r[None, :], mask=m_r[None, :], other=0.0)
+            if FUSED:
+                a_ptr = tl.multiple_of(tl.load(table_a_ptr + cell).to(tl.pointer_type(stored)), 64)
+                factor_ptr = tl.load(table_factor_ptr + cell).to(tl.pointer_type(tl.float32))
+                for part in range(SPLITS):
+                    b_v += shrunk_part(
+                        x_ptr, row, a_ptr, factor_ptr, o_r, rank, part, K, x_stride, M, BLOCK_R, BLOCK_K, SPLITS, INT8
+                    )  # fmt: skip
+            else:
+                for part in tl.static_range(SPLITS):
+                    at = ((part * uses + use) * sites + site) * M + o_m  # [M]
+                    b_v += tl.load(v_ptr + at[:, None] * R + o_r[None, :], mask=m_r[None, :], other=0.0)
             p_b = b_ptr + o_r.to(tl.int64)[:, None] * width + o_n[None, :]
             b_b = tl.load(p_b, mask=m_r[:, None] & m_n[None, :], other=0)  # [BLOCK_R, BLOCK_N]
             b_sum = tl.dot(b_v.to(product), b_b.to(product), b_sum, input_precision=precision)
@@ -102,3 +129,23 @@ def lora_expand_kernel(
     if touched > 0:  # rows that no adapter touches at this site keep their very bits
         b_y = tl.load(p_y, mask=m_y, other=0.0).to(tl.float32)
         tl.store(p_y, (b_y + b_total).to(y_ptr.dtype.element_ty), mask=m_y)
+
+
+def variants() -> Iterator[Variant]:
+    """Every size of blocks in every pair of dtypes, and both halves in one launch where decoding takes it."""
+    for size, dtype, itemsize, int8, capabilities in COMBINATIONS:
+        tiles = TILES[size]
+        for fused in (False, True) if size == DECODE_ROWS else (False,):
+            constants = {
+                "M": size,
+                "BLOCK_R": tiles.block_r,
+                "BLOCK_N": tiles.block_n,
+                "BLOCK_K": tiles.block_k_bytes // itemsize,
+                "SPLITS": 4,
+                "WIDTH_MULTIPLE": 16,
+                "MAGNITUDE": True,  # without it the same code is a little shorter
+                "INT8": int8,
+                "FUSED": fused,
+            }
+            name = f"m{size} {dtype}{' int8' if int8 else ''}{' fused' if fused else ''}"
+            yield described(name, lora_expand_kernel, dtype, constants, tiles, capabilities)

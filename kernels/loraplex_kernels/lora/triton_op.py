@@ -1,4 +1,4 @@
-"""The low-rank update on a GPU: two launches for all adapters of a step and all linears that share an input."""
+"""The low-rank update on a GPU: one or two launches for all adapters of a step and all linears that share an input."""
 
 from __future__ import annotations
 
@@ -9,32 +9,35 @@ import triton
 from torch import Tensor
 
 from loraplex_kernels.lora.batch import LoraBatch
+from loraplex_kernels.lora.block_arrays import BlockArrays
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
+from loraplex_kernels.lora.tiles import TILES, fuses, splits_of
 from loraplex_kernels.lora.triton_expand import lora_expand_kernel
-from loraplex_kernels.lora.triton_plan import BULK_ROWS, DECODE_ROWS, PREFILL_ROWS, BlockArrays, group_tensor
+from loraplex_kernels.lora.triton_plan import DECODE_ROWS, group_tensor
 from loraplex_kernels.lora.triton_shrink import lora_shrink_kernel
 
-# The least that a tensor core multiplies; most adapters have rank 8 or 16, and masked ranks are not read.
-BLOCK_R = 16
-BLOCK_K_BYTES = 256
-BLOCK_N = 128
-# By rows of a block: with fewer, the sums of 64 rows spill.
-WARPS = {DECODE_ROWS: 4, PREFILL_ROWS: 8, BULK_ROWS: 8}
+# v's rows are padded to it, so that they begin where wide words do.
+RANK_MULTIPLE = 16
 
 
-def add_lora_triton(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable) -> None:
+def add_lora_triton(
+    y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable, *, fused: bool | None = None
+) -> None:
     """Add every adapter's update of the step to y.
 
     Semantics: those of `add_lora_naive`, with A x rounded before B is applied: to y's dtype, as PEFT does, and to
-    TensorFloat32 where the weights are int8 and y is not float32.
+    TensorFloat32 where the weights are int8 and y is not float32. The same step gives the same bits each time, in one
+    launch or in two, and a row's do not hang on the other rows.
 
     Args:
         y: `[T, sum(group.widths)]` of float32, bfloat16 or float16, unit stride along the columns; changed in place.
         x: `[T, K]`, of y's dtype.
         group: the linears side by side in y.
-        batch: the step's entries; never empty, since a step on the base alone has no batch and launches nothing.
+        batch: the step's entries; never empty, since a step on the base alone has no batch and launches nothing. That
+            of a `StaticPlan` launches what its limits call for, and may be captured.
         table: the adapters' weights, of y's dtype or int8, on y's device.
+        fused: one launch for blocks of decoding rows, or two; None for whichever `tiles.fuses` says.
 
     Raises:
         TypeError: the dtype is none of the three.
@@ -45,48 +48,65 @@ def add_lora_triton(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, ta
     highest = plan.highest_rank(table)
     if highest == 0:
         return
-    highest = -(-highest // BLOCK_R) * BLOCK_R  # v's rows then begin where wide words do
     if x.stride(1) != 1:
         x = x.contiguous()
+    itemsize = 1 if table.int8 else x.element_size()
     for arrays in plan.arrays:
-        _launch(y, x, group, arrays, table, highest, batch.magnitude)
+        wanted = fuses(arrays, group, x.shape[1], highest, itemsize) if fused is None else fused
+        one = wanted and arrays.size == DECODE_ROWS
+        # Unread with one launch, but a pointer must be given.
+        v = x if one else _shrink(x, group, arrays, table, -(-highest // RANK_MULTIPLE) * RANK_MULTIPLE)
+        _expand(y, x, v, group, arrays, table, magnitude=batch.magnitude, fused=one)
 
 
-def splits_of(in_features: int) -> int:
-    """Parts of K that the first kernel sums side by side; by K alone, so that a row's sums never hang on the batch."""
-    return min(8, max(1, in_features // 1024))
-
-
-def _launch(
-    y: Tensor, x: Tensor, group: SiteGroup, arrays: BlockArrays, table: AdapterTable, highest: int, magnitude: bool
-) -> None:
-    K, sites, size = x.shape[1], len(group.sites), arrays.size
+def _shrink(x: Tensor, group: SiteGroup, arrays: BlockArrays, table: AdapterTable, highest: int) -> Tensor:
+    """float32 `[splits, uses, sites, M, highest]`: A x of every use, in parts; unwritten past each adapter's rank."""
+    K, sites, tiles = x.shape[1], len(group.sites), TILES[arrays.size]
     splits = splits_of(K)
-    described = group_tensor(group, y.device)
-    v = torch.empty(splits, arrays.uses, sites, size, highest, dtype=torch.float32, device=y.device)
-    lora_shrink_kernel[(arrays.uses, triton.cdiv(highest, BLOCK_R) * splits, sites)](
-        *(v, x, arrays.row, arrays.use_block, arrays.slot, described),
+    v = torch.empty(splits, arrays.uses, sites, arrays.size, highest, dtype=torch.float32, device=x.device)
+    lora_shrink_kernel[(arrays.uses, triton.cdiv(highest, tiles.block_r) * splits, sites)](
+        *(v, x, arrays.row, arrays.use_block, arrays.slot, group_tensor(group, x.device)),
         *(table.a, table.factor, table.rank),
         *(K, highest, arrays.uses, sites, x.stride(0), table.a.stride(0)),
-        M=size,
-        BLOCK_R=BLOCK_R,
-        BLOCK_K=BLOCK_K_BYTES // x.element_size(),
+        M=arrays.size,
+        BLOCK_R=tiles.block_r,
+        BLOCK_K=tiles.block_k_bytes // x.element_size(),
         SPLITS=splits,
         INT8=table.int8,
-        num_warps=WARPS[size],
+        num_warps=tiles.warps,
+        num_stages=tiles.stages,
         enable_fp_fusion=True,
     )
-    lora_expand_kernel[(arrays.blocks, triton.cdiv(max(group.widths), BLOCK_N), sites)](
-        *(y, v, arrays.row, arrays.use_start, arrays.slot, arrays.weight, described),
-        *(table.b, table.magnitude, table.rank, table.scale),
-        *(highest, arrays.uses, sites, y.stride(0), table.b.stride(0)),
-        M=size,
-        BLOCK_R=BLOCK_R,
-        BLOCK_N=BLOCK_N,
-        SPLITS=splits,
+    return v
+
+
+def _expand(
+    y: Tensor,
+    x: Tensor,
+    v: Tensor,
+    group: SiteGroup,
+    arrays: BlockArrays,
+    table: AdapterTable,
+    *,
+    magnitude: bool,
+    fused: bool,
+) -> None:
+    """Add B v to y, v being worked out on the way if `fused`."""
+    K, sites, tiles = x.shape[1], len(group.sites), TILES[arrays.size]
+    lora_expand_kernel[(arrays.blocks, triton.cdiv(max(group.widths), tiles.block_n), sites)](
+        *(y, v, x, arrays.row, arrays.use_start, arrays.slot, arrays.weight, group_tensor(group, y.device)),
+        *(table.a, table.b, table.factor, table.magnitude, table.rank, table.scale),
+        *(K, v.shape[-1], arrays.uses, sites, x.stride(0), y.stride(0), table.b.stride(0)),
+        M=arrays.size,
+        BLOCK_R=tiles.block_r,
+        BLOCK_N=tiles.block_n,
+        BLOCK_K=tiles.block_k_bytes // x.element_size(),
+        SPLITS=splits_of(K),
         WIDTH_MULTIPLE=math.gcd(16, *group.widths),
         MAGNITUDE=magnitude,
         INT8=table.int8,
-        num_warps=WARPS[size],
+        FUSED=fused,
+        num_warps=tiles.warps,
+        num_stages=tiles.stages,
         enable_fp_fusion=True,
     )

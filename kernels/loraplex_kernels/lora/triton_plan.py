@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from loraplex_kernels.lora.batch import Run
-from loraplex_kernels.lora.blocks import cut
+from loraplex_kernels.lora.batch import Run, overlap
+from loraplex_kernels.lora.block_arrays import BlockArrays, Extent, pack
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
 
@@ -23,28 +21,6 @@ DECODE_ROWS = 16
 PREFILL_ROWS = 64
 BULK_ROWS = 128
 SIZES = (DECODE_ROWS, PREFILL_ROWS, BULK_ROWS)
-
-
-@dataclass(frozen=True)
-class BlockArrays:
-    """The blocks of one size. A use is one adapter of one block; a block's uses are consecutive."""
-
-    size: int  # M, rows a block has at most
-    row: Tensor  # int32 [blocks, M]: row of x and y, -1 past a block's own
-    use_start: Tensor  # int32 [blocks + 1]: first use of each block
-    use_block: Tensor  # int32 [uses]
-    slot: Tensor  # int32 [uses]: row of the table, -1: nothing to do
-    weight: Tensor  # float32 [uses, M]
-
-    @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return self.row.shape[0]
-
-    @property
-    def uses(self) -> int:
-        """Number of uses."""
-        return self.slot.shape[0]
 
 
 class StepPlan(Protocol):
@@ -66,66 +42,42 @@ class TritonPlan:
     def __init__(self, runs: Sequence[Run], device: torch.device) -> None:
         self.slots = tuple({run.slot for run in runs})
         of_size: dict[int, list[Run]] = {}
-        for run in runs:
-            of_size.setdefault(_size_of(run), []).append(run)
-        self.arrays = tuple(_upload(pack(of_size[size], size), size, device) for size in sorted(of_size))
+        for run, size in zip(runs, _sizes(runs), strict=True):
+            of_size.setdefault(size, []).append(run)
+        self.arrays = tuple(_upload(of_size[size], size, device) for size in sorted(of_size))
 
     def highest_rank(self, table: AdapterTable) -> int:
         """Of the step's adapters, known without asking the device."""
         return table.highest_rank(self.slots)
 
 
-class Packed(NamedTuple):
-    """The arrays of `BlockArrays`, in its order, on the host."""
+def _sizes(runs: Sequence[Run]) -> list[int]:
+    """Rows of the blocks that each run goes to.
 
-    row: NDArray[np.int32]
-    use_start: NDArray[np.int32]
-    use_block: NDArray[np.int32]
-    slot: NDArray[np.int32]
-    weight: NDArray[np.float32]
-
-
-def _size_of(run: Run) -> int:
-    return max(size for size in SIZES if size <= max(run.count, DECODE_ROWS))
-
-
-def pack(runs: Sequence[Run], size: int) -> Packed:
-    """Cut runs into blocks of at most `size` rows."""
-    blocks = cut(runs, size)
-    row = np.full((len(blocks), size), -1, dtype=np.int32)
-    counts = [len(block.slots) for block in blocks]
-    weight = np.zeros((sum(counts), size), dtype=np.float32)
-    use = 0
-    for index, block in enumerate(blocks):
-        row[index, : len(block.rows)] = block.rows
-        weight[use : use + len(block.slots), : len(block.rows)] = block.weights
-        use += len(block.slots)
-    return Packed(
-        row=row,
-        use_start=np.cumsum([0, *counts], dtype=np.int32),
-        use_block=np.repeat(np.arange(len(blocks), dtype=np.int32), counts),
-        slot=np.array([slot for block in blocks for slot in block.slots], dtype=np.int32),
-        weight=weight,
-    )
+    Runs that share a row go together, by the longest of them: one program must have all adapters of a row, since DoRA
+    scales the base's output as it came in.
+    """
+    counts = [run.count for run in runs]
+    if overlap(runs):
+        together: list[int] = []
+        end = 0
+        for index in sorted(range(len(runs)), key=lambda index: runs[index].first):
+            if runs[index].first >= end:
+                together = []
+            together.append(index)
+            end = max(end, runs[index].first + runs[index].count)
+            longest = max(counts[other] for other in together)
+            for other in together:
+                counts[other] = longest
+    return [max(size for size in SIZES if size <= max(count, DECODE_ROWS)) for count in counts]
 
 
-def as_arrays(packed: Tensor, blocks: int, uses: int, size: int) -> BlockArrays:
-    """Views of int32 memory that holds the five arrays end to end."""
-    parts = torch.split(packed, [blocks * size, blocks + 1, uses, uses, uses * size])
-    return BlockArrays(
-        size=size,
-        row=parts[0].view(blocks, size),
-        use_start=parts[1],
-        use_block=parts[2],
-        slot=parts[3],
-        weight=parts[4].view(torch.float32).view(uses, size),
-    )
-
-
-def _upload(packed: Packed, size: int, device: torch.device) -> BlockArrays:
-    # One copy to the device instead of five.
-    flat = np.concatenate([array.ravel().view(np.int32) for array in packed])
-    return as_arrays(torch.from_numpy(flat).to(device), len(packed.row), len(packed.slot), size)
+def _upload(runs: Sequence[Run], size: int, device: torch.device) -> BlockArrays:
+    packed = pack(runs, size)
+    extent = Extent(len(packed.row), len(packed.slot), size)
+    memory = np.empty(extent.starts[-1], dtype=np.int32)
+    extent.fill(memory, packed)
+    return extent.arrays(torch.from_numpy(memory).to(device))  # one copy to the device instead of five
 
 
 @functools.lru_cache(maxsize=4096)

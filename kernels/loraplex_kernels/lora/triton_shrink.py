@@ -5,18 +5,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import triton
 import triton.language as tl
 
+from loraplex_kernels.lora.tiles import TILES
+from loraplex_kernels.lora.variants import COMBINATIONS, described
+from loraplex_kernels.variant import Variant
+
 
 @triton.jit
+def shrunk_part(
+    x_ptr,  # [T, K]
+    row,  # int32 [M]: of x, -1: none
+    a_ptr,  # [rank, K]
+    factor_ptr,  # float32 [rank], read where A is int8
+    o_r,  # int32 [BLOCK_R]: ranks
+    rank,
+    part,
+    K,
+    x_stride,
+    M: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    SPLITS: tl.constexpr,
+    INT8: tl.constexpr,
+):
+    """float32 `[M, BLOCK_R]`: the sums over one part of K, times the factor of int8 weights; 0 past the rank."""
+    p_x = x_ptr + row.to(tl.int64)[:, None] * x_stride  # [M, 1]
+    p_a = a_ptr + o_r.to(tl.int64)[None, :] * K  # [1, BLOCK_R]
+    b_v = tl.zeros([M, BLOCK_R], dtype=tl.float32)
+    tiles = tl.cdiv(tl.cdiv(K, BLOCK_K), SPLITS)
+    for k in range(part * tiles * BLOCK_K, min((part + 1) * tiles * BLOCK_K, K), BLOCK_K):
+        o_k = k + tl.arange(0, BLOCK_K)
+        b_x = tl.load(p_x + o_k[None, :], mask=(row >= 0)[:, None] & (o_k < K)[None, :], other=0.0)  # [M, BLOCK_K]
+        b_a = tl.load(p_a + o_k[:, None], mask=(o_r < rank)[None, :] & (o_k < K)[:, None], other=0)
+        if INT8:
+            b_a = b_a.to(tl.float32).to(b_x.dtype)  # exact; integers become bfloat16 by way of float32 only
+        b_v = tl.dot(b_x, b_a, b_v, input_precision="ieee")  # [M, BLOCK_K] @ [BLOCK_K, BLOCK_R]
+    if INT8:
+        b_v *= tl.load(factor_ptr + o_r, mask=o_r < rank, other=0.0)[None, :]
+    return b_v
+
+
+# What changes from step to step, and would else be compiled anew where it is 1, or where 16 divides it.
+@triton.jit(do_not_specialize=["uses", "sites", "table_stride"])
 def lora_shrink_kernel(
     # Tensors
     v_ptr,  # float32 [SPLITS, uses, sites, M, R], written
     x_ptr,  # [T, K]
     row_ptr,  # int32 [blocks, M]
     use_block_ptr,  # int32 [uses]
-    slot_ptr,  # int32 [uses]
+    slot_ptr,  # int32 [uses], -1: nothing to do
     group_ptr,  # int32 [sites, 3]
     # The table
     table_a_ptr,  # int64 [slots, columns]: addresses of A [rank, K], of x's dtype or int8
@@ -57,23 +98,28 @@ def lora_shrink_kernel(
     stored: tl.constexpr = tl.int8 if INT8 else x_ptr.dtype.element_ty
     a_ptr = tl.load(table_a_ptr + cell).to(tl.pointer_type(stored))
     a_ptr = tl.multiple_of(a_ptr, 64)  # buffers begin on 64 bytes, and layout.py aligns each array in them
+    factor_ptr = tl.load(table_factor_ptr + cell).to(tl.pointer_type(tl.float32))
 
     o_m = tl.arange(0, M)
     o_r = tile * BLOCK_R + tl.arange(0, BLOCK_R)
     row = tl.load(row_ptr + tl.load(use_block_ptr + use).to(tl.int64) * M + o_m)  # [M]
-    p_x = x_ptr + row.to(tl.int64)[:, None] * x_stride  # [M, 1]
-    p_a = a_ptr + o_r.to(tl.int64)[None, :] * K  # [1, BLOCK_R]
-    b_v = tl.zeros([M, BLOCK_R], dtype=tl.float32)
-    tiles = tl.cdiv(tl.cdiv(K, BLOCK_K), SPLITS)
-    for k in range(part * tiles * BLOCK_K, min((part + 1) * tiles * BLOCK_K, K), BLOCK_K):
-        o_k = k + tl.arange(0, BLOCK_K)
-        b_x = tl.load(p_x + o_k[None, :], mask=(row >= 0)[:, None] & (o_k < K)[None, :], other=0.0)  # [M, BLOCK_K]
-        b_a = tl.load(p_a + o_k[:, None], mask=(o_r < rank)[None, :] & (o_k < K)[:, None], other=0)
-        if INT8:
-            b_a = b_a.to(tl.float32).to(b_x.dtype)  # exact; integers become bfloat16 by way of float32 only
-        b_v = tl.dot(b_x, b_a, b_v, input_precision="ieee")  # [M, BLOCK_K] @ [BLOCK_K, BLOCK_R]
-    if INT8:
-        p_factor = tl.load(table_factor_ptr + cell).to(tl.pointer_type(tl.float32)) + o_r
-        b_v *= tl.load(p_factor, mask=o_r < rank, other=0.0)[None, :]
+    b_v = shrunk_part(
+        x_ptr, row, a_ptr, factor_ptr, o_r, rank, part, K, x_stride, M, BLOCK_R, BLOCK_K, SPLITS, INT8
+    )  # fmt: skip
     p_v = v_ptr + (((part * uses + use) * sites + site) * M + o_m.to(tl.int64))[:, None] * R + o_r[None, :]
     tl.store(p_v, b_v, mask=(o_r < rank)[None, :])
+
+
+def variants() -> Iterator[Variant]:
+    """Every size of blocks in every pair of dtypes."""
+    for size, dtype, itemsize, int8, capabilities in COMBINATIONS:
+        tiles = TILES[size]
+        constants = {
+            "M": size,
+            "BLOCK_R": tiles.block_r,
+            "BLOCK_K": tiles.block_k_bytes // itemsize,
+            "SPLITS": 4,
+            "INT8": int8,
+        }
+        name = f"m{size} {dtype}{' int8' if int8 else ''}"
+        yield described(name, lora_shrink_kernel, dtype, constants, tiles, capabilities)

@@ -9,7 +9,8 @@ import triton.language as tl
 from triton.runtime import interpreter
 
 from loraplex_kernels.lora import Run
-from loraplex_kernels.lora.triton_op import add_lora_triton, splits_of
+from loraplex_kernels.lora.tiles import splits_of
+from loraplex_kernels.lora.triton_op import add_lora_triton
 from loraplex_kernels.lora.workload import POPULARITIES, pick_slots
 
 for_each_weights = pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
