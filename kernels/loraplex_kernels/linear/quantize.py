@@ -21,6 +21,19 @@ from loraplex_kernels.linear.serve import serve
 Quantization = Literal["none", "int4", "int4-32", "nf4", "int8", "int8-weight", "fp8"]
 
 
+def check_device(quantization: Quantization, device: torch.device) -> None:
+    """Raise before anything is read where the device cannot run a form.
+
+    Raises:
+        ValueError: says which one runs there.
+    """
+    if quantization == "int8" and device.type != "cpu":
+        raise ValueError(
+            f"quantization int8 runs on the CPU only, not on {device}; int8-weight has the same weights, and fp8 too "
+            "rounds activations"
+        )
+
+
 def make_weight(weight: Tensor, quantization: Quantization, dtype: torch.dtype, device: torch.device) -> BaseWeight:
     """Store a linear's weight in the form asked for.
 
@@ -37,6 +50,7 @@ def make_weight(weight: Tensor, quantization: Quantization, dtype: torch.dtype, 
         weight = weight.to(device=device, dtype=dtype)
         return PackedWeight(weight) if packed.packable(weight) else DenseWeight(weight.contiguous())
     if quantization == "int8":
+        check_device(quantization, device)
         weight = weight.to(device)
         return Int8Weight(weight, dtype) if int8.packable(weight, dtype) else OnednnInt8Weight(weight)
     if quantization in ROUNDERS:

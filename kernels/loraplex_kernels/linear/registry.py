@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import torch
 
+from loraplex_kernels.linear import int4
 from loraplex_kernels.linear.format import BaseWeight
 from loraplex_kernels.linear.forms import WeightForm
 
@@ -23,4 +24,11 @@ class Kernel:
 @lru_cache
 def kernels(device: str) -> tuple[Kernel, ...]:
     """Those of a kind of device, the best first; their modules are imported where they can run, and nowhere else."""
+    if device == "cpu":
+        return (
+            Kernel(
+                lambda form, dtype, _: int4.packable(form, dtype),
+                lambda form, dtype, _: int4.Int4Weight(form, dtype),
+            ),
+        )
     return ()

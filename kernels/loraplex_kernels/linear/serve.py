@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from loraplex_kernels.linear.format import BaseWeight
-from loraplex_kernels.linear.forms import WeightForm
+from loraplex_kernels.linear.forms import WeightForm, with_tensors
 from loraplex_kernels.linear.registry import kernels
 from loraplex_kernels.linear.stored import StoredWeight
 
@@ -18,6 +18,7 @@ def serve(form: WeightForm, dtype: torch.dtype, device: torch.device) -> BaseWei
         dtype: of the activations.
         device: where the linear runs.
     """
+    form = with_tensors(form, lambda tensor: tensor.to(device))
     for kernel in kernels(device.type):
         if kernel.supported(form, dtype, device):
             return kernel.make(form, dtype, device)

@@ -21,6 +21,11 @@ class LinearPlan:
     in_features: int
     bias: bool = False
 
+    def shapes(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Module paths, and the shapes of their weights, `[out, in]`."""
+        for name, width in zip(self.names, self.group.widths, strict=True):
+            yield name, (width, self.in_features)
+
     def sites(self) -> Iterator[Site]:
         """What an adapter can bind to."""
         for index, name, width in zip(self.group.sites, self.names, self.group.widths, strict=True):
@@ -28,10 +33,10 @@ class LinearPlan:
 
     def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Names and shapes in the checkpoint."""
-        for name, width in zip(self.names, self.group.widths, strict=True):
-            yield f"{name}.weight", (width, self.in_features)
+        for name, shape in self.shapes():
+            yield f"{name}.weight", shape
             if self.bias:
-                yield f"{name}.bias", (width,)
+                yield f"{name}.bias", shape[:1]
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,14 @@ class Blueprint:
     layers: tuple[LayerPlan, ...]
     head: LinearPlan
 
+    @property
+    def linears(self) -> tuple[LinearPlan, ...]:
+        """All of them, in the order of their sites."""
+        return (*(linear for layer in self.layers for linear in layer.linears), self.head)
+
     def sites(self) -> tuple[Site, ...]:
         """Every linear that an adapter can bind to; a site's index is its place here."""
-        linears = [linear for layer in self.layers for linear in layer.linears]
-        return tuple(site for linear in (*linears, self.head) for site in linear.sites())
+        return tuple(site for linear in self.linears for site in linear.sites())
 
     def shape(self, config: DecoderConfig, tied: bool) -> BaseShape:
         """What adapters bind to.
@@ -69,11 +78,10 @@ class Blueprint:
             config: that the blueprint was made of.
             tied: `lm_head` is the embedding's table; only the checkpoint can tell.
         """
-        linears = [linear for layer in self.layers for linear in layer.linears]
         norms = {name: width for layer in self.layers for name, width in layer.norms.items()}
         return BaseShape(
             sites=self.sites(),
-            biased=frozenset(site for linear in linears if linear.bias for site in linear.group.sites),
+            biased=frozenset(site for linear in self.linears if linear.bias for site in linear.group.sites),
             norms=norms | {FINAL_NORM: config.hidden_size},
             embedding=EmbeddingShape(EMBEDDING, config.vocab_size, config.hidden_size, config.embedding_scale),
             tied=tied,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from loraplex_kernels.linear import Quantization, make_weight
+from loraplex_kernels.linear import BaseWeight
 from loraplex_server.models.attention import Attention
-from loraplex_server.models.blueprint import LayerPlan, LinearPlan, blueprint
+from loraplex_server.models.blueprint import Blueprint, LayerPlan, LinearPlan, blueprint
 from loraplex_server.models.checkpoint import Checkpoint
 from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.decoder import Decoder
@@ -17,6 +17,7 @@ from loraplex_server.models.embedding import Embedding
 from loraplex_server.models.head import Head
 from loraplex_server.models.layer import Layer
 from loraplex_server.models.linear import Linear
+from loraplex_server.models.linear_weights import LinearWeights
 from loraplex_server.models.mlp import Mlp
 from loraplex_server.models.names import EMBEDDING, FINAL_NORM, HEAD, layer_prefix
 from loraplex_server.models.norm import RmsNorm
@@ -25,39 +26,53 @@ from loraplex_server.models.rope import RopeTable
 _EMBEDDING, _HEAD = (f"{module}.weight" for module in (EMBEDDING, HEAD))
 
 
-@dataclass(frozen=True)
-class Target:
-    """What the weights become: their device, the activations' dtype, the form of the layers' linears."""
-
-    device: torch.device
-    dtype: torch.dtype
-    quantization: Quantization
-
-
-def build(config: DecoderConfig, checkpoint: Checkpoint, target: Target) -> Decoder:
+def build(config: DecoderConfig, checkpoint: Checkpoint, weights: LinearWeights, step: Callable[[], None]) -> Decoder:
     """Take the tensors one linear at a time, so that no more than one is in memory twice.
 
-    `lm_head` is never quantized: tied to the embedding it must stay floating point for the look-up anyway, and the
-    scores of the tokens are where rounding shows most.
+    `lm_head` is never rounded here: tied to the embedding it must stay floating point for the look-up anyway, and the
+    scores of the tokens are where rounding shows most. It is served quantized where the checkpoint has it so.
+
+    Args:
+        config: of the model.
+        checkpoint: open.
+        weights: of its linears.
+        step: called after each layer.
 
     Raises:
         CheckpointError: the tensors are not those that the config calls for.
+        UnsupportedModelError: a weight cannot be rounded to the form that was asked for.
     """
     plan = blueprint(config)
-    checkpoint.check(plan.tensors(), optional=[_HEAD] if config.tie_embeddings else [])
-    builder = _Builder(config, checkpoint, target)
+    quantized = _quantized(plan, config, checkpoint, weights)
+    replaced = {f"{module}.weight" for module in quantized}
+    checkpoint.check(
+        {name: shape for name, shape in plan.tensors().items() if name not in replaced},
+        optional=[_HEAD] if config.tie_embeddings else [],
+        quantized={name: shape for tensors in quantized.values() for name, shape in tensors.items()},
+    )
+    builder = _Builder(config, checkpoint, weights, step)
     table = builder.floats(_EMBEDDING)
-    tied = config.tie_embeddings and _same_table(checkpoint)
-    head = table if tied else builder.floats(_HEAD)
+    tied = config.tie_embeddings and HEAD not in quantized and _same_table(checkpoint)
     return Decoder(
         config,
         plan.shape(config, tied),
         Embedding(table, config.embedding_scale),
-        [RopeTable(rope, config.max_model_len, target.device) for rope in config.ropes],
+        [RopeTable(rope, config.max_model_len, weights.target.device) for rope in config.ropes],
         [builder.layer(index, layer) for index, layer in enumerate(plan.layers)],
         builder.norm(FINAL_NORM),
-        Head(make_weight(head, "none", target.dtype, target.device), plan.head.group, config.logit_softcap),
+        Head(builder.head(plan.head, table if tied else None), plan.head.group, config.logit_softcap),
+        weights.name,
     )
+
+
+def _quantized(
+    plan: Blueprint, config: DecoderConfig, checkpoint: Checkpoint, weights: LinearWeights
+) -> dict[str, Mapping[str, tuple[int, ...]]]:
+    """Of the modules that the checkpoint has quantized, the names and shapes of what stands for the weight."""
+    # A head of which the checkpoint has nothing is tied, whatever its quantizer says of linears in general.
+    without_head = config.tie_embeddings and not checkpoint.holds(HEAD)
+    linears = plan.linears[:-1] if without_head else plan.linears
+    return {module: tensors for linear in linears for module, tensors in weights.quantized(linear).items()}
 
 
 def _same_table(checkpoint: Checkpoint) -> bool:
@@ -66,25 +81,31 @@ def _same_table(checkpoint: Checkpoint) -> bool:
 
 
 class _Builder:
-    def __init__(self, config: DecoderConfig, checkpoint: Checkpoint, target: Target) -> None:
+    def __init__(
+        self, config: DecoderConfig, checkpoint: Checkpoint, weights: LinearWeights, step: Callable[[], None]
+    ) -> None:
         self.config = config
         self.checkpoint = checkpoint
-        self.target = target
+        self.weights = weights
+        self.step = step
 
     def floats(self, *names: str) -> Tensor:
         """Tensors that stay floating point, stacked, where they will be used."""
-        return self.checkpoint.stack(names, self.target.dtype).to(self.target.device)
+        target = self.weights.target
+        return self.checkpoint.stack(names, target.dtype).to(target.device)
 
     def norm(self, name: str) -> RmsNorm:
         return RmsNorm(name, self.floats(f"{name}.weight"), self.config.norm_eps, self.config.norm_offset)
 
     def linear(self, plan: LinearPlan) -> Linear:
-        target = self.target
-        # Quantized from what the checkpoint has, not from what the model's dtype would leave of it.
-        dtype = target.dtype if target.quantization == "none" else torch.float32
-        weight = self.checkpoint.stack([f"{name}.weight" for name in plan.names], dtype)
         bias = self.floats(*(f"{name}.bias" for name in plan.names)) if plan.bias else None
-        return Linear(make_weight(weight, target.quantization, target.dtype, target.device), bias, plan.group)
+        return Linear(self.weights.make(plan), bias, plan.group)
+
+    def head(self, plan: LinearPlan, table: Tensor | None) -> BaseWeight:
+        """The output layer's weight; `table` is the embedding's where it is tied to that."""
+        if table is None and self.weights.quantized(plan):
+            return self.weights.make(plan)
+        return self.weights.floating(self.floats(_HEAD) if table is None else table)
 
     def layer(self, index: int, plan: LayerPlan) -> Layer:
         config, layer, names = self.config, self.config.layers[index], self.config.names
@@ -96,7 +117,7 @@ class _Builder:
             return None if name is None else norm(name)
 
         head_norms = None if names.q_norm is None or names.k_norm is None else (norm(names.q_norm), norm(names.k_norm))
-        return Layer(
+        built = Layer(
             attention_norm=norm(names.attention_norm),
             attention=Attention(config, index, self.linear(plan.qkv), self.linear(plan.o), head_norms),
             attention_post_norm=optional_norm(names.attention_post_norm),
@@ -105,3 +126,5 @@ class _Builder:
             mlp_post_norm=optional_norm(names.mlp_post_norm),
             rope=layer.rope,
         )
+        self.step()
+        return built

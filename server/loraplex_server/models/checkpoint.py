@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -39,12 +41,17 @@ class Checkpoint:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.fingerprint = ""  # while it is open: changes whenever one of the files does
         self._files: dict[str, Any] = {}  # tensor -> the open file that holds it
         self._open = ExitStack()
 
     def __enter__(self) -> Checkpoint:
         with ExitStack() as opening:
-            for path in _shards(self.folder):
+            shards = _shards(self.folder)
+            # Before they are opened: of files that are replaced meanwhile this is then the fingerprint of the old ones,
+            # which nobody will ask for again.
+            self.fingerprint = _fingerprint(shards)
+            for path in shards:
                 try:
                     file = opening.enter_context(safe_open(path, framework="pt"))
                 except (OSError, SafetensorError) as error:
@@ -62,27 +69,39 @@ class Checkpoint:
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
-    def check(self, required: Mapping[str, Sequence[int]], optional: Collection[str] = ()) -> None:
+    def holds(self, module: str) -> bool:
+        """Whether there is any tensor of a module."""
+        return any(name.startswith(f"{module}.") for name in self._files)
+
+    def check(
+        self,
+        required: Mapping[str, Sequence[int]],
+        optional: Collection[str] = (),
+        quantized: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         """See that the tensors are there, and only they, before any is read.
 
         Args:
             required: names and shapes.
             optional: those among `required` that may be missing.
+            quantized: names and shapes of more that are required, of any dtype: what stands for quantized weights.
 
         Raises:
             CheckpointError: tensors are missing, unexpected, of another shape, or not floating point; all are named.
         """
         found = {name for name in self._files if not _IGNORED.search(name)}
+        quantized = quantized or {}
+        known = {**required, **quantized}
         problems = [
-            ("lacks", required.keys() - found - set(optional)),
-            ("has unexpected", found - required.keys()),
+            ("lacks", known.keys() - found - set(optional)),
+            ("has unexpected", found - known.keys()),
         ]
         wrong = []
-        for name in sorted(found & required.keys()):
+        for name in sorted(found & known.keys()):
             view = self._files[name].get_slice(name)
-            if (shape := list(view.get_shape())) != list(required[name]):
-                wrong.append(f"{name} {shape}, not {list(required[name])}")
-            elif (dtype := view.get_dtype()) not in _FLOATS:
+            if (shape := list(view.get_shape())) != list(known[name]):
+                wrong.append(f"{name} {shape}, not {list(known[name])}")
+            elif name not in quantized and (dtype := view.get_dtype()) not in _FLOATS:
                 wrong.append(f"{name} in {dtype}, not floating point")
         complaints = [f"{verb} {_listed(names)}" for verb, names in problems if names]
         if wrong:
@@ -116,6 +135,25 @@ class Checkpoint:
             stacked[row : row + part.shape[0]].copy_(part)
             row += part.shape[0]
         return stacked
+
+
+def _fingerprint(shards: Sequence[Path]) -> str:
+    """Of the files' names, sizes, headers and times.
+
+    The time of the last change is the file system's own and cannot be set back, so that files which were replaced by
+    others of the same size and date show it too.
+    """
+    digest = hashlib.sha256()
+    for path in shards:
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                header = file.read(min(int.from_bytes(file.read(8), "little"), status.st_size))
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+        times = status.st_mtime_ns, status.st_ctime_ns
+        digest.update(json.dumps([path.name, status.st_size, *times, hashlib.sha256(header).hexdigest()]).encode())
+    return digest.hexdigest()[:32]
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ class Decoder:
         layers: as many as the config has.
         norm: after the last layer.
         head: `[R, H]` to `[R, vocab]`.
+        quantization: what form the linears have, for people.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Decoder:
         layers: Sequence[Layer],
         norm: RmsNorm,
         head: Head,
+        quantization: str = "none",
     ) -> None:
         self.config = config
         self.shape = shape
@@ -49,6 +51,7 @@ class Decoder:
         self.layers = tuple(layers)
         self.norm = norm
         self.head = head
+        self.quantization = quantization
         linears = [linear for layer in self.layers for linear in layer.linears] + [head]
         self._linear_of_site = {site: linear for linear in linears for site in linear.group.sites}
         norms = [norm for layer in self.layers for norm in layer.norms] + [norm]

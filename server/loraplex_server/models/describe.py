@@ -26,14 +26,8 @@ def describe(folder: Path, max_model_len: int | None = None) -> DecoderConfig:
         UnsupportedModelError: the architecture, or something that the config asks of it, is not supported.
         ValueError: `max_model_len` is not between 1 and what the model was made for.
     """
-    raw = _read(folder)
+    raw = read_config(folder)
     family = _family(raw)
-    if "quantization_config" in raw:
-        method = raw["quantization_config"].get("quant_method", "unnamed")
-        raise UnsupportedModelError(
-            f"the checkpoint is quantized already (quantization_config: {method}), which is not supported; "
-            "serve the floating-point checkpoint, with --quantization if need be"
-        )
     try:
         # The class in transformers itself, never code from the checkpoint, whatever its auto_map says.
         hf = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -42,7 +36,12 @@ def describe(folder: Path, max_model_len: int | None = None) -> DecoderConfig:
     return family.describe(hf, max_model_len)
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The JSON object in a checkpoint's config.json.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     path = folder / "config.json"
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))

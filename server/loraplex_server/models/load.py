@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from typing import cast, get_args
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast, get_args
 
 import torch
 
 from loraplex_kernels.linear import Quantization
-from loraplex_server.models.build import Target, build
+from loraplex_kernels.linear.quantize import check_device
+from loraplex_kernels.linear.rounders import ROUNDERS
+from loraplex_server.models.build import build
 from loraplex_server.models.checkpoint import Checkpoint
 from loraplex_server.models.decoder import Decoder
-from loraplex_server.models.describe import describe
+from loraplex_server.models.describe import describe, read_config
+from loraplex_server.models.errors import UnsupportedModelError
 from loraplex_server.models.folder import model_folder
+from loraplex_server.models.linear_weights import LinearWeights, Target
+from loraplex_server.models.progress import progress
+from loraplex_server.models.quantized import weight_reader
+from loraplex_server.models.quantized.settings import find_settings
+from loraplex_server.models.rounded_cache import RoundedCache
+
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"
 
 
 @torch.inference_mode()
 def load_model(
-    path_or_id: str, *, device: torch.device, dtype: torch.dtype, quantization: str, max_model_len: int | None
+    path_or_id: str,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: str = AUTO,
+    max_model_len: int | None = None,
+    quantization_cache: Path | None = None,
 ) -> Decoder:
     """Read a base model; its config first, so that what is not supported is refused before a weight is read.
 
@@ -25,17 +47,51 @@ def load_model(
             Hugging Face hub id.
         device: where it runs.
         dtype: of the activations, and of the weights that stay floating point.
-        quantization: "none", or the form of the layers' linears ("int8"); embedding and `lm_head` are not quantized.
+        quantization: "auto" serves the checkpoint as it is, quantized or not. Any other is the form that the layers'
+            linears of a floating-point checkpoint are rounded to; embedding and `lm_head` are not.
         max_model_len: the longest sequence to serve; None for the longest that the model was made for. For models with
             LongRoPE it also chooses the factors: see `families.rope.rope_config`.
+        quantization_cache: folder that keeps rounded weights for the next start; None keeps none.
 
     Raises:
-        UnsupportedModelError: the architecture, or something that the config asks of it, is not supported.
+        UnsupportedModelError: the architecture, or something that the config asks of it, is not supported; or the
+            checkpoint is quantized already, and another form was asked for.
         CheckpointError: files are missing, unreadable, pickled, or do not fit the config.
         ValueError: `max_model_len` or `quantization` is out of range, or the device cannot run the form.
     """
-    if quantization not in get_args(Quantization):
-        raise ValueError(f"quantization must be one of {', '.join(get_args(Quantization))}, not {quantization!r}")
-    config = describe(model_folder(path_or_id, weights=False), max_model_len)
+    choices = (AUTO, *get_args(Quantization))
+    if quantization not in choices:
+        raise ValueError(f"quantization must be one of {', '.join(choices)}, not {quantization!r}")
+    form = cast(Quantization, "none" if quantization == AUTO else quantization)
+    check_device(form, device)
+    folder = model_folder(path_or_id, weights=False)
+    config, raw = describe(folder, max_model_len), read_config(folder)
+    if quantization != AUTO:
+        _refuse_quantized(raw, folder, quantization)
     with Checkpoint(model_folder(path_or_id)) as checkpoint:
-        return build(config, checkpoint, Target(device, dtype, cast(Quantization, quantization)))
+        cache = None
+        if quantization_cache is not None and form in ROUNDERS:
+            cache = RoundedCache(quantization_cache, checkpoint, form)
+        weights = LinearWeights(checkpoint, Target(device, dtype, form), weight_reader(raw, checkpoint), cache)
+        started = time.monotonic()
+        with progress(f"loading {path_or_id}, quantization: {weights.name}", config.num_layers) as step:
+            decoder = build(config, checkpoint, weights, step)
+    logger.info("loaded in %.1f s: %s", time.monotonic() - started, weights.summary())
+    if weights.unpacked:
+        logger.warning(
+            "no kernel for %s with %s on %s: such weights are unpacked for each product, which is slow",
+            weights.name,
+            dtype,
+            device,
+        )
+    return decoder
+
+
+def _refuse_quantized(raw: Mapping[str, Any], folder: Path, quantization: str) -> None:
+    settings = find_settings(raw, folder)
+    if settings is not None:
+        raise UnsupportedModelError(
+            f"--quantization {quantization}: the checkpoint is quantized already, by {settings.method} "
+            f"({settings.source}), and rounding it once more would add a second error to the first; leave out "
+            "--quantization to serve it as it is, or serve the floating-point checkpoint"
+        )

@@ -81,12 +81,6 @@ def test_what_the_decoder_does_not_do_is_refused_by_name(write_config, config, c
         describe(write_config(config, **changes))
 
 
-def test_a_quantized_checkpoint_is_refused_with_its_method(write_config):
-    folder = write_config(LlamaConfig, {"quantization_config": {"quant_method": "gptq", "bits": 4}})
-    with pytest.raises(UnsupportedModelError, match="gptq"):
-        describe(folder)
-
-
 def test_code_in_a_checkpoint_is_never_asked_for(write_config):
     auto_map = {"AutoConfig": "configuration_phi3.Phi3Config", "AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"}
     assert describe(write_config(Phi3Config, {"auto_map": auto_map})).architecture == "Phi3ForCausalLM"

@@ -1,0 +1,132 @@
+"""From a checkpoint to the weights of the linears, in the form that they are served in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from loraplex_kernels.linear import BaseWeight, Quantization, make_weight
+from loraplex_kernels.linear.forms import WeightForm
+from loraplex_kernels.linear.rounders import ROUNDERS, round_weight
+from loraplex_kernels.linear.serve import serve
+from loraplex_kernels.linear.side_by_side import SideBySide
+from loraplex_kernels.linear.stored import StoredWeight
+from loraplex_server.models.blueprint import LinearPlan
+from loraplex_server.models.checkpoint import Checkpoint
+from loraplex_server.models.errors import UnsupportedModelError
+from loraplex_server.models.quantized.reader import WeightReader
+from loraplex_server.models.rounded_cache import RoundedCache
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the weights become: their device, the activations' dtype, the form of the layers' linears."""
+
+    device: torch.device
+    dtype: torch.dtype
+    quantization: Quantization
+
+
+class LinearWeights:
+    """The linears of one model, made one at a time, so that no more than one is in memory twice.
+
+    Args:
+        checkpoint: open; its tensors were checked.
+        target: what they become.
+        reader: for what the checkpoint has quantized; None where all of it is floating point.
+        cache: of what was rounded before; None for none.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, target: Target, reader: WeightReader | None, cache: RoundedCache | None
+    ) -> None:
+        self._checkpoint = checkpoint
+        self.target = target
+        self._reader = reader
+        self._cache = cache
+        self._rounded_anew = 0
+        self.unpacked = False  # whether some quantized weight has no kernel
+
+    @property
+    def name(self) -> str:
+        """The form, for people."""
+        return self.target.quantization if self._reader is None else self._reader.name
+
+    def summary(self) -> str:
+        """What was done, for the log."""
+        if self.target.quantization not in ROUNDERS:
+            return self.name
+        found = 0 if self._cache is None else self._cache.found
+        return f"{self._rounded_anew} linears rounded to {self.name}, {found} found rounded"
+
+    def quantized(self, plan: LinearPlan) -> dict[str, Mapping[str, tuple[int, ...]]]:
+        """Of the plan's modules that the checkpoint has quantized, names and shapes of what stands for the weight."""
+        if self._reader is None:
+            return {}
+        found = {module: self._reader.tensors(module, shape) for module, shape in plan.shapes()}
+        return {module: tensors for module, tensors in found.items() if tensors}
+
+    def floating(self, weight: Tensor) -> BaseWeight:
+        """A weight that is served as the checkpoint has it."""
+        return make_weight(weight, "none", self.target.dtype, self.target.device)
+
+    def make(self, plan: LinearPlan) -> BaseWeight:
+        """The weight of a plan's linears.
+
+        Raises:
+            UnsupportedModelError: the form that was asked for has no place for one of them.
+            CheckpointError: what the checkpoint holds of it makes no sense.
+        """
+        target = self.target
+        if self._reader is None and target.quantization not in ROUNDERS:
+            # Quantized from what the checkpoint has, not from what the model's dtype would leave of it.
+            dtype = target.dtype if target.quantization == "none" else torch.float32
+            weight = self._checkpoint.stack([f"{name}.weight" for name in plan.names], dtype)
+            return make_weight(weight, target.quantization, target.dtype, target.device)
+        return self._together([self._part(module, shape) for module, shape in plan.shapes()])
+
+    def _part(self, module: str, shape: tuple[int, int]) -> WeightForm | Tensor:
+        if self._reader is None:
+            return self._rounded(module)
+        if self._reader.tensors(module, shape):
+            return self._reader.read(module, shape)
+        return self._checkpoint.stack([f"{module}.weight"], self.target.dtype)
+
+    def _rounded(self, module: str) -> WeightForm:
+        """Each linear by itself, as in the checkpoint, for a form may depend on the whole of a weight."""
+        kept = None if self._cache is None else self._cache.get(module)
+        if kept is not None:
+            return kept
+        weight = self._checkpoint.tensor(f"{module}.weight").to(self.target.device)
+        try:
+            form = round_weight(weight, self.target.quantization)
+        except ValueError as error:
+            raise UnsupportedModelError(f"--quantization {self.target.quantization}: {module}: {error}") from error
+        self._rounded_anew += 1
+        if self._cache is not None:
+            self._cache.put(module, form)
+        return form
+
+    def _together(self, parts: Sequence[WeightForm | Tensor]) -> BaseWeight:
+        """One stacked weight, or several where they have not the same form."""
+        forms = [part for part in parts if not isinstance(part, Tensor)]
+        if len(parts) > 1 and len(forms) == len(parts) and len({type(form) for form in forms}) == 1:
+            try:
+                return self._serve(type(forms[0]).stack(forms))
+            except ValueError as error:  # another group in one of them, say
+                logger.debug("served side by side: %s", error)
+        served = [self._serve(part) for part in parts]
+        return served[0] if len(served) == 1 else SideBySide(served)
+
+    def _serve(self, part: WeightForm | Tensor) -> BaseWeight:
+        if isinstance(part, Tensor):
+            return self.floating(part)
+        weight = serve(part, self.target.dtype, self.target.device)
+        self.unpacked |= isinstance(weight, StoredWeight)
+        return weight
