@@ -11,6 +11,7 @@ from torch import Tensor
 from loraplex_kernels.pages import advise_huge_pages
 
 FLOAT8 = torch.float8_e4m3fn  # S.1111.111 is NaN, there is no infinity
+FLOAT8_MAX = 448.0
 
 
 @dataclass(frozen=True)

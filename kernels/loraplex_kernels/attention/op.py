@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+
 import torch
 from torch import Tensor
 
@@ -35,9 +38,18 @@ def paged_attention(
         `[T, num_heads, head_dim]` in q's dtype, contiguous.
 
     Raises:
-        ValueError: shapes or dtypes do not fit each other, or the window or the softcap is not positive.
+        ValueError: shapes or dtypes do not fit each other, the window or the softcap is not positive, or a float8 cache
+            or a static batch came without a GPU.
     """
     _check(q, cache, batch, window, softcap)
+    if q.is_cuda and triton_installed():
+        from loraplex_kernels.attention import triton_op  # a machine without a GPU need not have triton
+
+        if triton_op.supported(q, cache):
+            return triton_op.paged_attention_triton(q, cache, batch, scale, window, softcap)
+    if cache.rounded or batch.static:
+        what = "keys and values in float8" if cache.rounded else "a static batch"
+        raise ValueError(f"{what}: served by the Triton kernels alone, which do not take {q.dtype} on {q.device}")
     if supported(q, cache):
         return native_attention(q, cache, batch, scale, window, softcap)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
@@ -52,17 +64,38 @@ def paged_attention(
 def write_kv(k: Tensor, v: Tensor, cache: KVLayer, slot_mapping: Tensor) -> None:
     """Put the step's keys and values where their sequences' blocks lie.
 
-    Semantics: `cache.k[slot // block_size, :, slot % block_size] = k[row]` for each row and its slot; v alike.
+    Semantics: those of `write_kv_naive`, which has the formula: rows with a negative slot are not written, and a float8
+    cache rounds.
 
     Args:
         k: `[T, num_kv_heads, head_dim]`; may be a view of the packed q, k, v.
         v: `[T, num_kv_heads, head_dim]`.
         cache: written in place.
-        slot_mapping: int64 `[T]`, no slot twice.
+        slot_mapping: int64 `[T]`, no slot twice, -1 for a row that is not written.
+
+    Raises:
+        ValueError: the cache is float8 and the tensors are not on a GPU with Triton.
     """
+    if k.is_cuda and triton_installed():
+        from loraplex_kernels.attention import triton_op
+
+        if triton_op.supported(k, cache):
+            triton_op.write_kv_triton(k, v, cache, slot_mapping)
+            return
+    if cache.rounded:
+        raise ValueError(f"keys and values in float8: the Triton kernels alone write them, not {k.dtype} on {k.device}")
+    if bool((slot_mapping < 0).any()):
+        written = slot_mapping >= 0
+        k, v, slot_mapping = k[written], v[written], slot_mapping[written]
     blocks, offsets = slot_mapping // cache.block_size, slot_mapping % cache.block_size
     cache.k[blocks, :, offsets] = k
     cache.v[blocks, :, offsets] = v
+
+
+@functools.cache
+def triton_installed() -> bool:
+    """Whether Triton can be imported at all."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def _check(q: Tensor, cache: KVLayer, batch: AttentionBatch, window: int | None, softcap: float | None) -> None:
@@ -72,7 +105,7 @@ def _check(q: Tensor, cache: KVLayer, batch: AttentionBatch, window: int | None,
         raise ValueError(
             f"{q.shape[1]} query heads of {q.shape[2]} do not fit {cache.num_kv_heads} cached heads of {cache.head_dim}"
         )
-    if q.dtype != cache.k.dtype:
+    if q.dtype != cache.k.dtype and not cache.rounded:
         raise ValueError(f"q is {q.dtype}, but the cache holds {cache.k.dtype}")
     if batch.block_size != cache.block_size:
         raise ValueError(

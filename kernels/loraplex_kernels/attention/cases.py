@@ -1,0 +1,102 @@
+"""The forms of the attention kernels that are compiled without a GPU: those of the launch table, and more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loraplex_kernels.attention.launch import Launch
+from loraplex_kernels.variant import Variant
+
+KV_HEADS, GROUP, BLOCK_SIZE = 8, 4, 16  # as in Llama 3 and Qwen 3
+_POINTERS = {"part_ptr": "*fp32", "sum_ptr": "*fp32", "slot_ptr": "*i64"}
+_FLOATS = ("score_scale", "cap", "k_scale", "v_scale")
+_CACHES = ("k_cache_ptr", "v_cache_ptr")
+_STRIDES = ("q_stride", "k_stride", "v_stride")
+_TENSORS = ("out_ptr", "q_ptr", "k_ptr", "v_ptr")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One form, whatever the kernel."""
+
+    dtype: str  # Triton's name of the queries' dtype
+    head_dim: int
+    launch: Launch
+    cache: str = ""  # Triton's name of the cache's, where it is another
+    window: bool = False
+    softcap: bool = False
+
+    @property
+    def name(self) -> str:
+        """Unique among the cases."""
+        masks = "-window" * self.window + "-softcap" * self.softcap
+        return f"{self.dtype}{self.cache and '-' + self.cache}-{self.head_dim}{masks}"
+
+    @property
+    def capabilities(self) -> tuple[int, ...]:
+        """Ampere has no float8."""
+        return (90, 100) if self.cache else (80, 90, 100)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The constants that every kernel has."""
+        return {"KV_HEADS": KV_HEADS, "HEAD_DIM": self.head_dim, "BLOCK_SIZE": BLOCK_SIZE}
+
+    @property
+    def attention(self) -> dict[str, Any]:
+        """Those of the kernels that attend."""
+        return {
+            **self.sizes,
+            "GROUP": GROUP,
+            "WINDOW": self.window,
+            "SOFTCAP": self.softcap,
+            "BLOCK_D": block_of(self.head_dim),
+            "TILE": self.launch.tile,
+            "PRECISION": "tf32x3" if self.dtype == "fp32" else "ieee",
+        }
+
+    def variant(self, kernel: Any, constants: Mapping[str, Any], launch: Launch | None = None) -> Variant:
+        """The kernel in this form."""
+        names = [name for name in kernel.arg_names if name not in constants]
+        launch = launch or self.launch
+        return Variant(
+            name=f"{kernel.fn.__name__}-{self.name}",
+            kernel=kernel,
+            signature={name: self._type(name, kernel) for name in names},
+            constants=constants,
+            divisible=tuple(name for name in names if name.endswith("_ptr") or name in _STRIDES),
+            num_warps=launch.warps,
+            num_stages=launch.stages,
+            capabilities=self.capabilities,
+        )
+
+    def _type(self, name: str, kernel: Any) -> str:
+        if name in _FLOATS:
+            return "fp32"
+        cached = _CACHES if "k_cache_ptr" in kernel.arg_names else ("k_ptr", "v_ptr")
+        if name in cached:
+            return f"*{self.cache or self.dtype}"
+        if name in _TENSORS:
+            return f"*{self.dtype}"
+        return _POINTERS.get(name, "*i32" if name.endswith("_ptr") else "i32")
+
+
+def block_of(head_dim: int) -> int:
+    """A head's elements as a tile holds them: a power of two, and no less than a tensor core multiplies."""
+    return max(16, 1 << (head_dim - 1).bit_length())
+
+
+def cases(table: Mapping[tuple[int, int], Launch]) -> Iterator[Case]:
+    """Every row of the table, the head sizes that are padded, float8, and both masks where models have them."""
+    for (itemsize, head_dim), launch in table.items():
+        yield Case("bf16" if itemsize == 2 else "fp32", head_dim, launch)
+    yield Case("fp16", 128, table[2, 128])
+    for head_dim in (80, 96):
+        yield Case("bf16", head_dim, table[2, 128])
+    yield Case("bf16", 128, table[2, 128], window=True)  # Mistral
+    for window in (False, True):
+        yield Case("bf16", 256, table[2, 256], window=window, softcap=True)  # Gemma 2
+    for head_dim in (64, 128, 256):
+        yield Case("bf16", head_dim, table[2, head_dim], cache="fp8e4nv")

@@ -1,0 +1,68 @@
+"""How the attention kernels are cut: tiles, warps and stages, by head size and dtype. To be tuned on each card.
+
+None of these were chosen by a measurement yet. The reasoning:
+
+- **Decode** reads each key once and computes little, so bytes in flight decide. One multiprocessor of an H100 must have
+  about 20 to 30 KB under way to keep its share of the bandwidth (3.35 TB/s over 132, some 700 ns of latency). A tile of
+  64 tokens of 128 bfloat16 is 16 KB of keys and as much of values; with 3 stages (the block table's entries, which tell
+  the addresses, take one) 32 KB are under way in each of the programs that fit beside each other. Few rows need few
+  warps: 4 share a tile, more would wait for each other at each maximum.
+- **A split** of 256 tokens moves 131 KB of a kv head for 4 KB of its parts (3 %, group of 4), and makes 4 programs a kv
+  head out of a context of 1024. Beyond MAX_SPLITS of them, splits grow with the sequence: the parts' memory and the
+  merge stay bounded, and 8 kv heads by 32 splits fill 132 multiprocessors twice.
+- **Prefill** computes: 128 rows and 8 warps are two warp groups of Hopper's 64-row products, each with 64 registers a
+  thread for the sums of 128 elements. With 256 elements a head, half the rows, so that nothing spills.
+- **float32** goes through three TensorFloat32 products (as precise, float32's range) on smaller tiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Multiples of every decode tile. Results depend on them, so they are no matter of tuning for one batch or another.
+SPLIT = 256
+SPLIT_STEP = 128
+MAX_SPLITS = 32
+
+WRITE_BLOCK = 1024
+WRITE_WARPS = 4
+MERGE_WARPS = 4
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One row of the table."""
+
+    rows: int  # M, of a prefill tile; a decode tile has as many as a kv head has query heads
+    tile: int  # tokens a loop iteration
+    warps: int
+    stages: int
+
+
+# By (bytes of a query's element, head_dim padded to a power of two). Below 64: as 64.
+DECODE = {
+    (2, 64): Launch(16, 64, 4, 3),
+    (2, 128): Launch(16, 64, 4, 3),
+    (2, 256): Launch(16, 32, 4, 3),
+    (4, 64): Launch(16, 32, 4, 2),
+    (4, 128): Launch(16, 32, 4, 2),
+    (4, 256): Launch(16, 16, 4, 2),
+}
+PREFILL = {
+    (2, 64): Launch(128, 64, 4, 3),
+    (2, 128): Launch(128, 64, 8, 3),
+    (2, 256): Launch(64, 64, 8, 2),
+    (4, 64): Launch(64, 32, 4, 2),
+    (4, 128): Launch(64, 32, 8, 2),
+    (4, 256): Launch(32, 32, 8, 2),
+}
+
+
+def decode_launch(itemsize: int, block_d: int) -> Launch:
+    """Of the decode kernel, for padded heads of up to 256."""
+    return DECODE[itemsize, max(64, block_d)]
+
+
+def prefill_launch(itemsize: int, block_d: int) -> Launch:
+    """Of the prefill kernel, for padded heads of up to 256."""
+    return PREFILL[itemsize, max(64, block_d)]
