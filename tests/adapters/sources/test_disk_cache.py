@@ -146,3 +146,29 @@ def test_leftovers_of_a_crash_are_cleaned_at_the_start_and_the_work_of_the_livin
     assert not list((tmp_path / "index").iterdir())
     assert not list((tmp_path / "holds").iterdir())
     living.discard()
+
+
+def test_what_was_published_is_not_counted_twice_while_its_staging_still_stands(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path, 2 * SIZE)
+    with cache.stage(SIZE) as staging:
+        for name, content in adapter_files(0).items():
+            (Path(staging.path) / name).write_bytes(content)
+        found = [
+            ManifestFile(path.name, path.stat().st_size, sha256_of(str(path)), path.stat().st_mtime_ns)
+            for path in sorted(Path(staging.path).iterdir())
+        ]
+        cache.publish(staging, Manifest(tuple(found)), "a", "1").release()
+        cache.stage(SIZE).discard()
+        assert len(entries(tmp_path)) == 1
+
+
+def test_a_record_that_is_being_written_survives_the_cleaning_of_a_start(tmp_path: Path) -> None:
+    put(DiskCache(tmp_path, 1 << 20), "a", adapter_files()).release()
+    (record,) = (tmp_path / "index").iterdir()
+    young, old = (record.with_name(f"{record.name}.{number}.new") for number in (1, 2))
+    young.write_bytes(b"half")
+    old.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    assert DiskCache(tmp_path, 1 << 20).find("a") is not None
+    assert young.exists()
+    assert not old.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterable
 
 from loraplex_adapters.sources.cache.file_lock import FileLock
@@ -12,9 +13,11 @@ from loraplex_adapters.sources.cache.index import Index
 from loraplex_adapters.sources.cache.manifest import read_manifest
 from loraplex_adapters.sources.cache.staging import sweep
 
+YOUNG_S = 60.0  # a record is written in a moment; what is older was left by a crash
+
 
 def clean(root: str) -> None:
-    """Under the cache's lock. A record that another process writes meanwhile may be lost, which costs a fetch."""
+    """Under the cache's lock, as is the writing of every record of a new entry."""
     sweep(os.path.join(root, "staging"))
     entries = os.path.join(root, "entries")
     for name in os.listdir(entries):
@@ -24,6 +27,8 @@ def clean(root: str) -> None:
     left = set(os.listdir(entries))
     folder = os.path.join(root, "index")
     for name in os.listdir(folder):
+        if not name.endswith(".json") and _is_young(os.path.join(folder, name)):
+            continue  # somebody is writing it
         record = Index.read(os.path.join(folder, name))
         if record is None or record.entry not in left:
             with contextlib.suppress(FileNotFoundError):  # another process cleans too
@@ -32,6 +37,13 @@ def clean(root: str) -> None:
         os.path.join(root, "holds", name) for name in os.listdir(os.path.join(root, "holds")) if name not in left
     )
     _remove_free(os.path.join(root, "fetching", name) for name in os.listdir(os.path.join(root, "fetching")))
+
+
+def _is_young(path: str) -> bool:
+    try:
+        return time.time() - os.stat(path).st_mtime < YOUNG_S
+    except FileNotFoundError:
+        return True  # it has its name now
 
 
 def _remove_free(paths: Iterable[str]) -> None:

@@ -145,9 +145,9 @@ class DiskCache:
                 sync_folder(self._path("entries"))
                 self._manifests[entry] = manifest
             self._claim(entry)  # nobody can be evicting it: that needs the lock that is held here
+            self._index.put(IndexRecord(key, revision, entry, time.time()))  # nor cleaning the index
         if damaged is not None:
             shutil.rmtree(damaged, ignore_errors=True)
-        self._index.put(IndexRecord(key, revision, entry, time.time()))
         return HeldFolder(path, revision, self._releaser(entry))
 
     def _path(self, *parts: str) -> str:

@@ -47,7 +47,7 @@ def sweep(parent: str) -> int:
     """Remove what crashed processes left. Must run under the cache's lock.
 
     Returns:
-        Bytes that living ones have reserved.
+        Bytes that living ones have reserved; nothing for those whose folder was published, which count as entries.
     """
     reserved, living = 0, set()
     names = os.listdir(parent)
@@ -60,8 +60,9 @@ def sweep(parent: str) -> int:
             lock.release()
             continue
         living.add(name.removesuffix(LOCK))
-        with open(os.path.join(parent, name)) as file:
-            reserved += int(file.read() or 0)
+        if name.removesuffix(LOCK) in names:
+            with open(os.path.join(parent, name)) as file:
+                reserved += int(file.read() or 0)
     for name in names:
         if not name.endswith(LOCK) and name not in living:
             shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
