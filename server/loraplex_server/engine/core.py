@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Literal
 
 from loraplex_adapters.store import AdapterStore
+from loraplex_server.engine.flight import Flight, StepResult
 from loraplex_server.engine.limits import InvalidRequestError, Limits
 from loraplex_server.engine.messages import AdapterPrepared, AdapterStats, Delta, EngineStats, Failed, GenerateRequest
 from loraplex_server.engine.preparations import Preparations
 from loraplex_server.engine.request import Request
-from loraplex_server.engine.runner import ModelRunner, StepResult
+from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduled, Scheduler
 from loraplex_server.engine.sequence import Sequence
 
@@ -31,22 +33,35 @@ class EngineCore:
         scheduler: chooses it; its `is_ready` must be this object's `is_ready`.
         store: the adapters in memory.
         max_model_len: tokens of prompt and answer together.
+        overlap: choose and launch each step before the one before it is over, so that the device never waits for the
+            host. What a step gave is then told one step later, and one that was launched for a sequence which turns
+            out to have ended is dropped.
     """
 
-    def __init__(self, runner: ModelRunner, scheduler: Scheduler, store: AdapterStore, max_model_len: int) -> None:
+    def __init__(
+        self,
+        runner: ModelRunner,
+        scheduler: Scheduler,
+        store: AdapterStore,
+        max_model_len: int,
+        *,
+        overlap: bool = False,
+    ) -> None:
         self.runner = runner
         self.scheduler = scheduler
         self.store = store
         self.preparations = Preparations(store)
         self.limits = Limits(max_model_len, runner.model.config.vocab_size)
         self.requests: dict[str, Request] = {}
+        self.overlap = overlap
+        self._flights: deque[Flight] = deque()  # steps that were launched, and whose results nobody looked at yet
         self._step_tokens: list[int] = []
-        self.computed = False  # the last step had something to compute, so the next one probably has
+        self.computed = False  # the last step had something to do, so the next one probably has
 
     @property
     def has_work(self) -> bool:
         """Whether a step could do something: nothing in flight means that the loop may sleep."""
-        return bool(self.requests or self.preparations)
+        return bool(self.requests or self.preparations or self._flights)
 
     def submit(self, message: GenerateRequest) -> list[Event]:
         """Queue a request; its adapters start loading at once. An event comes back only if it cannot be served."""
@@ -96,17 +111,27 @@ class EngineCore:
         return self.requests[sequence.request_id].bound
 
     def step(self) -> list[Event]:
-        """Let adapters in, choose tokens to compute, compute them, tell what came of it."""
+        """Let adapters in, choose tokens to compute, launch that, tell what came of the step that is over."""
         self.store.poll()
-        failures = [*self.preparations.collect(), *self._bind_arrived()]
+        events = [*self.preparations.collect(), *self._bind_arrived()]
+        if self.scheduler.must_know:
+            events += self._land(0)
         plan = self.scheduler.schedule()
-        self.computed = bool(plan)
-        if not plan:
-            return failures
-        self._mark_scheduled(plan)
-        results = self.runner.run(plan)
-        deltas = self._deliver(plan, results)
-        return [*failures, *deltas]
+        if plan:
+            self._mark_scheduled(plan)
+            self._flights.append(self.runner.launch(plan))
+            self.scheduler.advance(plan)
+        self.computed = bool(self._flights)
+        events += self._land(1 if plan and self.overlap else 0)
+        return events
+
+    def _land(self, in_the_air: int) -> list[Event]:
+        """Wait for the steps that were launched, but for the last so many, and tell what came of them."""
+        events: list[Event] = []
+        while len(self._flights) > in_the_air:
+            flight = self._flights.popleft()
+            events += self._deliver(flight.plan, flight.results())
+        return events
 
     def _bind_arrived(self) -> list[Event]:
         """Bind the requests whose adapters came in, and end those that cannot be served."""
@@ -141,26 +166,23 @@ class EngineCore:
                 scheduled.sequence.first_scheduled = now
 
     def _deliver(self, plan: list[Scheduled], results: list[StepResult]) -> list[Event]:
-        samples = [scheduled.samples for scheduled in plan]
-        self.scheduler.advance(plan)
         events: list[Event] = []
         ended: dict[str, Request] = {}
-        for scheduled, result, sampled in zip(plan, results, samples, strict=True):
+        for scheduled, result in zip(plan, results, strict=True):
             sequence = scheduled.sequence
+            if sequence.finish_reason is not None:
+                continue  # it ended while the step was on its way
             request = self.requests[sequence.request_id]
             request.prompt_logprobs.extend(result.prompt_logprobs)
             sequence.num_scored += len(result.prompt_logprobs)
-            if not sampled or request.finished:
+            if not scheduled.samples:
                 continue
             if not result.finite:
                 events.append(self._fail(request, NOT_FINITE, "adapter" if request.leases else "engine"))
                 ended[sequence.request_id] = request
                 continue
             first = sequence.num_output == 0
-            if result.token is None:
-                sequence.finish_reason = "length"  # max_tokens 0: the prompt's own logprobs were all that was asked for
-            else:
-                sequence.append(result.token)
+            self.scheduler.land(sequence, result.token)
             events.append(self._delta(request, sequence, [result], first=first))
             if sequence.finish_reason is not None:
                 ended[sequence.request_id] = request

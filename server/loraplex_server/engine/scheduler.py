@@ -12,15 +12,23 @@ from loraplex_server.engine.sequence import Sequence
 
 @dataclass(frozen=True)
 class Scheduled:
-    """One sequence's share of a step: its next `count` tokens."""
+    """One sequence's share of a step: its next `count` tokens. It stays as it is while the sequence goes on."""
 
     sequence: Sequence
+    start: int  # position of the first
     count: int
+    samples: bool  # the step reaches the sequence's last token, so that the next one is chosen
+
+    @classmethod
+    def of(cls, sequence: Sequence, count: int) -> Scheduled:
+        """From where the sequence is now."""
+        start = sequence.num_computed
+        return cls(sequence, start, count, start + count == sequence.length)
 
     @property
-    def samples(self) -> bool:
-        """Whether the step reaches the sequence's last token, so that the next one can be chosen."""
-        return self.sequence.num_computed + self.count == len(self.sequence.tokens)
+    def end(self) -> int:
+        """Position after the last."""
+        return self.start + self.count
 
 
 class Scheduler:
@@ -59,6 +67,11 @@ class Scheduler:
         """Queue a sequence, last."""
         self.waiting.append(sequence)
 
+    @property
+    def must_know(self) -> bool:
+        """Whether a running sequence cannot go on before its token in flight is known."""
+        return any(sequence.in_flight and sequence.reads_output for sequence in self.running)
+
     def schedule(self) -> list[Scheduled]:
         """The next step. Running sequences come first: a new prompt uses what they leave of the budget."""
         plan: list[Scheduled] = []
@@ -72,12 +85,14 @@ class Scheduler:
         position = 0
         while position < len(self.running) and budget > 0:
             sequence = self.running[position]
+            position += 1
             count = min(sequence.num_pending, budget)
+            if count == 0:
+                continue  # its last token is on its way
             if not self._reserve(sequence, count):
                 break  # the sequence itself was the youngest, and is preempted
-            plan.append(Scheduled(sequence, count))
+            plan.append(Scheduled.of(sequence, count))
             budget -= count
-            position += 1
         return budget
 
     def _reserve(self, sequence: Sequence, count: int) -> bool:
@@ -96,7 +111,7 @@ class Scheduler:
         self.running.remove(sequence)
         self.pool.release(sequence.block_table)
         sequence.block_table = []
-        sequence.num_computed = 0
+        sequence.num_computed = sequence.num_named = 0
         sequence.preemptions += 1
         self.num_preemptions += 1
         self.waiting.appendleft(sequence)
@@ -114,7 +129,7 @@ class Scheduler:
             count = min(sequence.num_pending, budget)
             self._reserve(sequence, count)
             self.running.append(sequence)
-            plan.append(Scheduled(sequence, count))
+            plan.append(Scheduled.of(sequence, count))
             budget -= count
         self.waiting.extendleft(reversed(passed_over))
 
@@ -131,6 +146,7 @@ class Scheduler:
             return False
         self.pool.share(cached)
         sequence.block_table = cached
+        sequence.num_named = len(cached)
         sequence.num_computed = len(cached) * self.block_size
         if sequence.cached_tokens is None:
             # Virtual tokens are no part of anybody's prompt.
@@ -150,16 +166,28 @@ class Scheduler:
         return -(-num_tokens // self.block_size)
 
     def advance(self, plan: list[Scheduled]) -> None:
-        """The step was computed: the tokens of the plan are in the cache, and their full blocks get names."""
+        """The step was launched: for every later one the tokens of the plan are in the cache."""
         for scheduled in plan:
             sequence = scheduled.sequence
-            full_before = sequence.num_computed // self.block_size
-            sequence.num_computed += scheduled.count
-            full = sequence.num_computed // self.block_size
-            if self.pool.caching and full > full_before:
-                hashes = sequence.hashes(self.block_size)
-                for block in range(full_before, full):
-                    self.pool.register(sequence.block_table[block], hashes[block])
+            sequence.num_computed = scheduled.end
+            sequence.in_flight += scheduled.samples
+            self._name_blocks(sequence, len(sequence.tokens))
+
+    def land(self, sequence: Sequence, token: int | None) -> None:
+        """A token that was in flight is known, and may be what a block's name lacked; see `Sequence.land`."""
+        sequence.land(token)
+        # Of its last token nothing is needed, so the keys and values that a step behind this one wrote do not count.
+        self._name_blocks(sequence, len(sequence.tokens) - 1)
+
+    def _name_blocks(self, sequence: Sequence, known: int) -> None:
+        """Tell the prefix cache of blocks whose tokens are all computed and known."""
+        full = min(sequence.num_computed, known) // self.block_size
+        if not self.pool.caching or full <= sequence.num_named:
+            return
+        hashes = sequence.hashes(self.block_size)
+        for block in range(sequence.num_named, full):
+            self.pool.register(sequence.block_table[block], hashes[block])
+        sequence.num_named = full
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence, wherever it is, and give its blocks back. Removing it twice does nothing."""

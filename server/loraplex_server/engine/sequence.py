@@ -22,7 +22,8 @@ PLACEHOLDER = 0
 class Sequence:
     """Tokens `[0, num_computed)` have keys and values in the blocks of `block_table`; the rest is still to compute.
 
-    There are no phases: prefill, decode and recomputing after a preemption are all "catch up with `tokens`".
+    There are no phases: prefill, decode and recomputing after a preemption are all "catch up with `tokens`", and with
+    the token in flight behind them, which the next step can take from where the last one left it.
     """
 
     request_id: str
@@ -38,9 +39,11 @@ class Sequence:
     leader: Sequence | None = None  # the first answer of the same prompt: its blocks are shared once it has them
 
     num_computed: int = 0
+    in_flight: int = 0  # tokens that steps on their way choose: counted, but which they are is not known here yet
     cached_tokens: int | None = None  # found in the prefix cache at the first admission
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)
+    num_named: int = 0  # full blocks that were told to the prefix cache, or came from it
     num_scored: int = 0  # prompt tokens after the first whose logprobs were delivered; a preemption keeps them
     finish_reason: FinishReason | None = None
     first_scheduled: float | None = None
@@ -74,9 +77,24 @@ class Sequence:
         return len(self.tokens) - self.prompt_len
 
     @property
+    def num_chosen(self) -> int:
+        """Generated tokens, those in flight among them."""
+        return self.num_output + self.in_flight
+
+    @property
+    def length(self) -> int:
+        """All tokens, those in flight among them."""
+        return len(self.tokens) + self.in_flight
+
+    @property
+    def complete(self) -> bool:
+        """Whether the token in flight is its last whatever it is, so that nothing is left to compute."""
+        return self.in_flight > 0 and (self.num_chosen >= self.sampling.max_tokens or self.length >= self.max_len)
+
+    @property
     def num_pending(self) -> int:
-        """Tokens whose keys and values are not computed yet."""
-        return len(self.tokens) - self.num_computed
+        """Tokens whose keys and values are not computed yet, and are needed."""
+        return 0 if self.complete else self.length - self.num_computed
 
     @property
     def prompt_computed(self) -> bool:
@@ -88,15 +106,31 @@ class Sequence:
         """Whether the logits of every prompt position are needed, which a prefix cache does not have."""
         return self.sampling.prompt_logprobs is not None and self.leader is None
 
+    @property
+    def reads_output(self) -> bool:
+        """Whether a token is chosen with regard to the ones before it, which so must be known first."""
+        sampling = self.sampling
+        return (
+            sampling.presence_penalty != 0.0 or sampling.frequency_penalty != 0.0 or sampling.repetition_penalty != 1.0
+        )
+
     def hashes(self, block_size: int) -> list[bytes]:
         """Names of all full blocks of the tokens so far."""
         extend_hashes(self.block_hashes, self.lineage, self.tokens, block_size)
         return self.block_hashes
 
-    def append(self, token: int) -> None:
-        """Add a sampled token and end the sequence where it should end."""
-        self.tokens.append(token)
+    def land(self, token: int | None) -> None:
+        """Add the token that was in flight, and end the sequence where it should end.
+
+        Args:
+            token: None where no token was asked for (max_tokens 0): the prompt's own log probabilities were all.
+        """
+        self.in_flight -= 1
         sampling = self.sampling
+        if token is None:
+            self.finish_reason = "length"
+            return
+        self.tokens.append(token)
         if token in sampling.stop_token_ids and self.num_output > sampling.min_tokens:
             self.finish_reason = "stop"
         elif self.num_output >= sampling.max_tokens or len(self.tokens) >= self.max_len:

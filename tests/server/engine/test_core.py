@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from support import engines
 from support.checkpoints import VARIANTS, VOCAB, load_adapter, load_base, write_adapters, write_base
-from support.engines import Output, collect, make_engine, request, run
+from support.engines import Output, collect, request, run
 from support.oracle import Answer, greedy
 
 from loraplex_server.engine.core import EngineCore
 
 TOLERANCE = 1e-4
+MakeEngine = Callable[..., EngineCore]
+
+
+@pytest.fixture(params=[False, True], ids=["in turn", "overlapped"])
+def make_engine(request: pytest.FixtureRequest) -> MakeEngine:
+    return partial(engines.make_engine, overlap=request.param)
 
 
 def prompt(length: int, seed: int) -> list[int]:
@@ -66,7 +76,7 @@ def mixed(adapters: Path) -> list:
     ids=["at once", "chunked", "queued", "preempted", "uncached"],
 )
 def test_one_batch_of_all_adapters_gives_what_peft_gives_each_alone(
-    base: Path, adapters: Path, answers: dict[str, Answer], options: dict
+    make_engine: MakeEngine, base: Path, adapters: Path, answers: dict[str, Answer], options: dict
 ) -> None:
     core = make_engine(base, **options)
     outputs = run(core, mixed(adapters))
@@ -79,7 +89,7 @@ def test_one_batch_of_all_adapters_gives_what_peft_gives_each_alone(
 
 
 def test_a_second_answer_from_the_prefix_cache_is_the_same(
-    base: Path, adapters: Path, answers: dict[str, Answer]
+    make_engine: MakeEngine, base: Path, adapters: Path, answers: dict[str, Answer]
 ) -> None:
     core = make_engine(base)
     for cached in (0, 8):
@@ -90,7 +100,7 @@ def test_a_second_answer_from_the_prefix_cache_is_the_same(
     core.store.close()
 
 
-def test_a_mixture_is_the_weighted_sum_of_its_adapters(base: Path, adapters: Path) -> None:
+def test_a_mixture_is_the_weighted_sum_of_its_adapters(make_engine: MakeEngine, base: Path, adapters: Path) -> None:
     weights = {"plain-r4": 0.7, "plain-r32": -0.4, "patterns": 1.0}
     merged = load_base(base)
     deltas = dict(merged.named_parameters())
@@ -106,7 +116,7 @@ def test_a_mixture_is_the_weighted_sum_of_its_adapters(base: Path, adapters: Pat
     core.store.close()
 
 
-def test_prompt_logprobs_are_those_of_the_whole_forward(base: Path, adapters: Path) -> None:
+def test_prompt_logprobs_are_those_of_the_whole_forward(make_engine: MakeEngine, base: Path, adapters: Path) -> None:
     tokens = prompt(21, 3)
     with torch.inference_mode():
         rows = load_adapter(base, adapters / "dora")(torch.tensor([tokens])).logits[0].log_softmax(-1)
@@ -123,7 +133,7 @@ def test_prompt_logprobs_are_those_of_the_whole_forward(base: Path, adapters: Pa
     core.store.close()
 
 
-def test_prompt_logprobs_survive_a_preemption_in_the_middle_of_the_prompt(base: Path) -> None:
+def test_prompt_logprobs_survive_a_preemption_in_the_middle_of_the_prompt(make_engine: MakeEngine, base: Path) -> None:
     tokens = prompt(60, 8)
     whole = make_engine(base)
     (expected,) = run(whole, [request("echo", tokens, max_tokens=1, prompt_logprobs=0)]).values()
@@ -141,7 +151,7 @@ def test_prompt_logprobs_survive_a_preemption_in_the_middle_of_the_prompt(base: 
     assert preempted > 0
 
 
-def test_prompt_logprobs_go_out_once(base: Path) -> None:
+def test_prompt_logprobs_go_out_once(make_engine: MakeEngine, base: Path) -> None:
     core = make_engine(base)
     outputs = run(core, [request("n", prompt(9, 1), n=3, max_tokens=1, prompt_logprobs=0)])
     assert [outputs["n", index].started.prompt_logprobs is None for index in range(3)] == [False, True, True]
@@ -149,7 +159,7 @@ def test_prompt_logprobs_go_out_once(base: Path) -> None:
 
 
 def test_output_that_is_not_finite_fails_its_request_alone(
-    base: Path, adapters: Path, answers: dict[str, Answer]
+    make_engine: MakeEngine, base: Path, adapters: Path, answers: dict[str, Answer]
 ) -> None:
     core = make_engine(base)
     outputs = run(
@@ -165,7 +175,7 @@ def test_output_that_is_not_finite_fails_its_request_alone(
     core.store.close()
 
 
-def test_n_answers_share_one_prompt_and_differ_by_seed(base: Path, adapters: Path) -> None:
+def test_n_answers_share_one_prompt_and_differ_by_seed(make_engine: MakeEngine, base: Path, adapters: Path) -> None:
     core = make_engine(base)
     asked = request("n", prompt(17, 2), ["rslora"], root=adapters, n=3, temperature=1.0, seed=4)
     outputs = run(core, [asked])
@@ -177,7 +187,7 @@ def test_n_answers_share_one_prompt_and_differ_by_seed(base: Path, adapters: Pat
 
 
 def test_an_adapter_that_is_refused_fails_its_own_request_alone(
-    base: Path, adapters: Path, answers: dict[str, Answer], tmp_path: Path
+    make_engine: MakeEngine, base: Path, adapters: Path, answers: dict[str, Answer], tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -199,19 +209,18 @@ def test_an_adapter_that_is_refused_fails_its_own_request_alone(
 
 
 @pytest.mark.parametrize("field", [{"stop_token_ids": (VOCAB,)}, {"logit_bias": {-1: 1.0}}])
-def test_token_ids_of_the_options_must_be_in_the_vocabulary(base: Path, field: dict) -> None:
+def test_token_ids_of_the_options_must_be_in_the_vocabulary(make_engine: MakeEngine, base: Path, field: dict) -> None:
     core = make_engine(base)
     (failure,) = core.submit(request("bad", [1, 2], **field))
     assert "vocabulary" in failure.message
     core.store.close()
 
 
-def test_an_abort_ends_its_answers_and_returns_what_they_held(base: Path, adapters: Path) -> None:
+def test_an_abort_ends_its_answers_and_returns_what_they_held(
+    make_engine: MakeEngine, base: Path, adapters: Path
+) -> None:
     core = make_engine(base)
-    outputs: dict = {}
-    from collections import defaultdict
-
-    outputs = defaultdict(Output)
+    outputs: dict = defaultdict(Output)
     asked = request("a", prompt(9, 1), ["dora"], root=adapters, n=2, max_tokens=100)
     collect(core.submit(asked), outputs)
     while not outputs["a", 0].tokens:
@@ -222,7 +231,9 @@ def test_an_abort_ends_its_answers_and_returns_what_they_held(base: Path, adapte
     assert outputs["a", 1].finish_reason is None
     collect(core.abort("a", None), outputs)
     assert outputs["a", 1].finish_reason == "abort"
-    assert not core.has_work
+    core.check_integrity()  # also while a step for what has ended is on its way
+    while core.has_work:
+        assert core.step() == []
     core.check_integrity()
     assert core.abort("a", None) == []
     core.store.close()
@@ -231,7 +242,9 @@ def test_an_abort_ends_its_answers_and_returns_what_they_held(base: Path, adapte
 @pytest.mark.parametrize(
     ("tokens", "word"), [([], "empty"), ([VOCAB], "vocabulary"), ([-1], "vocabulary"), ([1] * 256, "256 tokens")]
 )
-def test_a_request_that_cannot_be_served_is_refused_at_once(base: Path, tokens: list[int], word: str) -> None:
+def test_a_request_that_cannot_be_served_is_refused_at_once(
+    make_engine: MakeEngine, base: Path, tokens: list[int], word: str
+) -> None:
     core: EngineCore = make_engine(base)
     (failure,) = core.submit(request("bad", tokens))
     assert failure.kind == "invalid"

@@ -46,7 +46,7 @@ def finish(target: Scheduler, plan: list[Scheduled]) -> None:
     sampled = [scheduled.sequence for scheduled in plan if scheduled.samples]
     target.advance(plan)
     for one in sampled:
-        one.append(7)
+        target.land(one, 7)
         if one.finish_reason is not None:
             target.remove(one)
     target.check_integrity()
