@@ -26,14 +26,15 @@ class DamagedFileError(Exception):
     """The file is not what was written."""
 
 
-def write_form(path: Path, form: WeightForm) -> None:
-    """Write a file in one step: whoever reads it finds the old one or the new, never a part.
+def write_form(path: Path, form: WeightForm, module: str) -> None:
+    """Write the weight of a module in one step: whoever reads the file finds the old one or the new, never a part.
 
     Raises:
         OSError: it cannot be written.
     """
     arrays = {name: tensor.cpu().contiguous() for name, tensor in tensors(form).items()}
     description = {
+        "module": module,
         "kind": type(form).__name__,
         "inputs": form.shape[1],
         "numbers": {f.name: v for f in fields(form) if not isinstance(v := getattr(form, f.name), Tensor)},
@@ -51,12 +52,12 @@ def write_form(path: Path, form: WeightForm) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_form(path: Path) -> WeightForm:
-    """What was written.
+def read_form(path: Path, module: str) -> WeightForm:
+    """What was written for the module.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedFileError: it is not whole, or was changed.
+        DamagedFileError: it is not whole, was changed, or is of another module.
         OSError: it cannot be read.
     """
     try:
@@ -69,6 +70,8 @@ def read_form(path: Path) -> WeightForm:
     if metadata.get("digest") != _digest(text, arrays):
         raise DamagedFileError("its digest is another")
     description = json.loads(text)
+    if description["module"] != module:
+        raise DamagedFileError(f"it is of {description['module']}")
     if _HALVED in arrays:
         arrays["codes"] = nibbles.unpack(arrays.pop(_HALVED), description["inputs"])
     form: WeightForm = _KINDS[description["kind"]](**arrays, **description["numbers"])

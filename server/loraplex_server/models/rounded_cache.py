@@ -46,7 +46,7 @@ class RoundedCache:
         """The rounded weight of a module; None where there is none, or it was damaged."""
         path = self._path(module)
         try:
-            form = read_form(path)
+            form = read_form(path, module)
         except FileNotFoundError:
             return None
         except (DamagedFileError, OSError) as error:
@@ -61,7 +61,7 @@ class RoundedCache:
             return
         try:
             self._prepare()
-            write_form(self._path(module), form)
+            write_form(self._path(module), form, module)
         except OSError as error:
             self._broken = True
             logger.warning("rounded weights are not kept for the next start: %s", error)
