@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from loraplex_server.engine.config import EngineConfig
+from loraplex_kernels import linear
+from loraplex_server.engine.config import EngineConfig, Quantization
 from loraplex_server.settings import ServeSettings, SettingsError, load_settings
 from loraplex_server.settings.parser import CommandLine
 from loraplex_server.settings.quantity import format_bytes, parse_bytes
+from loraplex_server.settings.user_cache import user_cache
 
 
 def load(*arguments: str, env: dict[str, str] | None = None, **defaults: Any) -> ServeSettings:
@@ -47,6 +49,7 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--device", "cpu"], "device", "cpu"),
     (["--dtype", "bfloat16"], "dtype", "bfloat16"),
     (["--quantization", "int8"], "quantization", "int8"),
+    (["--quantization-cache", "/new/weights"], "quantization_cache", "/new/weights"),
     (["--max-model-len", "100"], "max_model_len", "100"),
     (["--kv-cache-memory", "2GiB"], "kv_cache_memory", "2GiB"),
     (["--adapter-memory", "5"], "adapter_memory", "5"),
@@ -99,10 +102,31 @@ def test_every_option_is_in_the_table_above(tmp_path: Path) -> None:
 def test_the_engine_is_told_everything_that_concerns_it() -> None:
     settings = load("m", "--device", "cpu", "--max-num-seqs", "7", "--kv-cache-memory", "1KiB", "--threads", "2")
     config = settings.engine_config()
-    assert config == EngineConfig(model="m", device="cpu", max_num_seqs=7, kv_cache_memory=1024, threads=2)
+    assert config == EngineConfig(
+        model="m",
+        device="cpu",
+        quantization_cache=str(user_cache("weights")),
+        max_num_seqs=7,
+        kv_cache_memory=1024,
+        threads=2,
+    )
     settings = load("m", "--adapter-memory", "3", "--adapter-host-memory", "4", "--adapter-dtype", "int8")
     config = settings.engine_config()
     assert (config.adapter_memory, config.adapter_host_memory, config.adapter_dtype) == (3, 4, "int8")
+
+
+def test_rounded_weights_are_kept_in_the_users_cache_unless_told_otherwise(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    path = tmp_path / "s.yaml"
+    path.write_text("quantization-cache: off\n")  # which YAML reads as false
+    assert load("m").engine_config().quantization_cache == "/caches/loraplex/weights"
+    assert load("m", "--quantization-cache", "/here").engine_config().quantization_cache == "/here"
+    assert load("m", "--quantization-cache", "off").engine_config().quantization_cache is None
+    assert load("m", "--config", str(path)).engine_config().quantization_cache is None
+
+
+def test_the_forms_that_can_be_asked_for_are_those_that_the_linears_know() -> None:
+    assert get_args(Quantization) == ("auto", *get_args(linear.Quantization))
 
 
 @pytest.mark.parametrize(
@@ -117,6 +141,8 @@ def test_the_engine_is_told_everything_that_concerns_it() -> None:
         (["m", "--port", "65536"], "--port: input should be less than or equal to 65535 (got '65536')"),
         (["m", "--max-num-seqs", "0"], "--max-num-seqs: input should be greater than 0"),
         (["m", "--device", "gpu"], "--device: input should be 'auto', 'cpu' or 'cuda' (got 'gpu')"),
+        (["m", "--quantization", "int3"], "--quantization: input should be 'auto', 'none', 'int4', 'int4-32', 'nf4',"),
+        (["m", "--quantization-cache", __file__], "--quantization-cache: is neither a folder nor off (got"),
         (["m", "--kv-cache-memory", "2 apples"], "--kv-cache-memory: not a size in bytes"),
         (["m", "--shutdown-timeout", "inf"], "--shutdown-timeout: input should be a finite number"),
         (["m", "--adapters", "/no/such"], "--adapters: there is no such folder (got"),

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -55,6 +56,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         dtype=dtype,
         quantization=config.quantization,
         max_model_len=config.max_model_len,
+        quantization_cache=None if config.quantization_cache is None else Path(config.quantization_cache),
     )
     memory = plan_memory(config, model.config.max_model_len, _block_bytes(model.config, config, dtype), device)
     core = _wire(config, model, memory, dtype, device, wake)
@@ -64,7 +66,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         architecture=model.config.architecture,
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
-        quantization=config.quantization,
+        quantization=model.quantization,
         max_model_len=memory.max_model_len,
         vocab_size=model.config.vocab_size,
         block_size=config.block_size,

@@ -8,7 +8,8 @@ import msgspec
 
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
-Quantization = Literal["none", "int8"]
+# auto: the checkpoint as it is, quantized or not; the others are what load_model knows.
+Quantization = Literal["auto", "none", "int4", "int4-32", "nf4", "int8", "int8-weight", "fp8"]
 AdapterDType = Literal["auto", "int8"]
 
 
@@ -18,7 +19,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     model: str  # a checkpoint's folder, or a hub id
     device: Device = "auto"
     dtype: DType = "auto"
-    quantization: Quantization = "none"
+    quantization: Quantization = "auto"
+    quantization_cache: str | None = None  # a folder that keeps rounded weights for the next start; None: none are kept
     max_model_len: int | None = None  # None: the model's own limit, as far as the KV cache allows
     max_num_seqs: int = 32
     max_num_batched_tokens: int | None = None  # None: 512 on a CPU, 4096 on a GPU

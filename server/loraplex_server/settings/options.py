@@ -11,8 +11,10 @@ from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, Pydantic
 
 from loraplex_server.engine.config import AdapterDType, Device, DType, EngineConfig, Quantization
 from loraplex_server.settings.quantity import Bytes
+from loraplex_server.settings.user_cache import user_cache
 
 PREFIX = "LORAPLEX_"
+OFF = "off"
 _ENGINE = EngineConfig(model="")
 
 
@@ -56,7 +58,16 @@ class ServeSettings(BaseSettings):
     )
     device: Device = _option(_ENGINE.device, "Model", "", "where the model runs")
     dtype: DType = _option(_ENGINE.dtype, "Model", "", "of weights and activations")
-    quantization: Quantization = _option(_ENGINE.quantization, "Model", "", "of the base model's linears")
+    quantization: Quantization = _option(
+        _ENGINE.quantization, "Model", "", "of the base model's linears; auto takes them as the checkpoint has them"
+    )
+    quantization_cache: str | None = _option(
+        None,
+        "Model",
+        "DIR|off",
+        "keeps the weights that --quantization rounded (default: loraplex/weights in the user's cache folder)",
+        min_length=1,
+    )
     max_model_len: int | None = _option(
         None, "Model", "TOKENS", "longest prompt plus answer (default: the model's own, as far as memory allows)", gt=0
     )
@@ -168,6 +179,18 @@ class ServeSettings(BaseSettings):
             AllowedSources(patterns)
         return patterns
 
+    @field_validator("quantization_cache", mode="before")
+    @classmethod
+    def _check_quantization_cache(cls, folder: object) -> object:
+        if folder is False:  # YAML's reading of a bare off
+            return OFF
+        if not isinstance(folder, str) or folder in ("", OFF):
+            return folder
+        path = Path(folder).expanduser()
+        if path.exists() and not path.is_dir():
+            raise ValueError("is neither a folder nor off")
+        return str(path)
+
     @field_validator("state_dir", "adapter_cache")
     @classmethod
     def _check_folder(cls, folder: Path | None) -> Path | None:
@@ -198,4 +221,6 @@ class ServeSettings(BaseSettings):
 
     def engine_config(self) -> EngineConfig:
         """The part of the settings that the engine process needs."""
-        return EngineConfig(**{name: getattr(self, name) for name in EngineConfig.__struct_fields__})
+        told = {name: getattr(self, name) for name in EngineConfig.__struct_fields__ if name in type(self).model_fields}
+        kept = self.quantization_cache or str(user_cache("weights"))
+        return EngineConfig(**told | {"quantization_cache": None if kept == OFF else kept})
