@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from support.tiny import tiny
 from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
@@ -18,19 +19,7 @@ from transformers import (
 )
 
 VOCAB = 160
-SHAPE: dict[str, Any] = {
-    "vocab_size": VOCAB,
-    "hidden_size": 48,
-    "intermediate_size": 80,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.2,  # logits far enough apart that greedy choices do not hang on rounding
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+SHAPE = tiny(VOCAB, layers=3, spread=0.2)
 
 
 @dataclass(frozen=True)

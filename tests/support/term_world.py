@@ -33,20 +33,9 @@ from loraplex_server.engine.messages import GenerateRequest
 from support import engines
 from support.checkpoints import VOCAB, load_base, write_base
 from support.oracle import Answer, greedy
+from support.tiny import tiny
 
-SHAPE: dict[str, Any] = {
-    "vocab_size": VOCAB,
-    "hidden_size": 48,
-    "intermediate_size": 80,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+SHAPE = tiny(VOCAB, layers=2, spread=0.3)
 GEMMA: dict[str, Any] = {
     **SHAPE,
     "head_dim": 16,

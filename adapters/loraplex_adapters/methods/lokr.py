@@ -12,6 +12,7 @@ import numpy as np
 
 from loraplex_adapters.fields import Fields
 from loraplex_adapters.methods.low_rank import LowRank
+from loraplex_adapters.methods.lycoris import HARMLESS
 from loraplex_adapters.methods.plan import Asked, Method, Plans, Shape, UpdatePlan, each
 from loraplex_adapters.methods.product import product
 
@@ -97,11 +98,5 @@ LOKR = Method(
     rank=("r", 8),
     alpha=("alpha", 8),
     patterns=frozenset({"rank_pattern", "alpha_pattern"}),
-    harmless={
-        "rank_dropout": "acts in training only",
-        "rank_dropout_scale": "acts in training only",
-        "module_dropout": "acts in training only",
-        "init_weights": "read by initialisation only",
-        "use_effective_conv2d": "for convolutions, of which there are none",
-    },
+    harmless={**HARMLESS, "rank_dropout_scale": "acts in training only"},
 )

@@ -10,6 +10,7 @@ import pytest
 from support.checkpoints import VOCAB, load_adapter, load_base, write_adapters, write_base
 from support.engines import make_engine, request, run
 from support.oracle import greedy
+from support.tiny import tiny
 from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
@@ -21,19 +22,7 @@ from transformers import (
     Qwen3Config,
 )
 
-SHAPE: dict[str, Any] = {
-    "vocab_size": VOCAB,
-    "hidden_size": 48,
-    "intermediate_size": 80,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+SHAPE = tiny(VOCAB, layers=3, spread=0.3)
 LLAMA3_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 10000.0,
