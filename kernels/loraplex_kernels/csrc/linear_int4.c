@@ -1,8 +1,7 @@
 /* y = x W^T + bias for a weight of 4-bit codes with a scale, and perhaps a zero point, for each output's group of inputs.
  *
- * Codes stay packed up to the registers where the rows are few, so that the memory is read once, at its speed. Where they are
- * many, each block is expanded into the first-level cache once for all of them. Activations are never rounded, and values
- * only if the caller says that bfloat16 holds them: W is exactly what the codes stand for.
+ * Codes stay packed up to the registers, so that few rows run at the memory's speed. Neither activations nor scales are
+ * rounded, and values are multiplied as bfloat16 only if the caller says that it holds them: W is what the codes stand for.
  *
  * The weight: panels of 64 outputs, each a row of groups, each group its 64 scales, its 64 zero points and its blocks.
  */
@@ -110,11 +109,12 @@ static void write_rows(const struct linear_int4 *a, int64_t first, int64_t rows,
 static void multiply_share(const struct linear_int4 *a, const struct lookup *lookup, int64_t panel, int64_t first,
                            int64_t rows) {
     _Alignas(64) float total[MOST_ROWS * PANEL];
-    _Alignas(64) uint32_t values[MOST_STEPS * 2 * PANEL];
+    _Alignas(64) float values[MOST_STEPS * 2 * PANEL];
     _Alignas(64) float scale[PANEL], zero[PANEL];
     enum format format = a->pairs ? PAIRS : FLOATS;
     enum source source = a->integers ? FROM_INTEGERS : FROM_TABLE;
     int64_t strips = (rows + TILE_ROWS - 1) / TILE_ROWS, blocks = blocks_of(a);
+    int expanded = expands(format, rows);
     const char *at = a->weight + panel * a->panel_bytes;
     memset(total, 0, (size_t)rows * PANEL * sizeof(float));
     for (int64_t block = 0; block < blocks; block++) {
@@ -133,13 +133,13 @@ static void multiply_share(const struct linear_int4 *a, const struct lookup *loo
             .zero = a->zero_type >= 0 ? zero : NULL,
             .x_sum_stride = blocks,
         };
-        if (strips > 1) expand_block_any(&b, format, source, values);
+        if (expanded) expand_block_any(&b, source, values);
         for (int64_t strip = 0, row = 0; strip < strips; strip++) {
             int m = (int)((rows - row + strips - strip - 1) / (strips - strip));
             b.x = row_of(a, first + row) + start * (a->pairs ? 1 : 2);
             b.x_sum = a->x_sum != NULL ? a->x_sum + (first + row) * blocks + block : NULL;
             b.total = total + row * PANEL;
-            multiply_block_any(&b, format, strips > 1 ? EXPANDED : source, m);
+            multiply_block_any(&b, format, expanded ? EXPANDED : source, m);
             row += m;
         }
         at += b.steps * LANES * 4;

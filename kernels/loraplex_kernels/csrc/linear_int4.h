@@ -1,9 +1,9 @@
 /* Tiles of the product with a weight of 4-bit codes.
  *
  * A block is the codes of 64 outputs by up to 128 inputs that have one scale an output, [step][16] lanes of 32 bits. A step is
- * two inputs: lane i has at bit 4 j + 16 p the code of output 16 j + i and input p. The block's sum of x times value, in the
- * order of the inputs and from zero, is scaled and added to the total in one rounding; it is the same however many rows are
- * in a tile, and whether the values were looked up in registers or read from memory.
+ * two inputs: lane i has at bit 4 j + 16 p the code of output 16 j + i and input p. The block's sum of x times value, from
+ * zero and in the order of the inputs, is scaled and added to the total: the same however many rows are in a tile, and
+ * whether the values were looked up in registers or read from memory.
  */
 #ifndef LORAPLEX_LINEAR_INT4_H
 #define LORAPLEX_LINEAR_INT4_H
@@ -11,8 +11,20 @@
 #include "lookup.h"
 #include "pack.h"
 
-/* Where a tile takes values from: codes that are INTEGERS, codes of a TABLE, or values that were EXPANDED before. */
+/* Where a tile takes values from: codes that are INTEGERS, codes of a TABLE, or floats that were EXPANDED before. */
 enum source { FROM_INTEGERS = INTEGERS, FROM_TABLE = TABLE, EXPANDED };
+
+/* Rows from which on it pays to expand floats for all tiles together. Pairs are always looked up in each tile: one look-up
+ * is then for two products, and the multipliers do not wait for it. */
+#if defined(__AVX512F__)
+enum { MOST_LOOKED_UP = 8 * TILE_ROWS };
+#elif defined(__AVX__) || defined(__aarch64__)
+enum { MOST_LOOKED_UP = 4 };
+#else
+enum { MOST_LOOKED_UP = TILE_ROWS };
+#endif
+
+LP_INLINE int expands(enum format format, int64_t rows) { return format == FLOATS && rows > MOST_LOOKED_UP; }
 
 /* Outputs of a tile in vectors: with one row, codes are read once for all of a panel's. */
 LP_INLINE int vectors_of_tile(int rows) { return TILE_VECTORS == PANEL_VECTORS || rows == 1 ? PANEL_VECTORS : 1; }
@@ -22,7 +34,7 @@ struct block {
     const uint32_t *x; /* a row: pairs [steps], or floats [2 steps] */
     int64_t ldx;       /* elements */
     const uint32_t *codes;
-    const uint32_t *values; /* where EXPANDED: pairs [steps][64], or floats [2 steps][64] */
+    const float *values; /* [2 steps][64] where they are EXPANDED */
     const struct lookup *lookup;
     const float *scale; /* [64] */
     const float *zero;  /* [64], less the 8 that codes are above their values; or NULL */
@@ -37,15 +49,16 @@ enum { DISTANCE = 4096 }; /* bytes that reading is ahead of use */
 LP_INLINE u32x16 value_at(const struct block *b, enum format format, enum source source, int64_t step, int p, int j) {
     u32x16 v;
     if (source == EXPANDED) {
-        int64_t row = format == PAIRS ? step : 2 * step + p;
-        memcpy(&v, b->values + row * PANEL + LANES * j, sizeof v);
+        memcpy(&v, b->values + (2 * step + p) * PANEL + LANES * j, sizeof v);
         return v;
     }
     memcpy(&v, b->codes + step * LANES, sizeof v);
 #ifdef __AVX512BF16__
     if (format == PAIRS) return look_up_pairs(b->lookup, v >> (4 * j));
+#else
+    (void)format;
 #endif
-    return (u32x16)look_up(b->lookup, v >> (4 * j + 16 * p), (enum values)source);
+    return (u32x16)look_up(b->lookup, p == 0 ? v : v >> 16, j, (enum values)source);
 }
 
 /* total[m][n] += scale[n] (sum_k x[m][k] value[k][n] - zero[n] x_sum[m]) for m rows and v vectors of n from the first on. */
@@ -111,39 +124,33 @@ LP_INLINE void multiply_block_some(struct block *b, const enum format format, co
 /* For up to TILE_ROWS rows. */
 static void multiply_block_any(struct block *b, enum format format, enum source source, int m) {
 #ifdef __AVX512BF16__
-    if (format == PAIRS && source == EXPANDED) return multiply_block_some(b, PAIRS, EXPANDED, m);
     if (format == PAIRS) return multiply_block_some(b, PAIRS, FROM_TABLE, m);
+#else
+    (void)format;
 #endif
     if (source == EXPANDED) return multiply_block_some(b, FLOATS, EXPANDED, m);
 #ifndef __AVX512F__
     if (source == FROM_INTEGERS) return multiply_block_some(b, FLOATS, FROM_INTEGERS, m);
 #endif
-    return multiply_block_some(b, FLOATS, FROM_TABLE, m);
-    (void)format;
+    multiply_block_some(b, FLOATS, FROM_TABLE, m);
 }
 
-/* All values of a block, for more rows than one tile has. */
-LP_INLINE void expand_block(const struct block *b, const enum format format, const enum source source, uint32_t *out) {
+LP_INLINE void expand_block(const struct block *b, const enum source source, float *out) {
     for (int64_t step = 0; step < b->steps; step++) {
         __builtin_prefetch((const char *)(b->codes + step * LANES) + DISTANCE, 0, 2);
 #pragma clang loop unroll(full)
-        for (int p = 0; p < (format == PAIRS ? 1 : 2); p++) {
+        for (int p = 0; p < 2; p++) {
 #pragma clang loop unroll(full)
             for (int j = 0; j < PANEL_VECTORS; j++, out += LANES) {
-                u32x16 v = value_at(b, format, source, step, p, j);
-                memcpy(out, &v, sizeof v);
+                store_floats(out, (f32x16)value_at(b, FLOATS, source, step, p, j));
             }
         }
     }
 }
 
-static void expand_block_any(const struct block *b, enum format format, enum source source, uint32_t *out) {
-#ifdef __AVX512BF16__
-    if (format == PAIRS) return expand_block(b, PAIRS, FROM_TABLE, out);
-#endif
-    if (source == FROM_INTEGERS) return expand_block(b, FLOATS, FROM_INTEGERS, out);
-    return expand_block(b, FLOATS, FROM_TABLE, out);
-    (void)format;
+static void expand_block_any(const struct block *b, enum source source, float *out) {
+    if (source == FROM_INTEGERS) return expand_block(b, FROM_INTEGERS, out);
+    expand_block(b, FROM_TABLE, out);
 }
 
 #endif

@@ -46,13 +46,18 @@ LP_INLINE struct lookup make_lookup(const float table[16]) {
     return lookup;
 }
 
-/* Values of the lowest four bits of each lane; the other bits may be anything. */
-LP_INLINE f32x16 look_up(const struct lookup *lookup, u32x16 codes, const enum values values) {
+/* Values of four bits of each lane, from bit 4 nibble on, of the lower half; the other bits may be anything. */
+LP_INLINE f32x16 look_up(const struct lookup *lookup, u32x16 codes, int nibble, const enum values values) {
 #if defined(__AVX512F__)
     (void)values;
-    return (f32x16)_mm512_permutexvar_ps((__m512i)codes, (__m512)lookup->floats);
+    return (f32x16)_mm512_permutexvar_ps((__m512i)(codes >> (4 * nibble)), (__m512)lookup->floats);
 #else
-    if (values == INTEGERS) return __builtin_convertvector((i32x16)(codes & 15), f32x16) - 8;
+    if (values == INTEGERS) {
+        /* The four bits become ones, twos, fours and eights of a float whose exponent makes them so. */
+        u32x16 power = splat_bits((uint32_t)(127 + 23 - 4 * nibble) << 23);
+        return (f32x16)((codes & (15u << (4 * nibble))) | power) - ((f32x16)power + 8);
+    }
+    codes >>= 4 * nibble;
     f32x16 result;
 #if defined(__AVX2__)
     __m256 out[2];

@@ -52,7 +52,9 @@ FORMS = {
     "whole": lambda: integers((20, 514), 514),
     "whole, K odd": lambda: integers((7, 2051), 2051, zero="whole"),
     "group past K": lambda: integers((3, 10), 128),
-    "one input": lambda: integers((1, 1), 32, zero="whole"),
+    "one input": lambda: GroupedInts(
+        torch.tensor([[3]], dtype=torch.uint8), torch.tensor([[0.7]]), torch.tensor([[12.0]]), 32, 4
+    ),
     "order": lambda: integers((100, 256), 128, order=True),
     "order, zero, K odd": lambda: integers((100, 161), 32, zero="whole", order=True),
     "NF4": lambda: looked_up((150, 192)),
@@ -61,8 +63,13 @@ FORMS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(params=FORMS)
-def form(request):
+def form(request, _seed):
     return FORMS[request.param]()
 
 
