@@ -1,0 +1,82 @@
+"""Every format, from the files to the logits, without and with LoRA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.checkpoints import VOCAB, load_adapter, load_base, write_adapter
+from support.engines import make_engine, request, run
+from support.oracle import greedy
+
+from loraplex_server.models import load_model
+
+from .conftest import SHAPES, opened
+
+# One for each way in which a weight is stored.
+WITH_ADAPTER = [
+    "gptq-int4",
+    "gptq-int4-act-order",
+    "awq",
+    "ct-int4-group-asymmetric",
+    "ct-w8a8",
+    "ct-fp8-tensor-static",
+    "bnb-nf4-double",
+    "bnb-int8",
+    "fp8-tiles",
+    "fbgemm",
+]
+PROMPT = [7, 211, 45, 3, 99, 160, 18]
+
+
+@pytest.fixture(scope="session")
+def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("adapters")
+    write_adapter(base, root / "lora", r=6, target_modules="all-linear")
+    return root / "lora"
+
+
+def test_a_weight_is_what_its_own_library_reads_to_the_bit(quantized):
+    for module, shape in SHAPES.items():
+        with opened(quantized.folder) as reader:
+            weight = reader.read(f"model.layers.1.{module}", shape).dequantized()
+        expected = quantized.weight(module, layer=1)
+        if "bnb-int8" in str(quantized.folder):  # the library divides last, the form has the quotient as its scale
+            torch.testing.assert_close(weight, expected, rtol=3e-7, atol=0)
+        else:
+            assert torch.equal(weight, expected), module
+
+
+def test_the_tensors_that_stand_for_weights_are_all_that_are_there(quantized):
+    with opened(quantized.folder) as reader:
+        names = [
+            name
+            for layer in range(2)
+            for module, shape in SHAPES.items()
+            for name in reader.tensors(f"model.layers.{layer}.{module}", shape)
+        ]
+        assert not reader.tensors("lm_head", (VOCAB, 64))
+        assert all(name in reader.checkpoint for name in names)
+        assert not any(name in reader.checkpoint for name in ["model.layers.0.mlp.down_proj.other"])
+    assert len(set(names)) == len(names)
+
+
+def test_the_logits_are_those_of_the_weights_that_are_meant(quantized, paged):
+    decoder = load_model(str(quantized.folder), device=torch.device("cpu"), dtype=torch.float32)
+    ours = paged(decoder, [PROMPT]).step([len(PROMPT)])[0]
+    with torch.inference_mode():
+        expected = load_base(quantized.meant)(torch.tensor([PROMPT])).logits[0]
+    torch.testing.assert_close(ours, expected, atol=2e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", WITH_ADAPTER)
+def test_an_adapter_on_it_gives_what_peft_gives(name, write, adapter):
+    quantized = write(name)
+    core = make_engine(quantized.folder, threads=1, kv_cache_memory=1 << 20, adapter_memory=4 << 20)
+    outputs = run(core, [request("lora", PROMPT, ["lora"], root=adapter.parent), request("base", PROMPT)])
+    for answer, model in [("lora", load_adapter(quantized.meant, adapter)), ("base", load_base(quantized.meant))]:
+        expected = greedy(model, PROMPT, 8)
+        assert outputs[answer, 0].tokens == expected.tokens
+        assert outputs[answer, 0].logprobs == pytest.approx(expected.logprobs, abs=2e-3)
+    assert outputs["lora", 0].tokens != outputs["base", 0].tokens

@@ -1,0 +1,27 @@
+"""bitsandbytes checkpoints, written by transformers with the library's kernels for the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+
+
+def write_bnb(base: Path, folder: Path, **options: Any) -> Path:
+    """Quantize `base` and save it.
+
+    Returns:
+        A folder with what the library makes of its own weights, in floating point.
+    """
+    config = BitsAndBytesConfig(bnb_4bit_compute_dtype=torch.float32, **options)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, quantization_config=config)
+    model.save_pretrained(folder)
+    model.dequantize(dtype=torch.float32).save_pretrained(folder / "meant")
+    return folder / "meant"
+
+
+def load_bnb(folder: Path) -> PreTrainedModel:
+    """The oracle: the library's own linears, not merely its weights."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
