@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loraplex_kernels.attention.launch import Launch
+from loraplex_kernels.attention.launch import Launch, Table
 from loraplex_kernels.variant import Variant
 
 KV_HEADS, GROUP, BLOCK_SIZE = 8, 4, 16  # as in Llama 3 and Qwen 3
+FIRST_WITH_FLOAT8 = 89
 _POINTERS = {"part_ptr": "*fp32", "sum_ptr": "*fp32", "slot_ptr": "*i64"}
 _FLOATS = ("score_scale", "cap", "k_scale", "v_scale")
 _CACHES = ("k_cache_ptr", "v_cache_ptr")
@@ -24,6 +25,7 @@ class Case:
     dtype: str  # Triton's name of the queries' dtype
     head_dim: int
     launch: Launch
+    capabilities: tuple[int, ...] = (80, 90, 100)
     cache: str = ""  # Triton's name of the cache's, where it is another
     window: bool = False
     softcap: bool = False
@@ -33,11 +35,6 @@ class Case:
         """Unique among the cases."""
         masks = "-window" * self.window + "-softcap" * self.softcap
         return f"{self.dtype}{self.cache and '-' + self.cache}-{self.head_dim}{masks}"
-
-    @property
-    def capabilities(self) -> tuple[int, ...]:
-        """Ampere has no float8."""
-        return (90, 100) if self.cache else (80, 90, 100)
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -88,15 +85,14 @@ def block_of(head_dim: int) -> int:
     return max(16, 1 << (head_dim - 1).bit_length())
 
 
-def cases(table: Mapping[tuple[int, int], Launch]) -> Iterator[Case]:
-    """Every row of the table, the head sizes that are padded, float8, and both masks where models have them."""
+def cases(table: Table, capabilities: tuple[int, ...] = (80, 90, 100)) -> Iterator[Case]:
+    """Every row of the table, a head size that is padded, float8, and both masks where models have them."""
     for (itemsize, head_dim), launch in table.items():
-        yield Case("bf16" if itemsize == 2 else "fp32", head_dim, launch)
-    yield Case("fp16", 128, table[2, 128])
-    for head_dim in (80, 96):
-        yield Case("bf16", head_dim, table[2, 128])
-    yield Case("bf16", 128, table[2, 128], window=True)  # Mistral
-    for window in (False, True):
-        yield Case("bf16", 256, table[2, 256], window=window, softcap=True)  # Gemma 2
+        yield Case("bf16" if itemsize == 2 else "fp32", head_dim, launch, capabilities)
+    yield Case("fp16", 128, table[2, 128], capabilities)
+    yield Case("bf16", 80, table[2, 128], capabilities)
+    yield Case("bf16", 128, table[2, 128], capabilities, window=True)  # Mistral
+    yield Case("bf16", 256, table[2, 256], capabilities, window=True, softcap=True)  # Gemma 2
+    with_float8 = tuple(FIRST_WITH_FLOAT8 if capability == 80 else capability for capability in capabilities)
     for head_dim in (64, 128, 256):
-        yield Case("bf16", head_dim, table[2, head_dim], cache="fp8e4nv")
+        yield Case("bf16", head_dim, table[2, head_dim], with_float8, cache="fp8e4nv")

@@ -4,20 +4,25 @@ None of these were chosen by a measurement yet. The reasoning:
 
 - **Decode** reads each key once and computes little, so bytes in flight decide. One multiprocessor of an H100 must have
   about 20 to 30 KB under way to keep its share of the bandwidth (3.35 TB/s over 132, some 700 ns of latency). A tile of
-  64 tokens of 128 bfloat16 is 16 KB of keys and as much of values; with 3 stages (the block table's entries, which tell
-  the addresses, take one) 32 KB are under way in each of the programs that fit beside each other. Few rows need few
-  warps: 4 share a tile, more would wait for each other at each maximum.
+  64 tokens of 128 bfloat16 is 16 KB of keys and as much of values. Of 3 stages the block table's entries take one,
+  since they tell the addresses: one tile of each is under way in every program, and 4 programs fit beside each other
+  (by registers). Few rows need few warps: 4 share a tile, more would wait for each other at each maximum.
 - **A split** of 256 tokens moves 131 KB of a kv head for 4 KB of its parts (3 %, group of 4), and makes 4 programs a kv
   head out of a context of 1024. Beyond MAX_SPLITS of them, splits grow with the sequence: the parts' memory and the
   merge stay bounded, and 8 kv heads by 32 splits fill 132 multiprocessors twice.
-- **Prefill** computes: 128 rows and 8 warps are two warp groups of Hopper's 64-row products, each with 64 registers a
-  thread for the sums of 128 elements. With 256 elements a head, half the rows, so that nothing spills.
+- **Prefill** computes: 128 rows and 8 warps are two warp groups of Hopper's 64-row products, with 64 registers a thread
+  for the sums of 128 elements. Where more would spill, fewer tokens or rows. Two tables, since Hopper's products read
+  their operands from shared memory, of which it has more than twice as much as consumer cards.
 - **float32** goes through three TensorFloat32 products (as precise, float32's range) on smaller tiles.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import torch
 
 # Multiples of every decode tile. Results depend on them, so they are no matter of tuning for one batch or another.
 SPLIT = 256
@@ -40,21 +45,30 @@ class Launch:
 
 
 # By (bytes of a query's element, head_dim padded to a power of two). Below 64: as 64.
-DECODE = {
+Table = Mapping[tuple[int, int], Launch]
+DECODE: Table = {
     (2, 64): Launch(16, 64, 4, 3),
     (2, 128): Launch(16, 64, 4, 3),
     (2, 256): Launch(16, 32, 4, 3),
     (4, 64): Launch(16, 32, 4, 2),
     (4, 128): Launch(16, 32, 4, 2),
-    (4, 256): Launch(16, 16, 4, 2),
+    (4, 256): Launch(16, 16, 8, 2),
 }
-PREFILL = {
-    (2, 64): Launch(128, 64, 4, 3),
+# Fits the 99 KB of shared memory that a program has on consumer cards, and spills on none.
+PREFILL: Table = {
+    (2, 64): Launch(128, 64, 8, 2),
+    (2, 128): Launch(128, 32, 8, 2),
+    (2, 256): Launch(64, 32, 8, 2),
+    (4, 64): Launch(32, 32, 8, 2),
+    (4, 128): Launch(32, 32, 8, 2),
+    (4, 256): Launch(16, 32, 8, 1),
+}
+# 227 KB, and products that read their operands from there.
+PREFILL_LARGE: Table = {
+    **PREFILL,
+    (2, 64): Launch(128, 64, 8, 3),
     (2, 128): Launch(128, 64, 8, 3),
-    (2, 256): Launch(64, 64, 8, 2),
-    (4, 64): Launch(64, 32, 4, 2),
-    (4, 128): Launch(64, 32, 8, 2),
-    (4, 256): Launch(32, 32, 8, 2),
+    (2, 256): Launch(128, 32, 8, 2),
 }
 
 
@@ -63,6 +77,13 @@ def decode_launch(itemsize: int, block_d: int) -> Launch:
     return DECODE[itemsize, max(64, block_d)]
 
 
-def prefill_launch(itemsize: int, block_d: int) -> Launch:
+def prefill_launch(itemsize: int, block_d: int, device: torch.device) -> Launch:
     """Of the prefill kernel, for padded heads of up to 256."""
-    return PREFILL[itemsize, max(64, block_d)]
+    table = PREFILL_LARGE if _large(device) else PREFILL
+    return table[itemsize, max(64, block_d)]
+
+
+@functools.cache
+def _large(device: torch.device) -> bool:
+    """Whether it is a data center's Hopper or Blackwell."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] in (9, 10)

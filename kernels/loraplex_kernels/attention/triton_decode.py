@@ -168,6 +168,6 @@ def variants() -> Iterator[Variant]:
         constants = {**case.attention, **splits, "M": 16}
         yield case.variant(decode_kernel, constants)
         merged = ("HEAD_DIM", "WINDOW", "BLOCK_D", "TILE")
-        if not (case.cache or case.softcap):
+        if case.dtype == "bf16" and not (case.cache or case.softcap):
             constants = {"HEADS": KV_HEADS * GROUP, **{name: case.attention[name] for name in merged}, **splits}
             yield case.variant(merge_kernel, constants, Launch(0, 0, MERGE_WARPS, 3))

@@ -174,7 +174,7 @@ def _prefill(
 ) -> None:
     group, head_dim = q.shape[1] // cache.num_kv_heads, q.shape[2]
     block_d = block_of(head_dim)
-    launch = prefill_launch(q.element_size(), block_d)
+    launch = prefill_launch(q.element_size(), block_d, q.device)
     prefill_kernel[(UNIT_ROWS * group // launch.rows, cache.num_kv_heads, batch.units.shape[0])](
         *(out, q, cache.k, cache.v, batch.units, batch.query_start, batch.context, batch.block_table),
         *(q.stride(0), batch.block_table.stride(0), window or 0),

@@ -12,7 +12,7 @@ import triton.language as tl
 
 from loraplex_kernels.attention.batch import UNIT_ROWS
 from loraplex_kernels.attention.cases import cases
-from loraplex_kernels.attention.launch import PREFILL
+from loraplex_kernels.attention.launch import PREFILL, PREFILL_LARGE
 from loraplex_kernels.attention.online_softmax import attend
 from loraplex_kernels.variant import Variant
 
@@ -154,5 +154,5 @@ def prefill_kernel(
 
 def variants() -> Iterator[Variant]:
     """The kernel, as triton_op launches it."""
-    for case in cases(PREFILL):
+    for case in (*cases(PREFILL, (80,)), *cases(PREFILL_LARGE, (90, 100))):
         yield case.variant(prefill_kernel, {**case.attention, "UNIT_ROWS": UNIT_ROWS, "M": case.launch.rows})
