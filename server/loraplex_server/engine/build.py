@@ -19,7 +19,7 @@ from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.device import checkpoint_dtype, resolve_device, resolve_dtype, set_threads
 from loraplex_server.engine.loaders import loader_threads, usable_cores
-from loraplex_server.engine.memory import MemoryPlan, plan_memory
+from loraplex_server.engine.memory import MemoryPlan, kv_cache_dtype, plan_memory
 from loraplex_server.engine.messages import EngineInfo, GenerateRequest, SamplingParams
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduler
@@ -50,6 +50,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
     set_threads(config)
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, checkpoint_dtype(model_folder(config.model, weights=False)), device)
+    stored = kv_cache_dtype(config, dtype, device)
     model = load_model(
         config.model,
         device=device,
@@ -58,7 +59,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         max_model_len=config.max_model_len,
         quantization_cache=None if config.quantization_cache is None else Path(config.quantization_cache),
     )
-    memory = plan_memory(config, model.config.max_model_len, _block_bytes(model.config, config, dtype), device)
+    memory = plan_memory(config, model.config.max_model_len, _block_bytes(model.config, config, stored), device)
     core = _wire(config, model, memory, dtype, device, wake)
     _warm(core)
     info = EngineInfo(
@@ -81,6 +82,8 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
     )
     if config.adapter_dtype == "int8":
         logger.warning("--adapter-dtype int8: adapters are rounded while they are loaded; answers are close, not exact")
+    if stored != dtype:
+        logger.warning("--kv-cache-dtype fp8: keys and values are rounded; answers are close, not exact")
     logger.info("engine ready in %.1f s; %s; %s", time.monotonic() - started, native.status(), info)
     return core, info
 
@@ -93,9 +96,9 @@ def _wire(
     device: torch.device,
     wake: Callable[[], None],
 ) -> EngineCore:
-    shape = model.config
+    shape, stored = model.config, kv_cache_dtype(config, dtype, device)
     cache = allocate(
-        shape.num_layers, memory.num_blocks, shape.num_kv_heads, config.block_size, shape.head_dim, dtype, device
+        shape.num_layers, memory.num_blocks, shape.num_kv_heads, config.block_size, shape.head_dim, stored, device
     )
     table = AdapterTable(FIRST_SLOTS, len(model.sites), dtype, device, int8=config.adapter_dtype == "int8")
     store = AdapterStore(

@@ -11,6 +11,7 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 # auto: the checkpoint as it is, quantized or not; the others are what load_model knows.
 Quantization = Literal["auto", "none", "int4", "int4-32", "nf4", "int8", "int8-weight", "fp8"]
 AdapterDType = Literal["auto", "int8"]
+KVCacheDType = Literal["auto", "fp8"]
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     # on a CPU, where adapter_memory is host memory already.
     adapter_host_memory: int | None = None
     adapter_dtype: AdapterDType = "auto"  # auto: that of the activations; int8: rounded, which is not exact
+    kv_cache_dtype: KVCacheDType = "auto"  # auto: that of the activations; fp8: rounded, which is not exact
     block_size: int = 16
     enable_prefix_caching: bool = True
     threads: int | None = None

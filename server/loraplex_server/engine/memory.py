@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from loraplex_kernels.attention.cache import FLOAT8
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.device import EngineStartError
 
@@ -39,6 +40,26 @@ def free_bytes(device: torch.device) -> int:
         return int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):  # not Linux
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def kv_cache_dtype(config: EngineConfig, dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """What keys and values are stored as.
+
+    Args:
+        config: the engine's.
+        dtype: of the activations.
+        device: that computes.
+
+    Raises:
+        EngineStartError: float8 was asked for where no kernel reads it.
+    """
+    if config.kv_cache_dtype == "auto":
+        return dtype
+    if device.type != "cuda":
+        raise EngineStartError("--kv-cache-dtype fp8: keys and values are rounded on a GPU only; use auto")
+    if torch.cuda.get_device_capability(device) < (8, 9):
+        raise EngineStartError("--kv-cache-dtype fp8: this GPU is older than float8 (Ada, Hopper); use auto")
+    return FLOAT8
 
 
 def plan_memory(config: EngineConfig, wanted_len: int, bytes_per_block: int, device: torch.device) -> MemoryPlan:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from loraplex_server.engine.config import AdapterDType, Device, DType, EngineConfig, Quantization
+from loraplex_server.engine.config import AdapterDType, Device, DType, EngineConfig, KVCacheDType, Quantization
 from loraplex_server.settings.quantity import Bytes
 from loraplex_server.settings.user_cache import user_cache
 
@@ -115,6 +115,9 @@ class ServeSettings(BaseSettings):
 
     kv_cache_memory: Bytes | None = _option(
         None, "Memory", "SIZE", "for keys and values, such as 2GiB (default: from what the machine has)", gt=0
+    )
+    kv_cache_dtype: KVCacheDType = _option(
+        _ENGINE.kv_cache_dtype, "Memory", "", "of keys and values; fp8 takes half the room and rounds them (GPU only)"
     )
     block_size: int = _option(_ENGINE.block_size, "Memory", "TOKENS", "of one block of the KV cache", gt=0, le=1024)
     enable_prefix_caching: bool = _option(

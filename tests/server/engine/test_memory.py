@@ -6,7 +6,7 @@ import torch
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.device import EngineStartError, resolve_device, resolve_dtype
 from loraplex_server.engine.loaders import loader_threads
-from loraplex_server.engine.memory import plan_memory
+from loraplex_server.engine.memory import kv_cache_dtype, plan_memory
 
 CPU = torch.device("cpu")
 
@@ -77,3 +77,20 @@ def test_asking_for_a_gpu_that_is_not_there_is_an_error() -> None:
     assert resolve_device("auto") == CPU
     with pytest.raises(EngineStartError, match="--device cuda"):
         resolve_device("cuda")
+
+
+def test_keys_and_values_are_rounded_only_where_asked_and_never_on_a_cpu() -> None:
+    assert kv_cache_dtype(config(), torch.bfloat16, CPU) == torch.bfloat16
+    with pytest.raises(EngineStartError, match=r"--kv-cache-dtype fp8: .* use auto"):
+        kv_cache_dtype(config(kv_cache_dtype="fp8"), torch.float32, CPU)
+
+
+@pytest.mark.parametrize("capability", [(8, 6), (8, 9), (9, 0)])
+def test_float8_keys_and_values_need_a_gpu_that_has_float8(monkeypatch, capability) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    wish = config(kv_cache_dtype="fp8")
+    if capability < (8, 9):
+        with pytest.raises(EngineStartError, match="--kv-cache-dtype fp8: this GPU"):
+            kv_cache_dtype(wish, torch.bfloat16, torch.device("cuda"))
+    else:
+        assert kv_cache_dtype(wish, torch.bfloat16, torch.device("cuda")) == torch.float8_e4m3fn
