@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from loraplex_kernels.ops import native, reference
+from loraplex_kernels.ops.dispatch import use_triton
 
 
 def silu_and_mul(x: Tensor) -> Tensor:
@@ -21,9 +22,7 @@ def silu_and_mul(x: Tensor) -> Tensor:
     Raises:
         ValueError: x is not of two dimensions, the second even.
     """
-    _check(x)
-    library = native.kernels(x)
-    return reference.silu_and_mul(x) if library is None else native.gate(library, x, gelu=False)
+    return _gate(x, gelu=False)
 
 
 def gelu_tanh_and_mul(x: Tensor) -> Tensor:
@@ -40,11 +39,17 @@ def gelu_tanh_and_mul(x: Tensor) -> Tensor:
     Raises:
         ValueError: x is not of two dimensions, the second even.
     """
-    _check(x)
-    library = native.kernels(x)
-    return reference.gelu_tanh_and_mul(x) if library is None else native.gate(library, x, gelu=True)
+    return _gate(x, gelu=True)
 
 
-def _check(x: Tensor) -> None:
+def _gate(x: Tensor, *, gelu: bool) -> Tensor:
     if x.dim() != 2 or x.shape[1] % 2:
         raise ValueError(f"x must be [T, 2N], not {list(x.shape)}")
+    if use_triton(x):
+        from loraplex_kernels.ops.triton_gate import gate_triton
+
+        return gate_triton(x, gelu=gelu)
+    library = native.kernels(x)
+    if library is not None:
+        return native.gate(library, x, gelu=gelu)
+    return reference.gelu_tanh_and_mul(x) if gelu else reference.silu_and_mul(x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from loraplex_kernels.ops import native, reference
+from loraplex_kernels.ops.dispatch import use_triton
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
@@ -26,9 +27,14 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tens
     """
     if weight.shape != x.shape[-1:]:
         raise ValueError(f"weight must be {list(x.shape[-1:])}, not {list(weight.shape)}")
-    library = native.kernels(x, weight) if x.dim() in (2, 3) else None
-    if library is not None:
-        return native.rms_norm(library, x, weight, eps, offset)
+    if x.dim() in (2, 3):
+        if use_triton(x, weight):
+            from loraplex_kernels.ops.triton_norm import rms_norm_triton
+
+            return rms_norm_triton(x, weight, eps, offset)
+        library = native.kernels(x, weight)
+        if library is not None:
+            return native.rms_norm(library, x, weight, eps, offset)
     return reference.rms_norm(x, weight, eps, offset)
 
 
@@ -53,7 +59,12 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float, offset
     if weight.shape != x.shape[-1:] or residual.shape != x.shape:
         shapes = [list(tensor.shape) for tensor in (x, residual, weight)]
         raise ValueError(f"x, residual and weight must be [T, H], [T, H] and [H], not {shapes}")
-    library = native.kernels(x, residual, weight) if x.dim() == residual.dim() == 2 else None
-    if library is not None:
-        return native.add_rms_norm(library, x, residual, weight, eps, offset)
+    if x.dim() == residual.dim() == 2:
+        if use_triton(x, residual, weight):
+            from loraplex_kernels.ops.triton_norm import add_rms_norm_triton
+
+            return add_rms_norm_triton(x, residual, weight, eps, offset)
+        library = native.kernels(x, residual, weight)
+        if library is not None:
+            return native.add_rms_norm(library, x, residual, weight, eps, offset)
     return reference.add_rms_norm(x, residual, weight, eps, offset)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from loraplex_kernels.ops import native, reference
+from loraplex_kernels.ops.dispatch import use_triton
 
 
 def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
@@ -24,14 +25,24 @@ def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
     Raises:
         ValueError: the shapes do not fit each other, or the angles are not float32.
     """
+    check_rotary(q, k, cos, sin)
+    if use_triton(q, k):
+        from loraplex_kernels.ops.triton_rotary import rotary_triton
+
+        rotary_triton(q, k, cos.contiguous(), sin.contiguous())
+        return
+    library = native.kernels(q, k)
+    if library is not None:
+        native.rotary(library, q, k, cos.contiguous(), sin.contiguous())
+    else:
+        reference.rotary(q, k, cos, sin)
+
+
+def check_rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Raise the ValueError of `rotary` where its arguments do not fit."""
     rows, half = cos.shape
     if sin.shape != cos.shape or q.shape[0] != rows or k.shape[0] != rows or min(q.shape[2], k.shape[2]) < 2 * half:
         shapes = [list(tensor.shape) for tensor in (q, k, cos, sin)]
         raise ValueError(f"q and k must be [T, heads, head_dim], cos and sin [T, R/2] with R <= head_dim, not {shapes}")
     if cos.dtype != torch.float32 or sin.dtype != torch.float32:
         raise ValueError(f"cos and sin must be float32, not {cos.dtype} and {sin.dtype}")
-    library = native.kernels(q, k)
-    if library is not None:
-        native.rotary(library, q, k, cos.contiguous(), sin.contiguous())
-    else:
-        reference.rotary(q, k, cos, sin)

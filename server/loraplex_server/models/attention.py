@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from loraplex_kernels.attention import AttentionBatch, KVLayer, paged_attention, write_kv
-from loraplex_kernels.ops import rotary
+from loraplex_kernels.ops import HeadNorms, norm_rotary_write, rotary
 from loraplex_server.models.adapter_step import AdapterStep, TermUse
 from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.linear import Linear
@@ -36,6 +36,10 @@ class Attention:
         self.qkv = qkv
         self.o = o
         self.head_norms = head_norms
+        self._norms = None
+        if head_norms is not None:
+            of_q, of_k = head_norms
+            self._norms = HeadNorms(of_q.weight, of_k.weight, of_q.eps, of_q.offset)
         self.head_dim = config.head_dim
         self.heads = [config.num_heads, config.num_kv_heads, config.num_kv_heads]
         self.scale = config.attention_scale
@@ -49,14 +53,30 @@ class Attention:
         rows = x.shape[0]
         packed = self.qkv(x, adapters).view(rows, -1, self.head_dim)
         q, k, v = packed.split_with_sizes(self.heads, dim=1)  # views: [T, heads, head_dim]
+        if adapters is not None and adapters.terms:
+            q = self._with_terms(q, k, v, angles, batch, cache, adapters)
+        else:
+            q = norm_rotary_write(q, k, v, *angles, cache, batch.slot_mapping, self._norms)
+        out = paged_attention(q, cache, batch, self.scale, self.window, self.softcap)
+        return self.o(out.view(rows, -1), adapters)
+
+    def _with_terms(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        angles: Angles,
+        batch: AttentionBatch,
+        cache: KVLayer,
+        adapters: AdapterStep,
+    ) -> Tensor:
+        """`norm_rotary_write` op by op: adapters may have norms of their own, and keys that are not turned."""
         if self.head_norms is not None:
             q, k = self.head_norms[0](q, adapters), self.head_norms[1](k, adapters)
         rotary(q, k, *angles)
-        if adapters is not None and adapters.terms:
-            self._put_prefixes(k, v, adapters.terms)
+        self._put_prefixes(k, v, adapters.terms)
         write_kv(k, v, cache, batch.slot_mapping)
-        out = paged_attention(q, cache, batch, self.scale, self.window, self.softcap)
-        return self.o(out.view(rows, -1), adapters)
+        return q
 
     def _put_prefixes(self, k: Tensor, v: Tensor, uses: tuple[TermUse, ...]) -> None:
         """Give virtual tokens the keys and values of their adapters' prefixes (prefix tuning), in place.
