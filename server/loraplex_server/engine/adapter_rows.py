@@ -14,6 +14,7 @@ from loraplex_kernels import lora
 from loraplex_kernels.lora import AdapterTable, LoraStep, Run
 from loraplex_server.engine.binding import SlotUse
 from loraplex_server.engine.sequence import Sequence
+from loraplex_server.engine.upload import upload
 from loraplex_server.models.adapter_step import AdapterStep, TermUse, VirtualRows
 
 
@@ -97,4 +98,4 @@ def _term_use(pieces: Seq[_Piece], device: torch.device) -> TermUse:
 def _ranges(firsts: Seq[int], counts: Seq[int], device: torch.device) -> Tensor:
     """int64: each of `firsts` and the numbers that follow it, as many as `counts` says."""
     parts = [np.arange(first, first + count) for first, count in zip(firsts, counts, strict=True)]
-    return torch.from_numpy(np.concatenate(parts)).to(device)
+    return upload([np.concatenate(parts)], device)[0]

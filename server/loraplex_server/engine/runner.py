@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence as Seq
 from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,16 +15,21 @@ from loraplex_kernels.lora import AdapterTable
 from loraplex_server.engine.adapter_rows import Stretch, adapter_step
 from loraplex_server.engine.choice import Choosing
 from loraplex_server.engine.flight import Chosen, Flight
+from loraplex_server.engine.graphs.decode import DecodeGraphs
 from loraplex_server.engine.prompt_scores import score_prompt
 from loraplex_server.engine.sample_inputs import sample_inputs
 from loraplex_server.engine.sampler import sample_on_device
 from loraplex_server.engine.scheduler import Scheduled
 from loraplex_server.engine.token_feed import token_ids
+from loraplex_server.engine.upload import upload
 from loraplex_server.models.decoder import Decoder
 
 
 class ModelRunner:
-    """Holds the model, its KV cache and the adapter table, and knows nothing of requests or queues."""
+    """Holds the model, its KV cache and the adapter table, and knows nothing of requests or queues.
+
+    `graphs`, where it is set, serves the steps that it can.
+    """
 
     def __init__(self, model: Decoder, cache: list[KVLayer], block_size: int, table: AdapterTable) -> None:
         self.model = model
@@ -31,6 +37,7 @@ class ModelRunner:
         self.block_size = block_size
         self.table = table
         self.device = cache[0].k.device
+        self.graphs: DecodeGraphs | None = None
         self._last: Chosen | None = None  # by the step before
 
     @torch.inference_mode()
@@ -39,9 +46,7 @@ class ModelRunner:
 
         On a GPU this returns before the work is done, and a plan may hold tokens that the plan before it chose.
         """
-        stretches = [Stretch(entry.sequence, entry.start, entry.count) for entry in plan]
-        tokens, batch = token_ids(plan, self._last, self.device), self._attention(plan)
-        hidden = self.model.forward(tokens, batch, self.cache, adapter_step(stretches, self.table))  # [T, H]
+        hidden = self._forward(plan)
         firsts = list(accumulate((scheduled.count for scheduled in plan), initial=0))  # row of each sequence's first
         self._last = self._choose(plan, hidden, firsts)
         scores = {
@@ -53,9 +58,15 @@ class ModelRunner:
         }
         return Flight(plan, self._last, scores)
 
-    def _attention(self, plan: Seq[Scheduled]) -> attention.AttentionBatch:
+    def _forward(self, plan: Seq[Scheduled]) -> Tensor:
+        """Hidden states `[T, H]`, good until the next step."""
+        tokens = token_ids(plan, self._last, self.device)
         spans = [attention.Span(entry.count, entry.end, entry.sequence.block_table) for entry in plan]
-        return attention.build_batch(spans, self.block_size, self.device)
+        step = adapter_step([Stretch(entry.sequence, entry.start, entry.count) for entry in plan], self.table)
+        replayed = None if self.graphs is None else self.graphs.run(tokens, spans, step)
+        if replayed is not None:
+            return replayed
+        return self.model.forward(tokens, attention.build_batch(spans, self.block_size, self.device), self.cache, step)
 
     def _choose(self, plan: Seq[Scheduled], hidden: Tensor, firsts: Seq[int]) -> Chosen | None:
         """For the sequences that reach their last token, in order."""
@@ -64,8 +75,16 @@ class ModelRunner:
             return None
         sequences = [entry.sequence for entry, _ in ends]
         last = [Stretch(entry.sequence, entry.end - 1, 1) for entry, _ in ends]
-        logits = self.model.logits(hidden[[row for _, row in ends]], adapter_step(last, self.table, head=True))
+        rows = _rows(hidden, [row for _, row in ends])
+        logits = self.model.logits(rows, adapter_step(last, self.table, head=True))
         inputs = sample_inputs(sequences, logits.shape[1], [sequence.in_flight for sequence in sequences])
         sampled = sample_on_device(logits, inputs)
-        rows = {sequence: row for row, sequence in enumerate(sequences)}
-        return Chosen(rows, sampled.next_ids, Choosing(sampled, inputs))
+        places = {sequence: row for row, sequence in enumerate(sequences)}
+        return Chosen(places, sampled.next_ids, Choosing(sampled, inputs))
+
+
+def _rows(hidden: Tensor, rows: list[int]) -> Tensor:
+    """`[R, H]`; a step of decoding takes them all as they are."""
+    if rows == list(range(hidden.shape[0])):
+        return hidden
+    return hidden.index_select(0, upload([np.array(rows, dtype=np.int64)], hidden.device)[0])

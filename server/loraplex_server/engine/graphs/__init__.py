@@ -1,0 +1,1 @@
+"""Decode steps as CUDA graphs: one launch instead of hundreds, adapters included."""
