@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -31,4 +32,13 @@ def kernels(device: str) -> tuple[Kernel, ...]:
                 lambda form, dtype, _: int4.Int4Weight(form, dtype),
             ),
         )
+    if device == "cuda":
+        # Eight-bit products before eight-bit weights alone: they read the same bytes, and need no unpacking.
+        from loraplex_kernels.linear.float8 import Float8Weight
+        from loraplex_kernels.linear.triton_float8 import TritonFloat8Weight
+        from loraplex_kernels.linear.triton_grouped import TritonGroupedWeight
+        from loraplex_kernels.linear.triton_lookup import TritonLookupWeight
+
+        kinds: tuple[Any, ...] = (Float8Weight, TritonGroupedWeight, TritonLookupWeight, TritonFloat8Weight)
+        return tuple(Kernel(kind.supported, kind) for kind in kinds)
     return ()

@@ -11,6 +11,7 @@ from loraplex_kernels.linear import make_weight, stored
 from loraplex_kernels.linear.forms import Float8, GroupedInts, WeightForm, tensors
 from loraplex_kernels.linear.int4 import Int4Weight
 from loraplex_kernels.linear.nibbles import pack, unpack
+from loraplex_kernels.linear.registry import kernels
 from loraplex_kernels.linear.rounders import ROUNDERS, round_weight
 from loraplex_kernels.linear.serve import serve
 from loraplex_kernels.linear.side_by_side import SideBySide
@@ -111,6 +112,27 @@ def test_four_bits_have_a_kernel_on_a_cpu_and_anything_else_is_unpacked(forms, u
     assert isinstance(serve(forms["int4"], torch.float16, CPU), StoredWeight)
     use("torch")
     assert isinstance(serve(forms["int4"], torch.bfloat16, CPU), StoredWeight)
+
+
+def test_a_gpu_has_a_kernel_for_every_kind_of_form(forms):
+    names = [kernel.make.__name__ for kernel in kernels("cuda")]
+    assert names == ["Float8Weight", "TritonGroupedWeight", "TritonLookupWeight", "TritonFloat8Weight"]
+    for kernel in kernels("cuda"):  # asked of a device that none of them runs on
+        assert not any(kernel.supported(form, torch.bfloat16, torch.device("meta")) for form in forms.values())
+    assert kernels("meta") == ()
+
+
+@pytest.mark.gpu
+@NO_GPU
+@pytest.mark.parametrize("name", NAMES)
+def test_every_form_that_is_rounded_to_has_a_kernel_on_a_gpu(name, forms):
+    device = torch.device("cuda")
+    served = serve(forms[name], torch.bfloat16, device)
+    assert isinstance(served, StoredWeight) == (name == "tiles")  # tiles of 100 inputs
+    x = torch.randn(3, 192, device=device).bfloat16()
+    exact = x.double() @ forms[name].dequantized().to(device).double().t()
+    rounding = 0.1 if name == "fp8" else 1e-2  # activations too
+    assert (served(x).double() - exact).abs().max() / exact.abs().max() < rounding
 
 
 def test_a_forms_tensors_are_known_by_their_names(forms):
