@@ -83,7 +83,7 @@ def sample_inputs(sequences: Seq[Sequence], vocab: int, pending: Seq[int] | None
         vocab=_array(own, np.int32),
         adjustments=adjustments(sequences, own, ahead),
         asked=_array(asked, np.int64),
-        alternatives=_array([sampling[row].logprobs or 0 for row in asked], np.int64),
+        alternatives=_array([min(sampling[row].logprobs or 0, own[row]) for row in asked], np.int64),
     )
 
 
