@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from peft import PeftModel
+from torch import nn
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 
 def write_bnb(base: Path, folder: Path, **options: Any) -> Path:
@@ -22,6 +25,14 @@ def write_bnb(base: Path, folder: Path, **options: Any) -> Path:
     return folder / "meant"
 
 
-def load_bnb(folder: Path) -> PreTrainedModel:
-    """The oracle: the library's own linears, not merely its weights."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+def load_bnb(folder: Path, adapter: Path | None = None) -> nn.Module:
+    """The oracle: the library's own linears, not merely its weights, and PEFT's layers for them."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            # Or, where the CPU has such instructions, it computes in bfloat16 whatever its compute_dtype.
+            module.training = True
+    return model

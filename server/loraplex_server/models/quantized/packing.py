@@ -18,7 +18,8 @@ def unpacked(words: Tensor, bits: int) -> Tensor:
     Returns:
         uint8 `[R, W * 32 / bits]`.
     """
-    raw = words.contiguous().view(torch.uint8)  # little-endian, as safetensors are
+    # A copy, for `contiguous` leaves the strides of a single column as they are. Little-endian, as safetensors are.
+    raw = words.clone(memory_format=torch.contiguous_format).view(torch.uint8)
     if bits == 8:
         return raw
     return torch.stack([raw & 15, raw >> 4], dim=2).view(words.shape[0], -1)

@@ -69,10 +69,8 @@ def find_settings(config: Mapping[str, Any], folder: Path) -> Settings | None:
             values = _object(config[key], source)
             if key == "compression_config":  # compressed-tensors before it had transformers' name
                 nested = _object(values.get("quantization_config") or values, source)
-                values = {
-                    "quant_method": "compressed-tensors",
-                    "sparsity_config": values.get("sparsity_config"),
-                } | nested
+                sparsity = {"sparsity_config": values.get("sparsity_config")}
+                values = {"quant_method": "compressed-tensors"} | sparsity | nested
             return Settings(_method(values, source), source, values)
     for name, method in _FILES.items():
         path = folder / name
