@@ -66,6 +66,7 @@ class Case:
             divisible=tuple(name for name in names if name.endswith("_ptr") or name in _STRIDES),
             num_warps=launch.warps,
             num_stages=launch.stages,
+            options={"enable_fp_fusion": True},
             capabilities=self.capabilities,
         )
 

@@ -70,7 +70,8 @@ def attend(
             b_v = tl.load(p_v)  # [TILE, BLOCK_D]
         b_s = tl.dot(b_q, b_k.to(b_q.dtype), input_precision=PRECISION) * score_scale  # [M, TILE]
         if SOFTCAP:
-            b_s = cap * (1.0 - 2.0 / (1.0 + tl.exp2(b_s)))
+            b_e = tl.exp2(tl.where(b_s > 64.0, 64.0, b_s))  # of 64, tanh is 1; NaN stays
+            b_s = cap * ((b_e - 1.0) / (b_e + 1.0))
         if MASKED:
             seen = inside[None, :] & (position[None, :] <= p_m[:, None])
             if WINDOW:
