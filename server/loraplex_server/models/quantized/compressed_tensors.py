@@ -11,7 +11,7 @@ from loraplex_kernels.linear.forms import GroupedInts, WeightForm
 from loraplex_server.models.checkpoint import Checkpoint
 from loraplex_server.models.errors import CheckpointError
 from loraplex_server.models.names import HEAD
-from loraplex_server.models.quantized.ct_match import best, matches
+from loraplex_server.models.quantized.ct_match import best, check_patterns, matches
 from loraplex_server.models.quantized.ct_scheme import Scheme, read_scheme, refuse_extras
 from loraplex_server.models.quantized.expected import FLOATS, Expected
 from loraplex_server.models.quantized.input_order import input_order
@@ -51,7 +51,11 @@ class CompressedTensorsReader(FormatReader):
         self._schemes: dict[str, Scheme] = {}  # by target
         for group in groups.values():
             scheme = read_scheme(group, default_format, settings)
-            self._schemes.update(dict.fromkeys(map(str, group.get("targets", [])), scheme))
+            targets = group.get("targets", [])
+            if not isinstance(targets, list):
+                raise CheckpointError(f"targets in {settings.source} must be a list, not {targets!r}")
+            self._schemes.update(dict.fromkeys(map(str, targets), scheme))
+        check_patterns([*self._ignore, *self._schemes], settings)
         names = sorted({scheme.name for scheme in self._schemes.values()})
         super().__init__(
             f"compressed-tensors {' and '.join(names) or 'without weights'}", checkpoint, brings_scales(settings.values)

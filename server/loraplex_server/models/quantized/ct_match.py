@@ -5,9 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from loraplex_server.models.quantized.settings import Settings
+
 # Every module that is asked about is a torch.nn.Linear, and so also what that is derived from.
 _CLASSES = ("Linear", "Module")
 _REGEX = "re:"
+
+
+def check_patterns(patterns: Iterable[str], settings: Settings) -> None:
+    """Raise CheckpointError unless all that say that they are regular expressions are."""
+    for pattern in patterns:
+        if pattern.startswith(_REGEX):
+            settings.compiled(pattern.removeprefix(_REGEX))
 
 
 def by_name(module: str, pattern: str) -> bool:

@@ -68,8 +68,8 @@ def read_scheme(group: Any, default_format: str, settings: Settings) -> Scheme:
     if group.get("output_activations"):
         raise settings.unsupported("rounding of a linear's outputs", "quantize it without output_activations")
     args = Settings(settings.method, settings.source, weights)
-    activations = group.get("input_activations") or {}
-    static = bool(activations) and not activations.get("dynamic", False)
+    activations = group.get("input_activations")
+    static = isinstance(activations, dict) and not activations.get("dynamic", False)
     scheme = Scheme(
         packed=stored == PACKED,
         floats=str(args.get("type", default="int")).lower() == "float",
@@ -80,7 +80,7 @@ def read_scheme(group: Any, default_format: str, settings: Settings) -> Scheme:
         block=_block(args),
         by_group_order=str(args.get("actorder", default="")).lower() in ("group", "dynamic", "true"),
         static_input=static,
-        static_input_zero=static and not activations.get("symmetric", True),
+        static_input_zero=isinstance(activations, dict) and static and not activations.get("symmetric", True),
     )
     _check(scheme, settings)
     return scheme

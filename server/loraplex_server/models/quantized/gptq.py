@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +79,11 @@ class GptqReader(FormatReader):
         tensors say so already.)
         """
         for pattern, override in self._dynamic.items():
-            if not pattern.startswith("-:") and re.match(pattern.removeprefix("+:"), module):
-                return self._rule(override)
+            if pattern.startswith("-:") or not self._settings.compiled(pattern.removeprefix("+:")).match(module):
+                continue
+            if not isinstance(override, dict):
+                raise CheckpointError(f"dynamic in {self._settings.source} has {override!r} for {pattern}")
+            return self._rule(override)
         return self._rule({})
 
     def expected(self, module: str, shape: tuple[int, int]) -> dict[str, Expected]:

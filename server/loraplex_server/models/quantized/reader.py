@@ -12,6 +12,7 @@ from torch import Tensor
 from loraplex_kernels.linear.forms import WeightForm
 from loraplex_server.models.checkpoint import Checkpoint
 from loraplex_server.models.errors import CheckpointError
+from loraplex_server.models.names import HEAD
 from loraplex_server.models.quantized.expected import FLOATS, Expected
 from loraplex_server.models.quantized.kv_cache import calibration
 
@@ -83,9 +84,14 @@ class FormatReader(ABC):
             raise CheckpointError(f"{self.checkpoint.folder}, {self.name}, {module}: {error}") from error
 
     def is_plain(self, module: str) -> bool:
-        """Whether the checkpoint has the weight in floating point, as if nothing had been quantized."""
+        """Whether the checkpoint has the weight in floating point, as if nothing had been quantized.
+
+        Asked where the format's own tensors are missing. A head without any is the embedding, or is missed as one.
+        """
         name = f"{module}.weight"
-        return name in self.checkpoint and self.checkpoint.tensor(name).dtype in (*FLOATS, torch.float64)
+        if name not in self.checkpoint:
+            return module == HEAD
+        return self.checkpoint.tensor(name).dtype in (*FLOATS, torch.float64)
 
     def refuse_shape(self, module: str, shape: tuple[int, int], reason: str) -> CheckpointError:
         """The error for a weight whose shape the format does not have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,17 @@ class Settings:
         if not isinstance(value, bool):
             raise CheckpointError(f"{name} in {self.source} must be true or false, not {value!r}")
         return value
+
+    def compiled(self, pattern: str) -> re.Pattern[str]:
+        """A regular expression.
+
+        Raises:
+            CheckpointError: it is none.
+        """
+        try:
+            return re.compile(pattern)
+        except re.error as error:
+            raise CheckpointError(f"{pattern!r} in {self.source} is no regular expression: {error}") from error
 
     def unsupported(self, what: str, instead: str) -> UnsupportedModelError:
         """The error for something that is not served."""

@@ -7,9 +7,11 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.checkpoints import load_base, write_base
 from support.quantized import edit, edit_config, write_quantized
 from support.quantized_awq import Awq
 from support.quantized_gptq import Gptq
+from transformers import Phi3Config, Qwen2Config
 
 from loraplex_server.models import CheckpointError, UnsupportedModelError, load_model
 from loraplex_server.models.checkpoint import Checkpoint
@@ -114,6 +116,31 @@ def test_a_linear_may_be_left_in_floating_point(gptq, base):
     decoder = _load(gptq)
     assert torch.equal(decoder.site_weight(0), torch.ones(64, 64))
     assert not torch.equal(decoder.site_weight(1), torch.ones(32, 64))
+
+
+@pytest.mark.parametrize("config", [Qwen2Config, Phi3Config], ids=["biases, tied", "packed projections"])
+def test_other_families_are_read_alike(config, tiny, tmp_path, paged):
+    write_base(tmp_path / "base", config(**tiny(tie_word_embeddings=config is Qwen2Config)))
+    how = Gptq(act_order=True, symmetric=False)
+    meant = write_quantized(tmp_path / "base", tmp_path / "quantized", how.config, how.pack)
+    tokens = [7, 21, 45, 3, 98]
+    ours = paged(_load(tmp_path / "quantized"), [tokens]).step([len(tokens)])[0]
+    expected = load_base(meant)(torch.tensor([tokens])).logits[0]
+    torch.testing.assert_close(ours, expected, atol=2e-4, rtol=1e-4)
+
+
+def test_a_head_that_is_missing_is_missed_in_floating_point(gptq):
+    edit(gptq, lambda tensors: tensors.pop("lm_head.weight"))
+    with pytest.raises(CheckpointError, match=r"lacks lm_head\.weight$"):
+        _load(gptq)
+
+
+def test_a_quantized_head_is_served(gptq):
+    packed, weight = Gptq().pack("lm_head", torch.randn(320, 64))
+    edit(gptq, lambda tensors: tensors.pop("lm_head.weight"))
+    edit(gptq, lambda tensors: tensors.update({f"lm_head.{name}": tensor for name, tensor in packed.items()}))
+    decoder = _load(gptq)
+    torch.testing.assert_close(decoder.site_weight(decoder.sites[-1].index), weight)
 
 
 def test_a_model_of_another_method_is_refused_before_its_weights_are_read(gptq):

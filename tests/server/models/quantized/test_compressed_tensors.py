@@ -202,6 +202,13 @@ def test_weights_that_have_no_form_are_refused(tmp_path, weights, message):
         lone.tensors()
 
 
+@pytest.mark.parametrize("changes", [{"ignore": ["re:("]}, {"config_groups": {"g": {"targets": 3, "weights": INT4}}}])
+def test_a_damaged_config_is_refused(tmp_path, changes):
+    lone = Lone(tmp_path, _config(**changes), {"weight": torch.zeros(2, 16)}, (2, 16))
+    with pytest.raises(CheckpointError, match=r"'\(' in .* is no regular expression|targets in .* must be a list"):
+        lone.tensors()
+
+
 def test_a_shape_that_is_not_the_weights_is_refused(tmp_path):
     tensors, _ = _packed(torch.randn(8, 32))
     lone = Lone(tmp_path, _config(), tensors | {"weight_shape": torch.tensor([8, 31])}, (8, 32))

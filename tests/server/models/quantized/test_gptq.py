@@ -190,6 +190,8 @@ def test_what_is_not_served_is_refused_by_name(tmp_path, changes, message):
         ({"group_size": 0}, "group_size in .* must be -1 or above 0, not 0"),
         ({"desc_act": "yes"}, "desc_act in .* must be true or false, not 'yes'"),
         ({"dynamic": ["q_proj"]}, "dynamic in .* is not a JSON object"),
+        ({"dynamic": {"+:(": {}}}, r"'\(' in .* is no regular expression"),
+        ({"dynamic": {".*q_proj": 8}}, r"dynamic in .* has 8 for \.\*q_proj"),
     ],
 )
 def test_a_damaged_config_is_refused_with_the_field(tmp_path, changes, message):
