@@ -2,8 +2,8 @@
 
     python tools/compiled.py [WORD ...] [--capability 90] [--json] [--processes 2]
 
-Finds every module `kernels/loraplex_kernels/**/triton_*.py` and compiles what its `variants()` yields, for each of their
-capabilities; words pick those whose module or name has one of them. Ends with status 1 where a variant does not
+Finds every module `kernels/loraplex_kernels/**/triton_*.py` and compiles what its `variants()` yields, for each of
+their capabilities; words pick those whose module or name has one of them. Ends with status 1 where a variant does not
 compile, spills registers, or wants more shared memory than the card has, and where a module has a kernel but no
 `variants()`. Triton's own cache (TRITON_CACHE_DIR) makes the second run a quick one.
 """
@@ -33,7 +33,9 @@ sys.path.insert(0, str(KERNELS))
 # Bytes that one block may ask for: the CUDA programming guide's table of technical specifications, by capability.
 SHARED_LIMIT = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448, 100: 232_448, 103: 232_448, 120: 101_376}
 # Of 16 bytes: loads to registers, and copies to shared memory that pass these by.
-WIDE = r"ld\.global[\w.:]*\.v(?:4\.[bfu]32|2\.[bfu]64)|ld\.global[\w.:]*\.b128|cp\.async\.c[ag]\.shared\.global[^;]*, 0x10"
+WIDE = (
+    r"ld\.global[\w.:]*\.v(?:4\.[bfu]32|2\.[bfu]64)|ld\.global[\w.:]*\.b128|cp\.async\.c[ag]\.shared\.global[^;]*, 0x10"
+)
 LOAD = r"\bld\.global|cp\.async\.c[ag]\.shared"
 
 
@@ -59,7 +61,7 @@ def modules() -> Iterator[ModuleType]:
 
 
 def kernels_of(module: ModuleType) -> list[str]:
-    """Names of the kernels that a module defines: those that take no pointer from another kernel, but from a launch."""
+    """Names of what a module itself defines with `@triton.jit`."""
     from triton.runtime.jit import JITFunction
 
     found = [name for name, value in vars(module).items() if isinstance(value, JITFunction)]
@@ -167,6 +169,7 @@ def table(found: Sequence[Compiled]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", metavar="WORD")
     parser.add_argument("--capability", type=int, choices=SHARED_LIMIT)

@@ -15,27 +15,45 @@ class Tiles:
     """How the blocks of one size are worked on.
 
     Args:
-        block_r: ranks that are multiplied at once; those past an adapter's own are masked, and not read.
-        block_k_bytes: of a row of x that are read at once.
+        shrink_r: ranks that the first kernel works out at once; those past an adapter's own are masked, and not read.
+        splits: parts of K, at most, that are summed side by side, and then in order.
+        half_k: columns of x that are read at once, where they are 2 bytes wide.
         block_n: columns of y of one program.
-        warps: of a program.
-        stages: loads that are under way while earlier ones are multiplied.
+        shrink_warps: of a program of the first kernel.
+        expand_warps: of the second.
+        shrink_stages: loads of x and A that are under way while earlier ones are multiplied.
+        expand_stages: the same of B; most adapters have all of their ranks in one load.
     """
 
-    block_r: int
-    block_k_bytes: int
+    shrink_r: int
+    splits: int
+    half_k: int
     block_n: int
-    warps: int
-    stages: int
+    shrink_warps: int
+    expand_warps: int
+    shrink_stages: int
+    expand_stages: int
 
+    def block_k(self, itemsize: int) -> int:
+        """Columns of x that are read at once."""
+        # Products in float32 take no tensor core, and their operands lie in registers, of which there are not so many.
+        return self.half_k if itemsize == 2 else 32
+
+    def splits_of(self, in_features: int) -> int:
+        """Parts of K."""
+        return min(self.splits, max(1, in_features // 1024))
+
+
+# Ranks that the second kernel multiplies at once, the least that a tensor core takes; v's rows are padded to it.
+EXPAND_R = 16
 
 # None of these follows from the step at hand, only from the rows of a block: so a row's sums never hang on its company.
 TILES = {
     # 16 is the least that a tensor core multiplies, and most adapters have rank 8 or 16.
-    DECODE_ROWS: Tiles(block_r=16, block_k_bytes=512, block_n=256, warps=4, stages=4),
-    # With fewer warps the sums of 64 rows spill. x is read once for each tile of ranks, so the tiles are wider here.
-    PREFILL_ROWS: Tiles(block_r=32, block_k_bytes=128, block_n=128, warps=8, stages=3),
-    BULK_ROWS: Tiles(block_r=32, block_k_bytes=128, block_n=64, warps=8, stages=3),
+    DECODE_ROWS: Tiles(16, 8, 256, 256, shrink_warps=4, expand_warps=8, shrink_stages=4, expand_stages=1),
+    # x is read once for each tile of ranks, so these are wider here.
+    PREFILL_ROWS: Tiles(32, 4, 64, 64, shrink_warps=8, expand_warps=8, shrink_stages=3, expand_stages=1),
+    BULK_ROWS: Tiles(32, 4, 64, 64, shrink_warps=8, expand_warps=8, shrink_stages=3, expand_stages=1),
 }
 
 # One launch for both halves reads A once for each tile of columns, from the second time on out of the L2 cache. That is
@@ -60,8 +78,3 @@ def fuses(arrays: BlockArrays, group: SiteGroup, in_features: int, highest: int,
     of_program = highest * in_features * itemsize
     programs = arrays.uses * sum(math.ceil(width / TILES[DECODE_ROWS].block_n) for width in group.widths)
     return of_program <= FUSED_PROGRAM_BYTES and programs * of_program <= FUSED_BYTES
-
-
-def splits_of(in_features: int) -> int:
-    """Parts of K that are summed side by side, and then in order; by K alone, whatever the batch."""
-    return min(8, max(1, in_features // 1024))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import triton
 import triton.language as tl
 
-from loraplex_kernels.lora.tiles import TILES
+from loraplex_kernels.lora.tiles import EXPAND_R, TILES
 from loraplex_kernels.lora.triton_plan import DECODE_ROWS
 from loraplex_kernels.lora.triton_shrink import shrunk_part
 from loraplex_kernels.lora.variants import COMBINATIONS, described
@@ -54,6 +54,8 @@ def lora_expand_kernel(
     MAGNITUDE: tl.constexpr,
     INT8: tl.constexpr,
     FUSED: tl.constexpr,
+    SHRINK_STAGES: tl.constexpr,
+    EXPAND_STAGES: tl.constexpr,
 ):
     """Semantics: y[row[b, i], columns of s] += sum over b's uses u of w * ((m - 1) * y + m * scale * v[u, s, i] B).
 
@@ -81,54 +83,56 @@ def lora_expand_kernel(
     m_n = o_n < width
     o_m = tl.arange(0, M)
     row = tl.load(row_ptr + block * M + o_m)  # [M]
-    p_y = y_ptr + row.to(tl.int64)[:, None] * y_stride + (offset + o_n)[None, :]
+    p_y = y_ptr + row.to(tl.int64)[:, None] * y_stride + (offset + o_n)[None, :]  # [M, BLOCK_N]
     m_y = (row >= 0)[:, None] & m_n[None, :]
+    b_y = tl.load(p_y, mask=m_y, other=0.0)  # the base's; asked for first, since it waits for no address of the table
     stored: tl.constexpr = tl.int8 if INT8 else y_ptr.dtype.element_ty
     # With the factor of int8 weights in it, v may be smaller than float16 can tell from 0. TensorFloat32 is as precise,
     # has float32's range, and holds int8 exactly; three such products are as good as one in float32.
     product: tl.constexpr = tl.float32 if INT8 else stored
     tensor_float: tl.constexpr = "tf32x3" if y_ptr.dtype.element_ty == tl.float32 else "tf32"
     precision: tl.constexpr = tensor_float if INT8 else "ieee"
-    b_total = tl.zeros([M, BLOCK_N], dtype=tl.float32)
+    b_total = tl.zeros([BLOCK_N, M], dtype=tl.float32)
     touched = 0
-    for use in range(first, last):
+    for use in tl.range(first, last, num_stages=1):
         cell = tl.load(slot_ptr + use).to(tl.int64) * table_stride + column
         rank = tl.load(table_rank_ptr + cell)
         touched += rank
         b_ptr = tl.load(table_b_ptr + cell).to(tl.pointer_type(stored))
         b_ptr = tl.multiple_of(b_ptr, 64)  # buffers begin on 64 bytes, and layout.py aligns each array in them
-        b_sum = tl.zeros([M, BLOCK_N], dtype=tl.float32)
-        for r in range(0, rank, BLOCK_R):
+        b_sum = tl.zeros([BLOCK_N, M], dtype=tl.float32)
+        for r in tl.range(0, rank, BLOCK_R, num_stages=EXPAND_STAGES):
             o_r = r + tl.arange(0, BLOCK_R)
             m_r = o_r < rank
-            b_v = tl.zeros([M, BLOCK_R], dtype=tl.float32)
+            b_v = tl.zeros([BLOCK_R, M], dtype=tl.float32)
             if FUSED:
                 a_ptr = tl.multiple_of(tl.load(table_a_ptr + cell).to(tl.pointer_type(stored)), 64)
                 factor_ptr = tl.load(table_factor_ptr + cell).to(tl.pointer_type(tl.float32))
-                for part in range(SPLITS):
+                for part in tl.range(0, SPLITS, num_stages=1):
                     b_v += shrunk_part(
-                        x_ptr, row, a_ptr, factor_ptr, o_r, rank, part, K, x_stride, M, BLOCK_R, BLOCK_K, SPLITS, INT8
+                        x_ptr, row, a_ptr, factor_ptr, o_r, rank, part, K, x_stride,
+                        M, BLOCK_R, BLOCK_K, SPLITS, INT8, SHRINK_STAGES,
                     )  # fmt: skip
             else:
+                # The first kernel wrote zeros up to here: whole tiles are read in wide words, a rank's own end is not.
+                m_v = o_r < tl.cdiv(rank, 16) * 16
                 for part in tl.static_range(SPLITS):
                     at = ((part * uses + use) * sites + site) * M + o_m  # [M]
-                    b_v += tl.load(v_ptr + at[:, None] * R + o_r[None, :], mask=m_r[None, :], other=0.0)
-            p_b = b_ptr + o_r.to(tl.int64)[:, None] * width + o_n[None, :]
-            b_b = tl.load(p_b, mask=m_r[:, None] & m_n[None, :], other=0)  # [BLOCK_R, BLOCK_N]
-            b_sum = tl.dot(b_v.to(product), b_b.to(product), b_sum, input_precision=precision)
+                    b_v += tl.load(v_ptr + at[None, :] * R + o_r[:, None], mask=m_v[:, None], other=0.0)
+            p_b = b_ptr + o_r.to(tl.int64)[None, :] * width + o_n[:, None]
+            b_b = tl.load(p_b, mask=m_n[:, None] & m_r[None, :], other=0)  # [BLOCK_N, BLOCK_R]
+            b_sum = tl.dot(b_b.to(product), b_v.to(product), b_sum, input_precision=precision)
         weight = tl.load(weight_ptr + use * M + o_m)  # [M]
-        b_sum *= (weight * tl.load(table_scale_ptr + cell))[:, None]
+        b_sum *= (weight * tl.load(table_scale_ptr + cell))[None, :]
         if MAGNITUDE:
             magnitude = tl.load(table_magnitude_ptr + cell)
             if (magnitude != 0) & (rank > 0):
                 p_m = magnitude.to(tl.pointer_type(tl.float32)) + o_n
-                b_m = tl.load(p_m, mask=m_n, other=1.0)[None, :]  # [1, BLOCK_N]
-                b_y = tl.load(p_y, mask=m_y, other=0.0).to(tl.float32)  # the base's: nothing is stored before the end
-                b_sum = b_sum * b_m + weight[:, None] * (b_m - 1.0) * b_y
+                b_m = tl.load(p_m, mask=m_n, other=1.0)[:, None]  # [BLOCK_N, 1]
+                b_sum = b_sum * b_m + weight[None, :] * (b_m - 1.0) * tl.trans(b_y.to(tl.float32))
         b_total += b_sum
     if touched > 0:  # rows that no adapter touches at this site keep their very bits
-        b_y = tl.load(p_y, mask=m_y, other=0.0).to(tl.float32)
-        tl.store(p_y, (b_y + b_total).to(y_ptr.dtype.element_ty), mask=m_y)
+        tl.store(p_y, (b_y.to(tl.float32) + tl.trans(b_total)).to(y_ptr.dtype.element_ty), mask=m_y)
 
 
 def variants() -> Iterator[Variant]:
@@ -138,14 +142,16 @@ def variants() -> Iterator[Variant]:
         for fused in (False, True) if size == DECODE_ROWS else (False,):
             constants = {
                 "M": size,
-                "BLOCK_R": tiles.block_r,
+                "BLOCK_R": EXPAND_R,
                 "BLOCK_N": tiles.block_n,
-                "BLOCK_K": tiles.block_k_bytes // itemsize,
-                "SPLITS": 4,
+                "BLOCK_K": tiles.block_k(itemsize),
+                "SPLITS": tiles.splits,
                 "WIDTH_MULTIPLE": 16,
                 "MAGNITUDE": True,  # without it the same code is a little shorter
                 "INT8": int8,
                 "FUSED": fused,
+                "SHRINK_STAGES": tiles.shrink_stages,
+                "EXPAND_STAGES": tiles.expand_stages,
             }
             name = f"m{size} {dtype}{' int8' if int8 else ''}{' fused' if fused else ''}"
-            yield described(name, lora_expand_kernel, dtype, constants, tiles, capabilities)
+            yield described(name, lora_expand_kernel, dtype, constants, tiles.expand_warps, capabilities)

@@ -12,13 +12,10 @@ from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_kernels.lora.block_arrays import BlockArrays
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
-from loraplex_kernels.lora.tiles import TILES, fuses, splits_of
+from loraplex_kernels.lora.tiles import EXPAND_R, TILES, fuses
 from loraplex_kernels.lora.triton_expand import lora_expand_kernel
 from loraplex_kernels.lora.triton_plan import DECODE_ROWS, group_tensor
 from loraplex_kernels.lora.triton_shrink import lora_shrink_kernel
-
-# v's rows are padded to it, so that they begin where wide words do.
-RANK_MULTIPLE = 16
 
 
 def add_lora_triton(
@@ -55,26 +52,26 @@ def add_lora_triton(
         wanted = fuses(arrays, group, x.shape[1], highest, itemsize) if fused is None else fused
         one = wanted and arrays.size == DECODE_ROWS
         # Unread with one launch, but a pointer must be given.
-        v = x if one else _shrink(x, group, arrays, table, -(-highest // RANK_MULTIPLE) * RANK_MULTIPLE)
+        v = x if one else _shrink(x, group, arrays, table, triton.cdiv(highest, EXPAND_R) * EXPAND_R)
         _expand(y, x, v, group, arrays, table, magnitude=batch.magnitude, fused=one)
 
 
 def _shrink(x: Tensor, group: SiteGroup, arrays: BlockArrays, table: AdapterTable, highest: int) -> Tensor:
     """float32 `[splits, uses, sites, M, highest]`: A x of every use, in parts; unwritten past each adapter's rank."""
     K, sites, tiles = x.shape[1], len(group.sites), TILES[arrays.size]
-    splits = splits_of(K)
+    splits = tiles.splits_of(K)
     v = torch.empty(splits, arrays.uses, sites, arrays.size, highest, dtype=torch.float32, device=x.device)
-    lora_shrink_kernel[(arrays.uses, triton.cdiv(highest, tiles.block_r) * splits, sites)](
+    lora_shrink_kernel[(arrays.uses, triton.cdiv(highest, tiles.shrink_r) * splits, sites)](
         *(v, x, arrays.row, arrays.use_block, arrays.slot, group_tensor(group, x.device)),
         *(table.a, table.factor, table.rank),
         *(K, highest, arrays.uses, sites, x.stride(0), table.a.stride(0)),
         M=arrays.size,
-        BLOCK_R=tiles.block_r,
-        BLOCK_K=tiles.block_k_bytes // x.element_size(),
+        BLOCK_R=tiles.shrink_r,
+        BLOCK_K=tiles.block_k(x.element_size()),
         SPLITS=splits,
         INT8=table.int8,
-        num_warps=tiles.warps,
-        num_stages=tiles.stages,
+        SHRINK_STAGES=tiles.shrink_stages,
+        num_warps=tiles.shrink_warps,
         enable_fp_fusion=True,
     )
     return v
@@ -98,15 +95,16 @@ def _expand(
         *(table.a, table.b, table.factor, table.magnitude, table.rank, table.scale),
         *(K, v.shape[-1], arrays.uses, sites, x.stride(0), y.stride(0), table.b.stride(0)),
         M=arrays.size,
-        BLOCK_R=tiles.block_r,
+        BLOCK_R=EXPAND_R,
         BLOCK_N=tiles.block_n,
-        BLOCK_K=tiles.block_k_bytes // x.element_size(),
-        SPLITS=splits_of(K),
+        BLOCK_K=tiles.block_k(x.element_size()),
+        SPLITS=tiles.splits_of(K),
         WIDTH_MULTIPLE=math.gcd(16, *group.widths),
         MAGNITUDE=magnitude,
         INT8=table.int8,
         FUSED=fused,
-        num_warps=tiles.warps,
-        num_stages=tiles.stages,
+        SHRINK_STAGES=tiles.shrink_stages,
+        EXPAND_STAGES=tiles.expand_stages,
+        num_warps=tiles.expand_warps,
         enable_fp_fusion=True,
     )

@@ -15,9 +15,10 @@ from loraplex_kernels.lora.block_arrays import BlockArrays, Extent, pack
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
 
-# Rows of a block: 16 is the least that a tensor core takes, and what decoding needs; a prefill chunk fills 64 or 128.
+# Rows of a block: 8 is the least that a tensor core takes. Decoding rows seldom share an adapter, and rows that a block
+# lacks cost registers all the same. A prefill chunk fills 64 or 128.
 # The length of a run decides, so that a request's result does not hang on the other requests of the step.
-DECODE_ROWS = 16
+DECODE_ROWS = 8
 PREFILL_ROWS = 64
 BULK_ROWS = 128
 SIZES = (DECODE_ROWS, PREFILL_ROWS, BULK_ROWS)

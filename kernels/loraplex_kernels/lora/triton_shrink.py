@@ -31,21 +31,26 @@ def shrunk_part(
     BLOCK_K: tl.constexpr,
     SPLITS: tl.constexpr,
     INT8: tl.constexpr,
+    SHRINK_STAGES: tl.constexpr,
 ):
-    """float32 `[M, BLOCK_R]`: the sums over one part of K, times the factor of int8 weights; 0 past the rank."""
-    p_x = x_ptr + row.to(tl.int64)[:, None] * x_stride  # [M, 1]
-    p_a = a_ptr + o_r.to(tl.int64)[None, :] * K  # [1, BLOCK_R]
-    b_v = tl.zeros([M, BLOCK_R], dtype=tl.float32)
+    """float32 `[BLOCK_R, M]`: the sums over one part of K, times the factor of int8 weights; 0 past the rank.
+
+    Ranks stand where a tensor core wants at least 16, and rows where 8 are enough.
+    """
+    p_x = x_ptr + row.to(tl.int64)[None, :] * x_stride  # [1, M]
+    p_a = a_ptr + o_r.to(tl.int64)[:, None] * K  # [BLOCK_R, 1]
+    b_v = tl.zeros([BLOCK_R, M], dtype=tl.float32)
     tiles = tl.cdiv(tl.cdiv(K, BLOCK_K), SPLITS)
-    for k in range(part * tiles * BLOCK_K, min((part + 1) * tiles * BLOCK_K, K), BLOCK_K):
+    first, last = part * tiles * BLOCK_K, min((part + 1) * tiles * BLOCK_K, K)
+    for k in tl.range(first, last, BLOCK_K, num_stages=SHRINK_STAGES):
         o_k = k + tl.arange(0, BLOCK_K)
-        b_x = tl.load(p_x + o_k[None, :], mask=(row >= 0)[:, None] & (o_k < K)[None, :], other=0.0)  # [M, BLOCK_K]
-        b_a = tl.load(p_a + o_k[:, None], mask=(o_r < rank)[None, :] & (o_k < K)[:, None], other=0)
+        b_x = tl.load(p_x + o_k[:, None], mask=(row >= 0)[None, :] & (o_k < K)[:, None], other=0.0)  # [BLOCK_K, M]
+        b_a = tl.load(p_a + o_k[None, :], mask=(o_r < rank)[:, None] & (o_k < K)[None, :], other=0)
         if INT8:
             b_a = b_a.to(tl.float32).to(b_x.dtype)  # exact; integers become bfloat16 by way of float32 only
-        b_v = tl.dot(b_x, b_a, b_v, input_precision="ieee")  # [M, BLOCK_K] @ [BLOCK_K, BLOCK_R]
+        b_v = tl.dot(b_a, b_x, b_v, input_precision="ieee")  # [BLOCK_R, BLOCK_K] @ [BLOCK_K, M]
     if INT8:
-        b_v *= tl.load(factor_ptr + o_r, mask=o_r < rank, other=0.0)[None, :]
+        b_v *= tl.load(factor_ptr + o_r, mask=o_r < rank, other=0.0)[:, None]
     return b_v
 
 
@@ -76,10 +81,11 @@ def lora_shrink_kernel(
     BLOCK_K: tl.constexpr,
     SPLITS: tl.constexpr,
     INT8: tl.constexpr,
+    SHRINK_STAGES: tl.constexpr,
 ):
     """Semantics: v[p, u, s, i, j] = sum over part p of K of A[slot[u], site[s]][j, :] * x[row[block[u], i], :].
 
-    With INT8, times factor[j].
+    With INT8, times factor[j]. From the adapter's rank to the next multiple of 16 v is 0, past that it is not written.
 
     Grid: (uses, tiles of R * SPLITS, sites). A tile past its adapter's own rank reads and writes nothing, so an adapter
     costs its true rank. Each part of K is a sum of its own: the second kernel adds them in order, without atomics.
@@ -104,10 +110,11 @@ def lora_shrink_kernel(
     o_r = tile * BLOCK_R + tl.arange(0, BLOCK_R)
     row = tl.load(row_ptr + tl.load(use_block_ptr + use).to(tl.int64) * M + o_m)  # [M]
     b_v = shrunk_part(
-        x_ptr, row, a_ptr, factor_ptr, o_r, rank, part, K, x_stride, M, BLOCK_R, BLOCK_K, SPLITS, INT8
+        x_ptr, row, a_ptr, factor_ptr, o_r, rank, part, K, x_stride, M, BLOCK_R, BLOCK_K, SPLITS, INT8, SHRINK_STAGES
     )  # fmt: skip
-    p_v = v_ptr + (((part * uses + use) * sites + site) * M + o_m.to(tl.int64))[:, None] * R + o_r[None, :]
-    tl.store(p_v, b_v, mask=(o_r < rank)[None, :])
+    p_v = v_ptr + (((part * uses + use) * sites + site) * M + o_m.to(tl.int64))[None, :] * R + o_r[:, None]
+    b_v = tl.where((o_r < rank)[:, None], b_v, 0.0)  # infinity times a masked 0 is no 0
+    tl.store(p_v, b_v, mask=(o_r < tl.cdiv(rank, 16) * 16)[:, None])  # [BLOCK_R, M]
 
 
 def variants() -> Iterator[Variant]:
@@ -116,10 +123,11 @@ def variants() -> Iterator[Variant]:
         tiles = TILES[size]
         constants = {
             "M": size,
-            "BLOCK_R": tiles.block_r,
-            "BLOCK_K": tiles.block_k_bytes // itemsize,
-            "SPLITS": 4,
+            "BLOCK_R": tiles.shrink_r,
+            "BLOCK_K": tiles.block_k(itemsize),
+            "SPLITS": tiles.splits,
             "INT8": int8,
+            "SHRINK_STAGES": tiles.shrink_stages,
         }
         name = f"m{size} {dtype}{' int8' if int8 else ''}"
-        yield described(name, lora_shrink_kernel, dtype, constants, tiles, capabilities)
+        yield described(name, lora_shrink_kernel, dtype, constants, tiles.shrink_warps, capabilities)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loraplex_kernels.lora.tiles import Tiles
 from loraplex_kernels.lora.triton_plan import DECODE_ROWS, SIZES
 from loraplex_kernels.variant import Variant
 
@@ -38,7 +37,7 @@ def described(
     kernel: Any,
     dtype: str,
     constants: Mapping[str, Any],
-    tiles: Tiles,
+    warps: int,
     capabilities: tuple[int, ...],
 ) -> Variant:
     """One form of a kernel whose arguments follow this package's names.
@@ -48,7 +47,7 @@ def described(
         kernel: a triton.JITFunction.
         dtype: of x and y, in Triton's spelling.
         constants: all of its constexprs.
-        tiles: that it is launched with.
+        warps: of a program.
         capabilities: to compile it for.
     """
     names = [argument for argument in kernel.arg_names if argument not in constants]
@@ -61,8 +60,7 @@ def described(
         signature={key: types.get(key, "*i32" if key.endswith("_ptr") else "i32") for key in names},
         constants=constants,
         divisible=tuple(key for key in names if key.endswith("_ptr") or key in _DIVISIBLE),
-        num_warps=tiles.warps,
-        num_stages=tiles.stages,
+        num_warps=warps,
         options={"enable_fp_fusion": True},
         capabilities=capabilities,
     )

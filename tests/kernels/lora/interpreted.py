@@ -9,8 +9,9 @@ import triton.language as tl
 from triton.runtime import interpreter
 
 from loraplex_kernels.lora import Run
-from loraplex_kernels.lora.tiles import splits_of
+from loraplex_kernels.lora.tiles import TILES
 from loraplex_kernels.lora.triton_op import add_lora_triton
+from loraplex_kernels.lora.triton_plan import DECODE_ROWS
 from loraplex_kernels.lora.workload import POPULARITIES, pick_slots
 
 for_each_weights = pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
@@ -52,7 +53,7 @@ def test_half_precision_matches_the_formula(make_scene, assert_matches, dtype, i
 @pytest.mark.parametrize("in_features", [1, 33, 2100])
 def test_odd_sizes_match_the_formula(make_scene, assert_matches, in_features, int8):
     scene = make_scene([Run(row, 1, row) for row in range(3)], 3, torch.float32, in_features, int8=int8)
-    assert splits_of(2100) == 2
+    assert TILES[DECODE_ROWS].splits_of(2100) == 2
     assert_matches(scene.run(add_lora_triton), scene.expected())
 
 
