@@ -80,7 +80,7 @@ static void prepare_row(void *context, int64_t row, int thread) {
 }
 
 /* 64 scales or zero points of a group, less `offset`; returns what comes after them. */
-static const char *read_scales(const char *at, enum scale_type type, float offset, float out[PANEL]) {
+static const char *read_header(const char *at, enum scale_type type, float offset, float out[PANEL]) {
     for (int i = 0; i < PANEL; i += LANES) {
         f32x16 v;
         if (type == SCALE_F16) {
@@ -93,29 +93,6 @@ static const char *read_scales(const char *at, enum scale_type type, float offse
         store_floats(out + i, v - offset);
     }
     return at + PANEL * (type == SCALE_F32 ? 4 : 2);
-}
-
-/* A place in a panel, with the scales of its group; a block that was taken before may still use the other ones. */
-struct cursor {
-    const char *at;
-    int64_t block;
-    int latest;
-    struct scales scales[2];
-};
-
-/* The next block becomes b's number c. */
-static void take_block(const struct linear_int4 *a, struct cursor *cursor, struct blocks *b, int c) {
-    if (cursor->block % a->group_blocks == 0) {
-        cursor->latest ^= 1;
-        struct scales *scales = &cursor->scales[cursor->latest];
-        cursor->at = read_scales(cursor->at, (enum scale_type)a->scale_type, 0, scales->scale);
-        if (a->zero_type >= 0) cursor->at = read_scales(cursor->at, (enum scale_type)a->zero_type, 8, scales->zero);
-    }
-    b->steps = least(a->block_steps, a->steps - cursor->block * a->block_steps);
-    b->codes[c] = (const uint32_t *)cursor->at;
-    b->scales[c] = &cursor->scales[cursor->latest];
-    cursor->at += b->steps * LANES * 4;
-    cursor->block++;
 }
 
 static void write_rows(const struct linear_int4 *a, int64_t first, int64_t rows, int64_t panel, const float *total) {
@@ -133,32 +110,39 @@ static void multiply_share(const struct linear_int4 *a, const struct lookup *loo
                            int64_t rows) {
     _Alignas(64) float total[MOST_ROWS * PANEL];
     _Alignas(64) float values[MOST_STEPS * 2 * PANEL];
+    _Alignas(64) float scale[PANEL], zero[PANEL];
     enum format format = a->pairs ? PAIRS : FLOATS;
     enum source source = a->integers ? FROM_INTEGERS : FROM_TABLE;
-    int expanded = expands(format, rows), parts = a->pairs ? 1 : 2;
     int64_t strips = (rows + TILE_ROWS - 1) / TILE_ROWS, blocks = blocks_of(a);
-    int64_t whole = a->steps / a->block_steps; /* the block after those is shorter */
-    struct cursor cursor = {.at = a->weight + panel * a->panel_bytes};
-    struct blocks b = {
-        .ldx = a->copy != NULL ? a->steps * parts : a->x_stride / 4,
-        .values = values,
-        .lookup = lookup,
-        .x_sum_stride = blocks,
-    };
+    int expanded = expands(format, rows);
+    const char *at = a->weight + panel * a->panel_bytes;
     memset(total, 0, (size_t)rows * PANEL * sizeof(float));
-    while (cursor.block < blocks) {
-        int64_t block = cursor.block;
-        int count = rows <= MOST_ROWS_TOGETHER && block + TOGETHER <= whole ? TOGETHER : 1;
-        for (int c = 0; c < count; c++) take_block(a, &cursor, &b, c);
+    for (int64_t block = 0; block < blocks; block++) {
+        if (block % a->group_blocks == 0) {
+            at = read_header(at, (enum scale_type)a->scale_type, 0, scale);
+            if (a->zero_type >= 0) at = read_header(at, (enum scale_type)a->zero_type, 8, zero);
+        }
+        int64_t start = block * a->block_steps;
+        struct block b = {
+            .steps = least(a->block_steps, a->steps - start),
+            .ldx = a->copy != NULL ? a->steps * (a->pairs ? 1 : 2) : a->x_stride / 4,
+            .codes = (const uint32_t *)at,
+            .values = values,
+            .lookup = lookup,
+            .scale = scale,
+            .zero = a->zero_type >= 0 ? zero : NULL,
+            .x_sum_stride = blocks,
+        };
         if (expanded) expand_block_any(&b, source, values);
         for (int64_t strip = 0, row = 0; strip < strips; strip++) {
             int m = (int)((rows - row + strips - strip - 1) / (strips - strip));
-            b.x = row_of(a, first + row) + block * a->block_steps * parts;
+            b.x = row_of(a, first + row) + start * (a->pairs ? 1 : 2);
             b.x_sum = a->x_sum != NULL ? a->x_sum + (first + row) * blocks + block : NULL;
             b.total = total + row * PANEL;
-            multiply_rows_by_blocks(&b, count, format, expanded ? EXPANDED : source, m);
+            multiply_block_any(&b, format, expanded ? EXPANDED : source, m);
             row += m;
         }
+        at += b.steps * LANES * 4;
     }
     write_rows(a, first, rows, panel, total);
 }
