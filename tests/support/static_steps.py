@@ -11,7 +11,7 @@ from loraplex_kernels.attention import AttentionBatch
 from loraplex_kernels.lora import LoraStep, Run
 from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_server.engine.core import EngineCore
-from loraplex_server.engine.graphs.decode import DecodeGraphs, DecodeShape, Forward
+from loraplex_server.engine.graphs.decode import DecodeGraphs, DecodeShape, Forward, forward_on
 from loraplex_server.models.adapter_step import AdapterStep
 
 
@@ -75,8 +75,6 @@ def with_graphs(core: EngineCore) -> CallAgain:
         runner.table.dtype,
     )
 
-    def forward(tokens: Tensor, batch: AttentionBatch, step: AdapterStep | None) -> Tensor:
-        return runner.model.forward(tokens, batch, runner.cache, step)
-
-    runner.graphs = DecodeGraphs(reading(forward), runner.table, shape, capture)
+    forward = reading(forward_on(runner.model, runner.cache))
+    runner.graphs = DecodeGraphs(forward, runner.table, shape, capture)
     return capture

@@ -18,9 +18,13 @@ from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.device import checkpoint_dtype, resolve_device, resolve_dtype, set_threads
+from loraplex_server.engine.graphs.build import decode_graphs
 from loraplex_server.engine.loaders import loader_threads, usable_cores
+from loraplex_server.engine.measure import measure_steps
 from loraplex_server.engine.memory import MemoryPlan, kv_cache_dtype, plan_memory
+from loraplex_server.engine.memory_report import memory_report
 from loraplex_server.engine.messages import EngineInfo, GenerateRequest, SamplingParams
+from loraplex_server.engine.rehearsal import StepSizes
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduler
 from loraplex_server.models.config import DecoderConfig
@@ -31,7 +35,8 @@ from loraplex_server.models.load import load_model
 logger = logging.getLogger(__name__)
 
 DEFAULT_BATCHED_TOKENS = {"cpu": 512, "cuda": 4096}
-FIRST_SLOTS = 64  # rows of the adapter table; it grows by itself
+# Rows of the adapter table. It grows by itself, but on a GPU that moves it away from the graphs that read it.
+FIRST_SLOTS = {"cpu": 64, "cuda": 1024}
 
 
 def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[EngineCore, EngineInfo]:
@@ -59,8 +64,13 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         max_model_len=config.max_model_len,
         quantization_cache=None if config.quantization_cache is None else Path(config.quantization_cache),
     )
-    memory = plan_memory(config, model.config.max_model_len, _block_bytes(model.config, config, stored), device)
+    sizes = _step_sizes(config, model.config.max_model_len, device)
+    int8 = config.adapter_dtype == "int8"
+    needs = measure_steps(model, sizes, device, dtype=dtype, stored=stored, int8=int8, graphs=config.graphs)
+    memory = plan_memory(config, sizes.length, _block_bytes(model.config, config, stored), device, needs)
     core = _wire(config, model, memory, dtype, device, wake)
+    if config.graphs and device.type == "cuda":
+        _capture_graphs(core)
     _warm(core)
     info = EngineInfo(
         model=config.model,
@@ -84,6 +94,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         logger.warning("--adapter-dtype int8: adapters are rounded while they are loaded; answers are close, not exact")
     if stored != dtype:
         logger.warning("--kv-cache-dtype fp8: keys and values are rounded; answers are close, not exact")
+    logger.info("%s", memory_report(memory, needs, model.weights_nbytes, config.block_size))
     logger.info("engine ready in %.1f s; %s; %s", time.monotonic() - started, native.status(), info)
     return core, info
 
@@ -100,7 +111,7 @@ def _wire(
     cache = allocate(
         shape.num_layers, memory.num_blocks, shape.num_kv_heads, config.block_size, shape.head_dim, stored, device
     )
-    table = AdapterTable(FIRST_SLOTS, len(model.sites), dtype, device, int8=config.adapter_dtype == "int8")
+    table = AdapterTable(FIRST_SLOTS[device.type], len(model.sites), dtype, device, int8=config.adapter_dtype == "int8")
     store = AdapterStore(
         base=model,
         table=table,
@@ -110,17 +121,40 @@ def _wire(
         loader_threads=loader_threads(device, usable_cores()),
         on_ready=wake,
     )
-    # A step of decoding takes one token of each sequence, so the budget is never below their number.
-    max_tokens = max(config.max_num_batched_tokens or DEFAULT_BATCHED_TOKENS[device.type], config.max_num_seqs)
     scheduler = Scheduler(
         BlockPool(memory.num_blocks, caching=config.enable_prefix_caching),
         block_size=config.block_size,
         max_num_seqs=config.max_num_seqs,
-        max_num_batched_tokens=max_tokens,
+        max_num_batched_tokens=_step_sizes(config, memory.max_model_len, device).tokens,
         is_ready=lambda sequence: core.is_ready(sequence),
     )
-    core = EngineCore(ModelRunner(model, cache, config.block_size, table), scheduler, store, memory.max_model_len)
+    core = EngineCore(
+        ModelRunner(model, cache, config.block_size, table),
+        scheduler,
+        store,
+        memory.max_model_len,
+        overlap=device.type == "cuda" if config.overlap is None else config.overlap,
+    )
     return core
+
+
+def _step_sizes(config: EngineConfig, longest: int, device: torch.device) -> StepSizes:
+    # A step of decoding takes one token of each sequence, so the budget is never below their number.
+    tokens = max(config.max_num_batched_tokens or DEFAULT_BATCHED_TOKENS[device.type], config.max_num_seqs)
+    return StepSizes(tokens, config.max_num_seqs, longest, config.block_size)
+
+
+def _capture_graphs(core: EngineCore) -> None:
+    runner, most = core.runner, core.scheduler.max_num_seqs
+    runner.graphs = decode_graphs(
+        runner.model, runner.cache, runner.table, max_num_seqs=most, max_context=core.limits.max_model_len
+    )
+    if runner.graphs is None:
+        logger.warning(
+            "decode steps are not replayed from CUDA graphs: no kernel reads this model's heads; it is slower"
+        )
+    else:
+        runner.graphs.warm()
 
 
 def _block_bytes(shape: DecoderConfig, config: EngineConfig, dtype: torch.dtype) -> int:

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 import torch
 
 from loraplex_kernels.attention.cache import FLOAT8
+from loraplex_server.engine.cgroup import memory_left
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.device import EngineStartError
+from loraplex_server.engine.step_needs import StepNeeds
 
-# Of what is free once the weights are loaded; the rest is for activations and for whatever else runs.
+# Of what is free once the weights are loaded, without what steps were measured to need. The rest is for whatever else
+# runs; on a CPU, where nothing is measured, for the activations too.
 KV_SHARE = {"cpu": 0.3, "cuda": 0.7}
 ADAPTER_SHARE = {"cpu": 0.2, "cuda": 0.2}
 # Of the host's free memory, for adapters that left the device. On a CPU that is the memory that they left.
 ADAPTER_HOST_SHARE = {"cpu": 0.0, "cuda": 0.25}
 CPU = torch.device("cpu")
+NOTHING_MEASURED = StepNeeds()
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,18 @@ class MemoryPlan:
     adapter_bytes: int
     adapter_host_bytes: int
     max_model_len: int
+    unassigned: int  # bytes of the device that nobody was given
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that could be allocated now."""
+    """Memory that could be allocated now: of a GPU, or of the host, where a container's own limit counts as well."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    left = memory_left()
+    return _available() if left is None else min(_available(), left)
+
+
+def _available() -> int:
     try:
         with open("/proc/meminfo") as meminfo:
             fields = dict(line.split(":", 1) for line in meminfo)
@@ -62,7 +72,13 @@ def kv_cache_dtype(config: EngineConfig, dtype: torch.dtype, device: torch.devic
     return FLOAT8
 
 
-def plan_memory(config: EngineConfig, wanted_len: int, bytes_per_block: int, device: torch.device) -> MemoryPlan:
+def plan_memory(
+    config: EngineConfig,
+    wanted_len: int,
+    bytes_per_block: int,
+    device: torch.device,
+    needs: StepNeeds = NOTHING_MEASURED,
+) -> MemoryPlan:
     """Size the KV cache and the budgets for adapters.
 
     The KV cache is never larger than `max_num_seqs` sequences of the longest length could fill. Unless a length was
@@ -73,11 +89,12 @@ def plan_memory(config: EngineConfig, wanted_len: int, bytes_per_block: int, dev
         wanted_len: tokens of the longest sequence: what was asked for, else what the model was made for.
         bytes_per_block: over all layers, keys and values.
         device: whose free memory is shared out, weights loaded.
+        needs: of the steps; none of it is shared out.
 
     Raises:
         EngineStartError: the cache is too small for one sequence of the asked length.
     """
-    free = free_bytes(device)
+    free = max(free_bytes(device) - needs.activations - needs.graphs, 0)
     most_blocks = config.max_num_seqs * -(-wanted_len // config.block_size)
     kv_bytes = config.kv_cache_memory or int(free * KV_SHARE[device.type])
     num_blocks = min(kv_bytes // bytes_per_block, most_blocks)
@@ -88,12 +105,16 @@ def plan_memory(config: EngineConfig, wanted_len: int, bytes_per_block: int, dev
             f"--kv-cache-memory {kv_bytes}: one sequence of {wanted_len} tokens needs {needed} bytes; "
             "give it more, or lower --max-model-len"
         )
+    adapter_bytes = config.adapter_memory or int(free * ADAPTER_SHARE[device.type])
+    host_bytes = _host_bytes(config, device)
+    given = num_blocks * bytes_per_block + adapter_bytes + (host_bytes if device.type == "cpu" else 0)
     return MemoryPlan(
         num_blocks=num_blocks,
         kv_cache_bytes=num_blocks * bytes_per_block,
-        adapter_bytes=config.adapter_memory or int(free * ADAPTER_SHARE[device.type]),
-        adapter_host_bytes=_host_bytes(config, device),
+        adapter_bytes=adapter_bytes,
+        adapter_host_bytes=host_bytes,
         max_model_len=min(wanted_len, capacity),
+        unassigned=max(free - given, 0),
     )
 
 

@@ -6,7 +6,9 @@ import torch
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.device import EngineStartError, resolve_device, resolve_dtype
 from loraplex_server.engine.loaders import loader_threads
-from loraplex_server.engine.memory import kv_cache_dtype, plan_memory
+from loraplex_server.engine.memory import MemoryPlan, free_bytes, kv_cache_dtype, plan_memory
+from loraplex_server.engine.memory_report import memory_report
+from loraplex_server.engine.step_needs import StepNeeds
 
 CPU = torch.device("cpu")
 
@@ -53,6 +55,38 @@ def test_on_a_gpu_the_host_tier_is_a_share_of_the_hosts_memory(monkeypatch: pyte
     gpu = torch.device("cuda")
     assert plan_memory(config(), 100, 1000, gpu).adapter_host_bytes == 100 << 20
     assert plan_memory(config(adapter_host_memory=0), 100, 1000, gpu).adapter_host_bytes == 0
+
+
+def test_a_containers_limit_counts_and_not_the_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loraplex_server.engine.memory.memory_left", lambda: 1 << 20)
+    assert free_bytes(CPU) == 1 << 20
+    assert plan_memory(config(), 10**6, 1000, CPU).adapter_bytes == (1 << 20) // 5
+    monkeypatch.setattr("loraplex_server.engine.memory.memory_left", lambda: 1 << 62)
+    assert 1 << 20 < free_bytes(CPU) < 1 << 60
+
+
+def test_what_steps_need_is_given_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loraplex_server.engine.memory.free_bytes", lambda device: 1000)
+    gpu = torch.device("cuda")
+    plan = plan_memory(config(max_num_seqs=100), 16, 7, gpu, StepNeeds(activations=300, graphs=100))
+    assert plan.kv_cache_bytes == 420
+    assert plan.adapter_bytes == 120
+    assert plan.unassigned == 60
+    with pytest.raises(EngineStartError, match="--kv-cache-memory"):
+        plan_memory(config(), 16, 7, gpu, StepNeeds(activations=1001))
+
+
+def test_the_report_says_where_the_memory_goes() -> None:
+    plan = MemoryPlan(100, 3 << 30, 2 << 30, 0, 1600, 1 << 29)
+    report = memory_report(plan, StepNeeds(activations=1 << 30), 5 << 30, 16)
+    assert report.splitlines() == [
+        "memory:",
+        "  weights                  5.00 GiB",
+        "  KV cache                 3.00 GiB  1,600 tokens, 100 blocks of 16",
+        "  adapters                 2.00 GiB  at most",
+        "  activations              1.00 GiB  of the largest step",
+        "  free                     0.50 GiB",
+    ]
 
 
 @pytest.mark.parametrize(

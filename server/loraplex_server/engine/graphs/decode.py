@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loraplex_kernels.attention import AttentionBatch, Span
+from loraplex_kernels.attention import AttentionBatch, KVLayer, Span
 from loraplex_kernels.lora import AdapterTable
 from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_server.engine.graphs.cache import Graph, GraphCache
@@ -18,10 +18,20 @@ from loraplex_server.engine.graphs.capture import Capture
 from loraplex_server.engine.graphs.key import RANKS, GraphKey, sizes_up_to, smallest
 from loraplex_server.engine.graphs.static_batch import StaticBatch, StaticRows
 from loraplex_server.models.adapter_step import AdapterStep
+from loraplex_server.models.decoder import Decoder
 
 Forward = Callable[[Tensor, AttentionBatch, AdapterStep | None], Tensor]  # to hidden states [T, H]
 
 logger = logging.getLogger(__name__)
+
+
+def forward_on(model: Decoder, cache: Sequence[KVLayer]) -> Forward:
+    """The model's forward, on one cache."""
+
+    def forward(tokens: Tensor, batch: AttentionBatch, step: AdapterStep | None) -> Tensor:
+        return model.forward(tokens, batch, cache, step)
+
+    return forward
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""The memory that steps take on a GPU, found out by computing the largest ones."""
+
+from __future__ import annotations
+
+import torch
+
+from loraplex_kernels.attention import allocate
+from loraplex_server.engine.graphs.build import decode_graphs
+from loraplex_server.engine.graphs.decode import DecodeGraphs
+from loraplex_server.engine.graphs.key import RANKS, GraphKey
+from loraplex_server.engine.rehearsal import StepSizes, rehearse, zero_adapters
+from loraplex_server.engine.step_needs import StepNeeds, kept_by, peak_of
+from loraplex_server.models.decoder import Decoder
+
+
+def measure_steps(
+    model: Decoder,
+    sizes: StepSizes,
+    device: torch.device,
+    *,
+    dtype: torch.dtype,
+    stored: torch.dtype,
+    int8: bool,
+    graphs: bool,
+) -> StepNeeds:
+    """Compute the largest steps on a small cache of their own, which also compiles their kernels. Zeros on a CPU.
+
+    Args:
+        model: loaded.
+        sizes: of the largest step.
+        device: the model's.
+        dtype: of the activations.
+        stored: of the keys and values.
+        int8: whether adapters are.
+        graphs: whether decode steps are going to be captured.
+    """
+    if device.type != "cuda":
+        return StepNeeds()
+    shape = model.config
+    blocks = max(sizes.blocks(counts) for counts in sizes.all_counts())
+    cache = allocate(shape.num_layers, blocks, shape.num_kv_heads, sizes.block_size, shape.head_dim, stored, device)
+    table = zero_adapters(model, dtype, device, int8=int8)
+    rehearse(model, cache, table, sizes)  # once before: libraries keep workspaces, which are no step's own
+    activations = peak_of(lambda: rehearse(model, cache, table, sizes), device)
+    decode = decode_graphs(model, cache, table, max_num_seqs=sizes.sequences, max_context=sizes.length)
+    return StepNeeds(activations, _captured(decode, device) if graphs and decode is not None else 0)
+
+
+@torch.inference_mode()
+def _captured(graphs: DecodeGraphs, device: torch.device) -> int:
+    """Bytes of all graphs that are captured at the start, told from the largest and the next size."""
+
+    def kept(rows: int) -> int:
+        return kept_by(lambda: [graphs.cache[GraphKey(rows, rank)] for rank in (0, RANKS[0])], device)[1]
+
+    largest, *smaller = reversed(graphs.sizes)
+    first = kept(largest)  # with the scratch that all others share
+    return first + (kept(smaller[0]) * len(smaller) if smaller else 0)

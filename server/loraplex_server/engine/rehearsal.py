@@ -1,0 +1,114 @@
+"""The largest steps, computed before there are requests: their kernels are compiled, and their memory is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+
+from loraplex_kernels import attention, lora
+from loraplex_kernels.attention import KVLayer, Span
+from loraplex_kernels.lora import AdapterTable, LoraStep, Run, SiteShape
+from loraplex_server.engine.messages import SamplingParams
+from loraplex_server.engine.sample_inputs import sample_inputs
+from loraplex_server.engine.sampler import sample_on_device
+from loraplex_server.engine.sequence import Sequence as Answer
+from loraplex_server.models.adapter_step import AdapterStep
+from loraplex_server.models.decoder import Decoder
+
+RANK = 16
+# Rows that one adapter has in a step, of which its kernels have a form each: decoding, and chunks of prompts.
+CHUNKS = (1, 16, 64, 128)
+
+
+@dataclass(frozen=True)
+class StepSizes:
+    """Of the largest step that can come."""
+
+    tokens: int
+    sequences: int
+    length: int  # of the longest sequence
+    block_size: int
+
+    def blocks(self, counts: Sequence[int]) -> int:
+        """Of the KV cache, for sequences that begin with so many tokens."""
+        return sum(-(-count // self.block_size) for count in counts)
+
+    def spread(self) -> list[int]:
+        """Tokens of each sequence where as many as can be have a share of the largest step."""
+        sequences = min(self.sequences, self.tokens)
+        each, more = divmod(self.tokens, sequences)
+        return [min(each + (place < more), self.length) for place in range(sequences)]
+
+    def all_counts(self) -> Iterator[list[int]]:
+        """Steps that between them launch what there is to launch, the largest first."""
+        yield self.spread()
+        yield [min(self.tokens, self.length)]
+        yield [1] * min(self.sequences, self.tokens)
+        for count in CHUNKS:
+            if count <= min(self.tokens, self.length):
+                yield [count]
+
+
+def zero_adapters(model: Decoder, dtype: torch.dtype, device: torch.device, *, int8: bool) -> AdapterTable:
+    """A table whose two rows are adapters of zeros on all linears: a LoRA, and one with DoRA magnitudes."""
+    table = AdapterTable(2, len(model.sites), dtype, device, int8=int8)
+    for slot, magnitude in enumerate((False, True)):
+        shapes = [
+            SiteShape(site.index, site.in_features, site.out_features, RANK, 1.0, magnitude) for site in model.sites
+        ]
+        layout = lora.plan(shapes, dtype.itemsize, int8=int8)
+        table.install(slot, layout, torch.zeros(layout.nbytes, dtype=torch.uint8, device=device))
+    return table
+
+
+@torch.inference_mode()
+def rehearse(model: Decoder, cache: Sequence[KVLayer], table: AdapterTable, sizes: StepSizes) -> None:
+    """Run each kind of step on the base, with a LoRA and with DoRA, and choose tokens from it in all ways.
+
+    Args:
+        model: of the engine.
+        cache: of at least `sizes.blocks(sizes.spread())` blocks, and those of one sequence of all tokens.
+        table: from `zero_adapters`.
+        sizes: of the largest step.
+    """
+    for counts in sizes.all_counts():
+        for slot in (None, 0, 1):
+            step = None if slot is None else _step(counts, table, slot)
+            firsts = list(accumulate(counts, initial=0))
+            spans = list(_spans(counts, sizes.block_size))
+            batch = attention.build_batch(spans, sizes.block_size, table.device)
+            tokens = torch.zeros(firsts[-1], dtype=torch.int64, device=table.device)
+            hidden = model.forward(tokens, batch, cache, step)
+            last = torch.tensor([end - 1 for end in firsts[1:]], device=table.device)
+            of_head = None if slot is None else _step([1] * len(last), table, slot)
+            _choose(model.logits(hidden.index_select(0, last), of_head))
+
+
+def _spans(counts: Sequence[int], block_size: int) -> Iterator[Span]:
+    first = 0
+    for count in counts:
+        blocks = -(-count // block_size)
+        yield Span(count, count, range(first, first + blocks))
+        first += blocks
+
+
+def _step(counts: Sequence[int], table: AdapterTable, slot: int) -> AdapterStep:
+    firsts = accumulate(counts, initial=0)
+    runs = [Run(first, count, slot) for first, count in zip(firsts, counts, strict=False)]
+    batch = lora.build_batch(runs, table.device, magnitude=slot == 1)
+    if batch is None:
+        raise ValueError("a step has at least one row")
+    return AdapterStep(LoraStep(batch, table))
+
+
+def _choose(logits: torch.Tensor) -> None:
+    for sampling in (
+        SamplingParams(max_tokens=1, temperature=0.0, logprobs=5),
+        SamplingParams(max_tokens=1, temperature=1.0, seed=0),
+        SamplingParams(max_tokens=1, temperature=1.0, seed=0, top_p=0.9, top_k=50, logprobs=5, logit_bias={0: 1.0}),
+    ):
+        rows = [Answer("rehearsal", 0, 1, sampling, 2, [0]) for _ in range(logits.shape[0])]
+        sample_on_device(logits, sample_inputs(rows, logits.shape[1]))
