@@ -66,13 +66,14 @@ def make_scene(
     ranks: Sequence[Sequence[int]] = MIXED_RANKS,
     magnitudes: Sequence[bool] | None = None,
     int8: bool = False,
+    device: torch.device = CPU,
 ) -> Scene:
     magnitudes = magnitudes or (False,) * len(ranks)
-    table = random_table(adapters_of(ranks, in_features, magnitudes), dtype, CPU, seed=3, sites=5, int8=int8)
+    table = random_table(adapters_of(ranks, in_features, magnitudes), dtype, device, seed=3, sites=5, int8=int8)
     generator = torch.Generator().manual_seed(4)
-    x = torch.randn(rows, in_features, generator=generator).to(dtype)
-    y = torch.randn(rows, sum(WIDTHS), generator=generator).to(dtype)
-    batch = build_batch(runs, CPU, magnitude=any(magnitudes[run.slot] for run in runs))
+    x = torch.randn(rows, in_features, generator=generator).to(device, dtype)
+    y = torch.randn(rows, sum(WIDTHS), generator=generator).to(device, dtype)
+    batch = build_batch(runs, device, magnitude=any(magnitudes[run.slot] for run in runs))
     if batch is None:
         raise ValueError("a scene needs a row that uses an adapter")
     return Scene(x, y, batch, table)
