@@ -11,6 +11,7 @@ from torch import Tensor
 
 from loraplex_kernels import attention
 from loraplex_kernels.attention.cache import KVLayer
+from loraplex_kernels.attention.upload import upload
 from loraplex_kernels.lora import AdapterTable
 from loraplex_server.engine.adapter_rows import Stretch, adapter_step
 from loraplex_server.engine.choice import Choosing
@@ -21,7 +22,6 @@ from loraplex_server.engine.sample_inputs import sample_inputs
 from loraplex_server.engine.sampler import sample_on_device
 from loraplex_server.engine.scheduler import Scheduled
 from loraplex_server.engine.token_feed import token_ids
-from loraplex_server.engine.upload import upload
 from loraplex_server.models.decoder import Decoder
 
 

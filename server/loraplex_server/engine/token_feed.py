@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from loraplex_kernels.attention.upload import upload
 from loraplex_server.engine.flight import Chosen
 from loraplex_server.engine.scheduler import Scheduled
 from loraplex_server.engine.sequence import PLACEHOLDER
-from loraplex_server.engine.upload import upload
 
 
 def token_ids(plan: Seq[Scheduled], before: Chosen | None, device: torch.device) -> Tensor:
