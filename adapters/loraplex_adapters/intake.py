@@ -26,7 +26,7 @@ class Intake:
         base: the model that the adapters adapt.
         table: that they are made for: its device, its dtype, and whether it holds int8.
         loader: whose threads do the work; closed with this.
-        allocate: gives what adapters are read into; without it, new memory.
+        allocate: gives what adapters are read into and kept in on the host; without it, new memory.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Intake:
 
     def shelve(self, name: str, loaded: LoadedAdapter, done: Callable[[Outcome[LoadedAdapter]], None]) -> None:
         """From the device to host memory."""
-        self._move(name, partial(to_host, loaded), done)
+        self._move(name, partial(to_host, loaded, self._allocate), done)
 
     def discard(self, holder: list[Any]) -> None:
         """Let go of buffers, and all else that a list holds alone: for large ones it takes milliseconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import TypeVar, cast
 
@@ -15,11 +15,16 @@ from loraplex_adapters.transfer import Transfer, receive, send
 T = TypeVar("T")
 
 
-def to_host(loaded: LoadedAdapter) -> LoadedAdapter:
-    """The same adapter in host memory. Waits for the copy, so not on the step loop's thread."""
+def to_host(loaded: LoadedAdapter, allocate: Callable[[int], Tensor] | None = None) -> LoadedAdapter:
+    """The same adapter in host memory. Waits for the copy, so not on the step loop's thread.
+
+    Args:
+        loaded: on the device, its transfer done.
+        allocate: gives uint8 `[n]` on the host; without it, it is memory pinned now.
+    """
     if loaded.buffer.device.type == "cpu":
         return loaded
-    return _moved(loaded, Transfer.landed(receive(loaded.buffer)))
+    return _moved(loaded, Transfer.landed(receive(loaded.buffer, allocate)))
 
 
 def to_device(loaded: LoadedAdapter, device: torch.device) -> LoadedAdapter:

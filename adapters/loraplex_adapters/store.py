@@ -19,6 +19,7 @@ from loraplex_adapters.known import Key, Known
 from loraplex_adapters.lease import Lease
 from loraplex_adapters.leases import Leases
 from loraplex_adapters.loader import Loader
+from loraplex_adapters.pinned_memory import PinnedMemory
 from loraplex_adapters.pins import Pins
 from loraplex_adapters.policy import Popularity
 from loraplex_adapters.report import AdapterEntry, StoreStats, Tier
@@ -30,6 +31,7 @@ from loraplex_adapters.shelf import Shelf
 from loraplex_adapters.source import AdapterSource
 from loraplex_kernels.lora import AdapterTable
 
+IN_TRANSIT = 1 << 30  # pinned beside the host tier, for adapters between the disk and a GPU
 SLACK = 8  # an eighth more address space than adapters may take: what is free lies between them, in pieces
 _TIERS: dict[State | None, Tier] = {State.RESIDENT: "device", State.LOADING: "loading"}
 
@@ -45,7 +47,7 @@ class AdapterStore:
         table: all of its rows belong to the store, which adds more when it needs them.
         budget_bytes: for the weights of all adapters together.
         host_budget_bytes: for those that left the device and are kept in host memory, on top of the other budget.
-        claim: whether the memory for both is claimed now; only on a CPU, elsewhere it is pinned when it is needed.
+        claim: whether the host's memory for them is claimed now: on a CPU that of both, else that of those that left.
         loader_threads: how many adapters are read at the same time.
         on_ready: called from a loader thread when there is something to poll for.
     """
@@ -65,7 +67,7 @@ class AdapterStore:
         self._residency: Residency[Key] = Residency(budget_bytes, popularity)
         self._pins = Pins(self._residency)
         self._seating = Seating(table)
-        allocate = _allocator(table.device, budget_bytes + host_budget_bytes, claim)
+        allocate = _allocator(table.device, budget_bytes, host_budget_bytes, claim)
         self._intake = Intake(base, table, Loader(loader_threads, on_ready), allocate)
         self._shelf = Shelf(HostTier(host_budget_bytes, popularity), self._intake)
         self._lock = threading.Lock()
@@ -271,8 +273,9 @@ class AdapterStore:
             self._known.pop(key, None)
 
 
-def _allocator(device: torch.device, nbytes: int, claim: bool) -> Callable[[int], Tensor] | None:
-    """On a CPU the tiers are the same memory, and adapters move between them without being copied."""
+def _allocator(device: torch.device, budget: int, host_budget: int, claim: bool) -> Callable[[int], Tensor]:
+    """Memory on the host. On a CPU the tiers are the same, and adapters move between them without being copied."""
     if device.type != "cpu":
-        return None
+        return PinnedMemory(host_budget + IN_TRANSIT, claim=host_budget if claim else 0).buffer
+    nbytes = budget + host_budget
     return HostMemory(nbytes + nbytes // SLACK, claim=nbytes if claim else 0).buffer

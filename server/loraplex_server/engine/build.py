@@ -117,7 +117,8 @@ def _wire(
         table=table,
         budget_bytes=memory.adapter_bytes,
         host_budget_bytes=memory.adapter_host_bytes,
-        claim=config.adapter_memory is not None,  # what was asked for is had, what was guessed grows with its use
+        # What was asked for is had, what was guessed grows with its use. A GPU's own memory is not claimed.
+        claim=(config.adapter_memory if device.type == "cpu" else config.adapter_host_memory) is not None,
         loader_threads=loader_threads(device, usable_cores()),
         on_ready=wake,
     )
