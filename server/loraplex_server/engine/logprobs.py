@@ -57,6 +57,43 @@ def score(logits: Tensor, tokens: Tensor, alternatives: int) -> Scored:
     return Scored(tokens, chosen[:, 0], ranks, top.indices, top.values)
 
 
+def score_rows(logits: Tensor, rows: Tensor, tokens: Tensor, alternatives: int) -> Scored:
+    """`score` of some rows on a GPU, in two launches besides the alternatives.
+
+    Args:
+        logits: float32 `[R, V]`.
+        rows: int64 `[A]`.
+        tokens: int64 `[A]`: of these rows.
+        alternatives: see `score`.
+    """
+    from loraplex_kernels.ops.sampling.triton_score import score_triton
+
+    logsum, ranks = score_triton(logits, rows, tokens)
+    top_ids, top_values = _top(logits if alternatives == 0 else logits.index_select(0, rows), logsum, alternatives)
+    return Scored(tokens, logits[rows, tokens] - logsum, ranks, top_ids, top_values)
+
+
+def score_likeliest(logits: Tensor, tokens: Tensor, logsum: Tensor, alternatives: int) -> Scored:
+    """`score` where each row's token is its likeliest, and what `argmax_triton` found on the way is at hand.
+
+    Args:
+        logits: float32 `[A, V]`.
+        tokens: int64 `[A]`.
+        logsum: float32 `[A]`.
+        alternatives: see `score`.
+    """
+    chosen = logits.gather(1, tokens[:, None])[:, 0] - logsum
+    return Scored(tokens, chosen, torch.ones_like(tokens), *_top(logits, logsum, alternatives))
+
+
+def _top(logits: Tensor, logsum: Tensor, alternatives: int) -> tuple[Tensor, Tensor]:
+    if alternatives == 0:
+        empty = (len(logsum), 0)
+        return logsum.new_empty(empty, dtype=torch.int64), logsum.new_empty(empty)
+    top = logits.topk(min(alternatives, logits.shape[1]), dim=-1)
+    return top.indices, top.values - logsum[:, None]
+
+
 def token_logprobs(logits: Tensor, tokens: Seq[int], alternatives: int) -> list[TokenLogprob]:
     """`score` of tokens that the host knows, and its result at once.
 

@@ -24,6 +24,12 @@ class Adjustments:
     added: Cells
     banned: Cells  # become -inf; the amounts say nothing
 
+    def arrays(self) -> list[npt.NDArray[Any]]:
+        """As `adjust` takes them, on the host."""
+        return [
+            array for cells in (self.repeated, self.subtracted, self.added, self.banned) for array in cells.arrays()
+        ]
+
 
 @dataclass
 class Cells:
@@ -99,19 +105,22 @@ def _known(tokens: Iterable[int], width: int) -> list[int]:
     return [token for token in tokens if token < width]
 
 
-def adjust(logits: Tensor, lists: Seq[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+def adjust(logits: Tensor, arrays: Seq[Tensor]) -> Tensor:
     """The logits from which to choose: a new tensor, since the raw ones are still needed for log probabilities.
 
     Args:
         logits: float32 `[R, V]`.
-        lists: rows, columns and amounts, `[n]` each, of the four lists of `Adjustments`, on the logits' device.
+        arrays: `Adjustments.arrays`, on the logits' device.
     """
     adjusted = logits.clone()
-    (rows, columns, factors), subtracted, added, banned = lists
+    rows, columns, factors = arrays[:3]
     values = adjusted[rows, columns]
     adjusted[rows, columns] = torch.where(values > 0, values / factors, values * factors)
-    adjusted[subtracted[0], subtracted[1]] -= subtracted[2]
-    adjusted[added[0], added[1]] += added[2]
+    rows, columns, amounts = arrays[3:6]
+    adjusted[rows, columns] -= amounts
+    rows, columns, amounts = arrays[6:9]
+    adjusted[rows, columns] += amounts
+    rows, columns, amounts = arrays[9:]
     # Not a scalar: that one would be copied to the device, and the host would wait for it.
-    adjusted[banned[0], banned[1]] = torch.full_like(banned[2], -torch.inf)
+    adjusted[rows, columns] = torch.full_like(amounts, -torch.inf)
     return adjusted

@@ -36,6 +36,16 @@ class SampleInputs:
         """R."""
         return len(self.temperature)
 
+    @property
+    def columns(self) -> tuple[npt.NDArray[Any], ...]:
+        """What the drawing kernel reads of each row, as `loraplex_kernels.ops.sampling.Columns` has it."""
+        return (self.temperature, self.uniform, self.top_k, self.top_p, self.min_p, self.vocab)
+
+    @property
+    def most_alternatives(self) -> int:
+        """Of any row."""
+        return int(self.alternatives.max(initial=0))
+
     @cached_property
     def random(self) -> npt.NDArray[np.bool_]:
         """[R]: not greedy."""

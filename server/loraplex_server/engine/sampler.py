@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loraplex_server.engine.logprobs import Scored, score
+from loraplex_kernels.ops.dispatch import has_triton
+from loraplex_kernels.ops.sampling import Columns
+from loraplex_server.engine.logprobs import Scored, score, score_likeliest, score_rows
 from loraplex_server.engine.penalties import adjust
 from loraplex_server.engine.sample_inputs import SampleInputs, sample_inputs
 from loraplex_server.engine.sample_torch import sample_rows
@@ -46,7 +48,11 @@ def sample_on_device(logits: Tensor, inputs: SampleInputs) -> Sampled:
     """
     if logits.shape[0] != inputs.rows:
         raise ValueError(f"there are {logits.shape[0]} rows of logits for {inputs.rows} rows of inputs")
-    adjusted = _adjusted(logits, inputs)
+    if logits.is_cuda and has_triton():
+        return _sample_gpu(logits, inputs)
+    adjusted = logits
+    if inputs.adjustments is not None:
+        adjusted = adjust(logits, upload(inputs.adjustments.arrays(), logits.device))
     coded = torch.empty(inputs.rows, dtype=torch.int64, device=logits.device)
     # Over just the row's own vocabulary: what a row on the base gets does not depend, not in its last bit, on whether
     # an adapter with more tokens is in the step.
@@ -57,6 +63,32 @@ def sample_on_device(logits: Tensor, inputs: SampleInputs) -> Sampled:
         else:
             coded[torch.from_numpy(rows)] = sample_rows(adjusted[torch.from_numpy(rows), :vocab], inputs, rows)
     return Sampled(coded, _score(logits, coded, inputs) if len(inputs.asked) else None)
+
+
+def _sample_gpu(logits: Tensor, inputs: SampleInputs) -> Sampled:
+    """Without a moment at which the host waits: all that the kernels read goes over in one copy.
+
+    The kernels sum a row in an order that does not depend on how many tokens are -inf after its own vocabulary.
+    """
+    from loraplex_kernels.ops.sampling.triton_argmax import argmax_triton
+    from loraplex_kernels.ops.sampling.triton_draw import draw_triton
+
+    if inputs.greedy:
+        coded, logsum = argmax_triton(logits, logsum=len(inputs.asked) == inputs.rows)
+        if not len(inputs.asked):
+            return Sampled(coded, None)
+        if len(inputs.asked) == inputs.rows:
+            return Sampled(coded, score_likeliest(logits, coded.clamp(min=0), logsum, inputs.most_alternatives))
+        (asked,) = upload([inputs.asked], logits.device)
+    else:
+        lists = [] if inputs.adjustments is None else inputs.adjustments.arrays()
+        asked, *device = upload([inputs.asked, *inputs.columns, *lists], logits.device)
+        columns, lists_there = Columns(*device[: len(inputs.columns)]), device[len(inputs.columns) :]
+        coded = draw_triton(adjust(logits, lists_there) if lists_there else logits, columns)
+        if not len(inputs.asked):
+            return Sampled(coded, None)
+    tokens = coded.index_select(0, asked).clamp(min=0)
+    return Sampled(coded, score_rows(logits, asked, tokens, inputs.most_alternatives))
 
 
 def sample(logits: Tensor, sequences: Seq[Sequence]) -> list[int | None]:
@@ -70,17 +102,9 @@ def sample(logits: Tensor, sequences: Seq[Sequence]) -> list[int | None]:
     return [None if token < 0 else token for token in coded.tolist()]
 
 
-def _adjusted(logits: Tensor, inputs: SampleInputs) -> Tensor:
-    if inputs.adjustments is None:
-        return logits
-    lists = [cells.arrays() for cells in vars(inputs.adjustments).values()]
-    flat = upload([array for arrays in lists for array in arrays], logits.device)
-    return adjust(logits, [(flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat), 3)])
-
-
 def _score(logits: Tensor, coded: Tensor, inputs: SampleInputs) -> Scored:
     """Of the rows that ask for it, each over its own vocabulary."""
-    asked, most = inputs.asked, int(inputs.alternatives.max(initial=0))
+    asked, most = inputs.asked, inputs.most_alternatives
     own = inputs.vocab[asked]
     rows, wide = torch.from_numpy(asked), min(most, logits.shape[1])
     tokens = coded[rows].clamp(min=0)
