@@ -19,8 +19,6 @@ from loraplex_server.models.adapter_step import AdapterStep
 from loraplex_server.models.decoder import Decoder
 
 RANK = 16
-# Rows that one adapter has in a step, of which its kernels have a form each: decoding, and chunks of prompts.
-CHUNKS = (1, 16, 64, 128)
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,16 @@ class StepSizes:
         return [min(each + (place < more), self.length) for place in range(sequences)]
 
     def all_counts(self) -> Iterator[list[int]]:
-        """Steps that between them launch what there is to launch, the largest first."""
+        """Steps that between them launch what there is to launch, the largest first.
+
+        Kernels have forms for ranges of rows, whose ends are powers of two.
+        """
         yield self.spread()
-        yield [min(self.tokens, self.length)]
         yield [1] * min(self.sequences, self.tokens)
-        for count in CHUNKS:
-            if count <= min(self.tokens, self.length):
-                yield [count]
+        count = min(self.tokens, self.length)
+        while count:
+            yield [count]
+            count = 1 << (count - 1).bit_length() - 1 if count > 1 else 0  # the next power of two below
 
 
 def zero_adapters(model: Decoder, dtype: torch.dtype, device: torch.device, *, int8: bool) -> AdapterTable:
