@@ -85,8 +85,8 @@ class StaticBatch:
         Raises:
             ValueError: it does not fit.
         """
-        if not self.fits(lora):
-            raise ValueError("the step's adapters do not fit the captured ones")
-        self.rows.load(tokens, spans)
+        if (lora is None) != (self._plan is None):
+            raise ValueError("a step with adapters needs a graph with adapters, and one without them one without")
         if self._plan is not None and lora is not None:
             self._plan.update(lora)
+        self.rows.load(tokens, spans)

@@ -66,7 +66,7 @@ def test_a_graph_without_adapters_takes_no_step_with_them_and_the_other_way_roun
     assert having.fits(lora)
     assert not without.fits(lora)
     assert not having.fits(None)
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="needs a graph with adapters"):
         without.load(torch.tensor([1]), [Span(1, 1, [0])], lora)
 
 
@@ -77,3 +77,14 @@ def test_only_what_reads_the_table_is_stale_when_it_moves() -> None:
     target.grow(8)
     assert having.stale
     assert not without.stale
+
+
+def test_a_step_that_does_not_fit_is_refused_and_leaves_the_last_one() -> None:
+    batch = StaticBatch(GraphKey(2, 16), StaticRows(2, 100, 8, CPU), table())
+    batch.load(torch.tensor([5]), [Span(1, 9, [3, 4])], build_batch([Run(0, 1, 1)], CPU))
+    crowded = build_batch([Run(0, 1, slot) for slot in (1, 2, 3)], CPU)
+    assert not batch.fits(crowded)
+    with pytest.raises(ValueError, match="3 uses of adapters"):
+        batch.load(torch.tensor([6]), [Span(1, 1, [0])], crowded)
+    assert batch.rows.token_ids[0] == 5
+    assert batch.rows.attention.context.tolist() == [9, 0]
