@@ -1,20 +1,21 @@
 """How the quantized linear is launched: tiles and stages by rows, N and K; what a benchmark tunes.
 
 Nothing here was measured yet; the reasoning is this. An H100 streams 14.5 bytes a cycle and multiprocessor, so a tile
-of 64 outputs and a chunk (4 KiB) is due every 280 cycles. Its 8192 weights take about 1.4 instructions a pair to unpack
-(a shift, a `lop3`, an `fma`) and as much again for copies, barriers and scales: some 170 cycles of the four schedulers.
-So the bytes should be the bound as long as about 18 KiB a multiprocessor are in flight (3.35 TB/s for 0.7 us), which
-two blocks of three stages have; more blocks hide what one exposes: barriers, zero points, the first chunk.
-Tiles are 64 outputs wide for few rows, where more blocks matter, and 128 from 32 rows on, where each block reads x
-again (`rows * 2` bytes an input, against 32 or 64 of weights) and x out of L2 would become the bound.
+of 64 outputs and a chunk of 128 inputs (4 KiB) is due every 280 cycles. Each of its four warps has 64 weights a lane:
+in the compiled loop 24 shifts, 32 `lop3` and 32 `hfma2`, and some 130 instructions more for copies, barriers, products
+and scales; so 220 cycles of 280, and 170 where four warps have 128 outputs. NF4 takes 160 `prmt`, 360 cycles in all: it
+should end near 80 % of its bytes' bound. Integers should reach theirs where about 18 KiB a multiprocessor are in
+flight (3.35 TB/s for 0.7 us), which two blocks of three stages have; more blocks hide what one exposes: barriers, zero
+points, the first chunk. From 32 rows on tiles are 128 wide, since each block reads x again (`rows * 2` bytes an input,
+against 32 or 64 of weights) and x out of L2 would become the bound.
 
     Llama-3.1-8B, N x K       blocks of 64   splits   blocks   bytes   at 3.35 TB/s
     qkv      6144 x 4096           96          4        384   13.0 MB    3.9 us
-    o        4096 x 4096           64          6        384    8.7 MB    2.6 us
+    o        4096 x 4096           64          4        256    8.7 MB    2.6 us
     gate_up  28672 x 4096         448          1        448   60.6 MB   18.1 us
-    down     4096 x 14336          64          6        384   30.3 MB    9.0 us
+    down     4096 x 14336          64          4        256   30.3 MB    9.0 us
 
-Splits and the order of sums follow from N and K alone, and every bucket of rows runs the same instructions (Triton
+Splits and the order of sums follow from N and K alone, and every bucket of rows runs the same instructions (Triton 3.6
 picks `wgmma` from 16 columns on, so 16 rows is the smallest tile): a row's result does not depend on the others.
 """
 
@@ -29,8 +30,8 @@ from dataclasses import dataclass
 MOST_ROWS = 256
 # Bytes of that scratch: half of an H100's L2, so that a slice is multiplied before it is evicted.
 SCRATCH_BYTES = 32 << 20
-# Blocks to aim for: about three for each of an H100's 132 multiprocessors.
-BLOCKS = 384
+# Blocks of 64 outputs to aim for: two or three for each of an H100's 132 multiprocessors.
+BLOCKS = 256
 LEAST_CHUNKS = 4  # of a split: fewer, and its sums cost as many bytes as its weights
 LEAST_BLOCK_N = 32  # of any launch; sizes the counters
 
@@ -46,7 +47,7 @@ class Launch:
     stages: int
 
 
-DEFAULT = {16: Launch(64, 4, 5), 32: Launch(128, 8, 4), 64: Launch(128, 8, 4)}
+DEFAULT = {16: Launch(64, 4, 5), 32: Launch(128, 4, 4), 64: Launch(128, 8, 4)}
 # Of float32, which is multiplied without tensor cores: for tests, and for who wants every bit.
 EXACT = Launch(64, 4, 2)
 # (bucket, N, K) to what a benchmark found better than the default.
@@ -70,7 +71,9 @@ def launch_of(bucket: int, outputs: int, inputs: int, itemsize: int) -> Launch:
 def splits_of(outputs: int, chunks: int) -> int:
     """Parts of K that are summed side by side; by the weight's shape alone."""
     wanted = -(-BLOCKS // -(-outputs // 64))
-    return max(1, min(wanted, chunks // LEAST_CHUNKS))
+    most = max(1, chunks // LEAST_CHUNKS)
+    even = (splits for splits in range(wanted, min(most, 2 * wanted) + 1) if chunks % splits == 0)
+    return next(even, min(wanted, most))
 
 
 def configs(bucket: int) -> Iterator[Launch]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import triton
 from torch import Tensor
@@ -67,6 +69,7 @@ def linear_packed(
         ZERO=weight.zero is not None,
         BIAS=bias is not None,
         EVEN_K=K % chunk_of(weight.bits) == 0,
+        JOINED=parts_of(weight) == 1 and joins(x.device),
         ASM=assembly.text,
         CONSTRAINTS=assembly.constraints,
         MAGIC=assembly.magic,
@@ -98,6 +101,12 @@ def assembly_for(weight: PackedCodes, dtype: torch.dtype) -> Assembly:
         return PORTABLE
     table = None if weight.table is None else weight.table.tolist()
     return assembly_of(weight.kind, weight.bits, dtype, table)
+
+
+@lru_cache
+def joins(device: torch.device) -> bool:
+    """Whether planes are multiplied at once: before sm_90 some Triton versions move them through memory for that."""
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def parts_of(weight: PackedCodes) -> int:

@@ -1,6 +1,8 @@
 """The quantized linear for few rows: weights stay packed until they are in registers, and are read once."""
 
 # A kernel's arguments are Triton's, not Python's.
+# A branch on a constexpr needs its `else`: what follows a return is compiled all the same.
+# ruff: noqa: RET505
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
 from __future__ import annotations
@@ -41,6 +43,20 @@ def load_groups(
 
 
 @triton.jit
+def joined(planes, BLOCK_N: tl.constexpr, CHUNK: tl.constexpr):
+    """`[BLOCK_N, CHUNK]`: the planes beside each other, as x has their inputs.
+
+    The registers that a tensor core takes for one product of a chunk are those that it takes for the planes', so
+    nothing moves; but the products are issued together, and x comes in one copy.
+    """
+    if len(planes) == 4:
+        b_w = tl.join(tl.join(planes[0], planes[1]), tl.join(planes[2], planes[3]))  # [BLOCK_N, 32, 2, 2]
+        return b_w.permute(0, 3, 2, 1).reshape(BLOCK_N, CHUNK)
+    else:
+        return tl.join(planes[0], planes[1]).permute(0, 2, 1).reshape(BLOCK_N, CHUNK)
+
+
+@triton.jit
 def tile_sums(
     # Tensors
     x_ptr,
@@ -71,6 +87,7 @@ def tile_sums(
     PARTS: tl.constexpr,
     ZERO: tl.constexpr,
     EVEN_K: tl.constexpr,
+    JOINED: tl.constexpr,
     ASM: tl.constexpr,
     CONSTRAINTS: tl.constexpr,
     MAGIC: tl.constexpr,
@@ -78,12 +95,14 @@ def tile_sums(
     """float32 `[BLOCK_N, BLOCK_M]`: the sums over the chunks from `first` to before `last`."""
     dtype: tl.constexpr = x_ptr.dtype.element_ty
     PLANES: tl.constexpr = 16 // BITS
+    CHUNK: tl.constexpr = 32 * PLANES
     o_j = tl.arange(0, 32)
+    o_k = tl.arange(0, CHUNK)
     m_mask = o_m < M
     n_mask = o_n < N
     o_scale = o_n // scale_rows
     p_words = words_ptr + (first.to(tl.int64) * N + o_n)[:, None] * 32 + o_j[None, :]  # [BLOCK_N, 32]
-    p_x = x_ptr + o_m.to(tl.int64)[None, :] * x_stride + o_j[:, None]  # [32, BLOCK_M]
+    p_x = x_ptr + o_m.to(tl.int64)[None, :] * x_stride  # [1, BLOCK_M]
     # Scales are fetched a chunk ahead. Zero points are not: carried over in registers, they would not lie as the
     # tensor core's operand does, and the unpacked weights would go through shared memory.
     s0, s1, s2, s3 = load_groups(scale_ptr, o_scale, n_mask, first, groups, span, scale_stride, PARTS)
@@ -100,16 +119,21 @@ def tile_sums(
             planes = unpack4(b_w, z0, z1, z2, z3, table_ptr, dtype, KIND, ASM, CONSTRAINTS, MAGIC)
         else:
             planes = unpack8(b_w, z0, z2, dtype, KIND, ASM, CONSTRAINTS, MAGIC)
-        scales = (s0, s1, s2, s3)
-        b_part = tl.zeros([BLOCK_N, BLOCK_M], dtype=tl.float32)
-        for plane in tl.static_range(PLANES):
-            k = (chunk * PLANES + plane) * 32
-            mask = m_mask[None, :] if EVEN_K else m_mask[None, :] & (k + o_j < K)[:, None]
-            b_x = tl.load(p_x + k, mask=mask, other=0.0)  # [32, BLOCK_M]
-            b_part = tl.dot(planes[plane], b_x, b_part, input_precision="ieee")
-            if (plane + 1) * PARTS % PLANES == 0:
-                b_y += b_part * scales[plane * 4 // PLANES][:, None]
-                b_part = tl.zeros([BLOCK_N, BLOCK_M], dtype=tl.float32)
+        if JOINED:
+            mask = m_mask[None, :] if EVEN_K else m_mask[None, :] & (chunk * CHUNK + o_k < K)[:, None]
+            b_x = tl.load(p_x + chunk * CHUNK + o_k[:, None], mask=mask, other=0.0)  # [CHUNK, BLOCK_M]
+            b_y += tl.dot(joined(planes, BLOCK_N, CHUNK), b_x, input_precision="ieee") * s0[:, None]
+        else:
+            scales = (s0, s1, s2, s3)
+            b_part = tl.zeros([BLOCK_N, BLOCK_M], dtype=tl.float32)
+            for plane in tl.static_range(PLANES):
+                k = chunk * CHUNK + plane * 32 + o_j
+                mask = m_mask[None, :] if EVEN_K else m_mask[None, :] & (k < K)[:, None]
+                b_x = tl.load(p_x + k[:, None], mask=mask, other=0.0)  # [32, BLOCK_M]
+                b_part = tl.dot(planes[plane], b_x, b_part, input_precision="ieee")
+                if (plane + 1) * PARTS % PLANES == 0:
+                    b_y += b_part * scales[plane * 4 // PLANES][:, None]
+                    b_part = tl.zeros([BLOCK_N, BLOCK_M], dtype=tl.float32)
         s0, s1, s2, s3 = t0, t1, t2, t3
     return b_y
 
@@ -148,6 +172,7 @@ def linear_packed_kernel(
     ZERO: tl.constexpr,
     BIAS: tl.constexpr,
     EVEN_K: tl.constexpr,
+    JOINED: tl.constexpr,
     ASM: tl.constexpr,
     CONSTRAINTS: tl.constexpr,
     MAGIC: tl.constexpr,
@@ -171,7 +196,7 @@ def linear_packed_kernel(
         *(x_ptr, words_ptr, scale_ptr, zero_ptr, table_ptr),
         *(o_m, o_n, first, min(first + per_split, chunks)),
         *(M, N, K, groups, span, scale_rows, scale_stride, x_stride),
-        *(BLOCK_M, BLOCK_N, STAGES, KIND, BITS, PARTS, ZERO, EVEN_K, ASM, CONSTRAINTS, MAGIC),
+        *(BLOCK_M, BLOCK_N, STAGES, KIND, BITS, PARTS, ZERO, EVEN_K, JOINED, ASM, CONSTRAINTS, MAGIC),
     )
     mask = (o_n < N)[:, None] & (o_m < M)[None, :]
     o_y = o_m.to(tl.int64)[None, :] * N + o_n[:, None]  # [BLOCK_N, BLOCK_M]

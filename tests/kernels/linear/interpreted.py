@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import triton.language as tl
+from support.quantized import CASES, float8, ints, lookup
 from triton.runtime import interpreter
 
 from loraplex_kernels.linear import launches
@@ -35,6 +36,8 @@ TOLERANCE = {
     torch.bfloat16: (2**-7 if INTERPRETED else 2**-8, 1e-5),
 }
 HALF = [torch.float16, torch.bfloat16]
+KINDS = {GroupedInts: TritonGroupedWeight, Lookup: TritonLookupWeight, Float8: TritonFloat8Weight}
+for_each_case = pytest.mark.parametrize("case", CASES)
 
 
 @pytest.fixture(autouse=True)
@@ -58,55 +61,9 @@ def seed():
     torch.manual_seed(0)
 
 
-def ints(N, K, group, bits=4, zero=False, order=False):
-    groups = -(-K // group)
-    return GroupedInts(
-        torch.randint(0, 2**bits, (N, K), dtype=torch.uint8),
-        (torch.rand(N, groups) * 0.02 + 0.001).half(),
-        torch.randint(0, 2**bits, (N, groups)).float() if zero else None,
-        group,
-        bits,
-        torch.randperm(K) if order else None,
-    )
-
-
-def lookup(N, K, block):
-    table = torch.linspace(-1, 1, 16) ** 3 * 0.9
-    return Lookup(torch.randint(0, 16, (N, K), dtype=torch.uint8), torch.rand(N, K // block) * 0.05, table, block)
-
-
-def float8(N, K, rows, columns, input_scale=None):
-    values = (torch.randn(N, K) * 50).to(torch.float8_e4m3fn)
-    values.view(torch.uint8)[0, :5] = torch.tensor([0x00, 0x80, 0x01, 0x87, 0x7E], dtype=torch.uint8)
-    scale = torch.rand(-(-N // rows), -(-K // columns)) * 1e-3
-    return Float8(values, scale, rows, columns, input_scale)
-
-
-CASES = {
-    "int4 g128": (TritonGroupedWeight, lambda N, K: ints(N, K, 128)),
-    "int4 g128 zero": (TritonGroupedWeight, lambda N, K: ints(N, K, 128, zero=True)),
-    "int4 g64 zero": (TritonGroupedWeight, lambda N, K: ints(N, K, 64, zero=True)),
-    "int4 g32": (TritonGroupedWeight, lambda N, K: ints(N, K, 32)),
-    "int4 g32 zero order": (TritonGroupedWeight, lambda N, K: ints(N, K, 32, zero=True, order=True)),
-    "int4 g256 zero": (TritonGroupedWeight, lambda N, K: ints(N, K, 256, zero=True)),
-    "int4 whole": (TritonGroupedWeight, lambda N, K: ints(N, K, K, zero=True)),
-    "int4 whole order": (TritonGroupedWeight, lambda N, K: ints(N, K, K, order=True)),
-    "int8 whole": (TritonGroupedWeight, lambda N, K: ints(N, K, K, bits=8)),
-    "int8 g128 zero": (TritonGroupedWeight, lambda N, K: ints(N, K, 128, bits=8, zero=True)),
-    "int8 g32 zero": (TritonGroupedWeight, lambda N, K: ints(N, K, 32, bits=8, zero=True)),
-    "lookup": (TritonLookupWeight, lambda N, K: lookup(N, K, 64 if K % 64 == 0 else K)),
-    "lookup 128": (TritonLookupWeight, lambda N, K: lookup(N, K, 128 if K % 128 == 0 else K)),
-    "float8 rows": (TritonFloat8Weight, lambda N, K: float8(N, K, 1, K)),
-    "float8 tensor": (TritonFloat8Weight, lambda N, K: float8(N, K, N, K)),
-    "float8 tiles": (TritonFloat8Weight, lambda N, K: float8(N, K, 128, 128)),
-}
-for_each_case = pytest.mark.parametrize("case", CASES)
-
-
 def made(case, N, K, dtype):
-    kind, form = CASES[case]
-    form = form(N, K)
-    return form, kind(form, dtype, DEVICE)
+    form = CASES[case](N, K)
+    return form, KINDS[type(form)](form, dtype, DEVICE)
 
 
 def assert_matches(y, x, served, bias, dtype, weight_rounding=0.0):
@@ -273,7 +230,7 @@ def test_it_takes_no_more_memory_than_its_bits():
     ids=["g48", "g16", "lookup 48", "float8 16"],
 )
 def test_groups_that_no_kernel_applies_are_refused(form):
-    kind = {GroupedInts: TritonGroupedWeight, Lookup: TritonLookupWeight, Float8: TritonFloat8Weight}[type(form)]
+    kind = KINDS[type(form)]
     assert not kind.supported(form, torch.bfloat16, DEVICE)
     with pytest.raises(ValueError, match=r"no Triton kernel .* 32"):
         kind(form, torch.bfloat16, DEVICE)
