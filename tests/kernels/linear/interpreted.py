@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import triton.language as tl
-from support.quantized import CASES, float8, ints, lookup
+from support.random_forms import CASES, float8, ints, lookup
 from triton.runtime import interpreter
 
 from loraplex_kernels.linear import launches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.quantized import float8, ints
+from support.random_forms import float8, ints
 
 from loraplex_kernels.linear.float8 import Float8Weight
 from loraplex_kernels.linear.float8_rounding import round_rows_float8_naive
