@@ -25,7 +25,8 @@ class Case:
     dtype: str  # Triton's name of the queries' dtype
     head_dim: int
     launch: Launch
-    capabilities: tuple[int, ...] = (80, 90, 100)
+    capabilities: tuple[int, ...]
+    label: str = ""  # which of a kernel's tables the launch is from
     cache: str = ""  # Triton's name of the cache's, where it is another
     window: bool = False
     softcap: bool = False
@@ -34,7 +35,7 @@ class Case:
     def name(self) -> str:
         """Unique among the cases."""
         masks = "-window" * self.window + "-softcap" * self.softcap
-        return f"{self.dtype}{self.cache and '-' + self.cache}-{self.head_dim}{masks}"
+        return f"{self.label}{self.dtype}{self.cache and '-' + self.cache}-{self.head_dim}{masks}"
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -51,7 +52,7 @@ class Case:
             "SOFTCAP": self.softcap,
             "BLOCK_D": block_of(self.head_dim),
             "TILE": self.launch.tile,
-            "PRECISION": "tf32x3" if self.dtype == "fp32" else "ieee",
+            "PRECISION": self.launch.precision,
         }
 
     def variant(self, kernel: Any, constants: Mapping[str, Any], launch: Launch | None = None) -> Variant:
@@ -59,7 +60,7 @@ class Case:
         names = [name for name in kernel.arg_names if name not in constants]
         launch = launch or self.launch
         return Variant(
-            name=f"{kernel.fn.__name__}-{self.name}",
+            name=f"{kernel.fn.__name__.split('_')[0]}-{self.name}",
             kernel=kernel,
             signature={name: self._type(name, kernel) for name in names},
             constants=constants,
@@ -86,14 +87,17 @@ def block_of(head_dim: int) -> int:
     return max(16, 1 << (head_dim - 1).bit_length())
 
 
-def cases(table: Table, capabilities: tuple[int, ...] = (80, 90, 100)) -> Iterator[Case]:
-    """Every row of the table, a head size that is padded, float8, and both masks where models have them."""
-    for (itemsize, head_dim), launch in table.items():
-        yield Case("bf16" if itemsize == 2 else "fp32", head_dim, launch, capabilities)
-    yield Case("fp16", 128, table[2, 128], capabilities)
-    yield Case("bf16", 80, table[2, 128], capabilities)
-    yield Case("bf16", 128, table[2, 128], capabilities, window=True)  # Mistral
-    yield Case("bf16", 256, table[2, 256], capabilities, window=True, softcap=True)  # Gemma 2
+def cases(table: Table, capabilities: tuple[int, ...] = (80, 90, 100), label: str = "") -> Iterator[Case]:
+    """Every row of the table with both masks, which take the most registers, as are a padded head, and float8.
+
+    And without a mask where most models have none.
+    """
     with_float8 = tuple(FIRST_WITH_FLOAT8 if capability == 80 else capability for capability in capabilities)
-    for head_dim in (64, 128, 256):
-        yield Case("bf16", head_dim, table[2, head_dim], with_float8, cache="fp8e4nv")
+    for (itemsize, head_dim), launch in table.items():
+        dtype = "bf16" if itemsize == 2 else "fp32"
+        yield Case(dtype, head_dim, launch, capabilities, label, window=True, softcap=True)
+        if itemsize == 2:
+            yield Case(dtype, head_dim, launch, capabilities, label)
+            yield Case(dtype, head_dim, launch, with_float8, label, "fp8e4nv", window=True, softcap=True)
+    yield Case("fp16", 128, table[2, 128], capabilities, label)
+    yield Case("bf16", 80, table[2, 128], capabilities, label, window=True)

@@ -13,7 +13,8 @@ None of these were chosen by a measurement yet. The reasoning:
 - **Prefill** computes: 128 rows and 8 warps are two warp groups of Hopper's 64-row products, with 64 registers a thread
   for the sums of 128 elements. Where more would spill, fewer tokens or rows. Two tables, since Hopper's products read
   their operands from shared memory, of which it has more than twice as much as consumer cards.
-- **float32** goes through three TensorFloat32 products (as precise, float32's range) on smaller tiles.
+- **float32** goes through three TensorFloat32 products (as precise, float32's range) on smaller tiles; where even these
+  spill, through plain ones.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ MAX_SPLITS = 32
 
 WRITE_BLOCK = 1024
 WRITE_WARPS = 4
-MERGE_WARPS = 4
 
 
 @dataclass(frozen=True)
@@ -42,39 +42,46 @@ class Launch:
     tile: int  # tokens a loop iteration
     warps: int
     stages: int
+    precision: str = "ieee"  # of float32 products, Triton's name
 
 
+THREE = "tf32x3"
 # By (bytes of a query's element, head_dim padded to a power of two). Below 64: as 64.
 Table = Mapping[tuple[int, int], Launch]
 DECODE: Table = {
     (2, 64): Launch(16, 64, 4, 3),
     (2, 128): Launch(16, 64, 4, 3),
     (2, 256): Launch(16, 32, 4, 3),
-    (4, 64): Launch(16, 32, 4, 2),
-    (4, 128): Launch(16, 32, 4, 2),
-    (4, 256): Launch(16, 16, 8, 2),
+    (4, 64): Launch(16, 32, 4, 2, THREE),
+    (4, 128): Launch(16, 32, 8, 2, THREE),
+    (4, 256): Launch(16, 16, 8, 2, THREE),
 }
 # Fits the 99 KB of shared memory that a program has on consumer cards, and spills on none.
 PREFILL: Table = {
     (2, 64): Launch(128, 64, 8, 2),
     (2, 128): Launch(128, 32, 8, 2),
     (2, 256): Launch(64, 32, 8, 2),
-    (4, 64): Launch(32, 32, 8, 2),
-    (4, 128): Launch(32, 32, 8, 2),
+    (4, 64): Launch(32, 32, 8, 2, THREE),
+    (4, 128): Launch(16, 32, 8, 2, THREE),
     (4, 256): Launch(16, 32, 8, 1),
 }
 # 227 KB, and products that read their operands from there.
 PREFILL_LARGE: Table = {
     **PREFILL,
-    (2, 64): Launch(128, 64, 8, 3),
+    (2, 64): Launch(64, 64, 4, 3),
     (2, 128): Launch(128, 64, 8, 3),
-    (2, 256): Launch(128, 32, 8, 2),
+    (2, 256): Launch(64, 32, 8, 3),
 }
 
 
 def decode_launch(itemsize: int, block_d: int) -> Launch:
     """Of the decode kernel, for padded heads of up to 256."""
     return DECODE[itemsize, max(64, block_d)]
+
+
+def merge_warps(block_d: int) -> int:
+    """So that a thread holds no more than 32 of the parts' elements."""
+    return max(4, MAX_SPLITS * block_d // 1024)
 
 
 def prefill_launch(itemsize: int, block_d: int, device: torch.device) -> Launch:

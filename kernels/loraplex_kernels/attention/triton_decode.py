@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from loraplex_kernels.attention.cases import GROUP, KV_HEADS, cases
-from loraplex_kernels.attention.launch import DECODE, MAX_SPLITS, MERGE_WARPS, SPLIT, SPLIT_STEP, Launch
+from loraplex_kernels.attention.launch import DECODE, MAX_SPLITS, SPLIT, SPLIT_STEP, Launch, merge_warps
 from loraplex_kernels.attention.online_softmax import attend
 from loraplex_kernels.variant import Variant
 
@@ -170,4 +170,4 @@ def variants() -> Iterator[Variant]:
         merged = ("HEAD_DIM", "WINDOW", "BLOCK_D", "TILE")
         if case.dtype == "bf16" and not (case.cache or case.softcap):
             constants = {"HEADS": KV_HEADS * GROUP, **{name: case.attention[name] for name in merged}, **splits}
-            yield case.variant(merge_kernel, constants, Launch(0, 0, MERGE_WARPS, 3))
+            yield case.variant(merge_kernel, constants, Launch(0, 0, merge_warps(case.attention["BLOCK_D"]), 3))

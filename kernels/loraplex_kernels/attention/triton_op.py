@@ -13,12 +13,12 @@ from loraplex_kernels.attention.cache import KVLayer
 from loraplex_kernels.attention.cases import block_of
 from loraplex_kernels.attention.launch import (
     MAX_SPLITS,
-    MERGE_WARPS,
     SPLIT,
     SPLIT_STEP,
     WRITE_BLOCK,
     WRITE_WARPS,
     decode_launch,
+    merge_warps,
     prefill_launch,
 )
 from loraplex_kernels.attention.triton_decode import decode_kernel, merge_kernel
@@ -107,11 +107,6 @@ def score_factors(cache: KVLayer, scale: float, softcap: float | None) -> tuple[
     return 2 * scale / softcap * math.log2(math.e), softcap * math.log2(math.e)
 
 
-def precision_of(dtype: torch.dtype) -> str:
-    """How the tensor cores multiply: three TensorFloat32 products are as precise as one in float32."""
-    return "tf32x3" if dtype == torch.float32 else "ieee"
-
-
 def _decode(
     out: Tensor,
     q: Tensor,
@@ -147,7 +142,7 @@ def _decode(
         BLOCK_SIZE=cache.block_size,
         SOFTCAP=softcap is not None,
         M=max(16, triton.next_power_of_2(group)),
-        PRECISION=precision_of(q.dtype),
+        PRECISION=launch.precision,
         num_warps=launch.warps,
         num_stages=launch.stages,
         enable_fp_fusion=True,
@@ -157,7 +152,7 @@ def _decode(
         merge_kernel[(heads, sequences)](
             *(out, part, sums, *step, splits, window or 0, cache.v_scale),
             HEADS=heads,
-            num_warps=MERGE_WARPS,
+            num_warps=merge_warps(block_d),
             enable_fp_fusion=True,
             **common,
         )
@@ -189,7 +184,7 @@ def _prefill(
         M=launch.rows,
         BLOCK_D=block_d,
         TILE=launch.tile,
-        PRECISION=precision_of(q.dtype),
+        PRECISION=launch.precision,
         num_warps=launch.warps,
         num_stages=launch.stages,
         enable_fp_fusion=True,

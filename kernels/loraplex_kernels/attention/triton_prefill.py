@@ -154,5 +154,5 @@ def prefill_kernel(
 
 def variants() -> Iterator[Variant]:
     """The kernel, as triton_op launches it."""
-    for case in (*cases(PREFILL, (80,)), *cases(PREFILL_LARGE, (90, 100))):
+    for case in (*cases(PREFILL, (80,)), *cases(PREFILL_LARGE, (90, 100), "large-")):
         yield case.variant(prefill_kernel, {**case.attention, "UNIT_ROWS": UNIT_ROWS, "M": case.launch.rows})

@@ -68,6 +68,6 @@ def write_kv_kernel(
 def variants() -> Iterator[Variant]:
     """The kernel, as triton_op launches it."""
     for case in cases(DECODE):
-        if not (case.window or case.softcap):
+        if case.head_dim in (80, 128) and (case.cache or case.window == (case.head_dim == 80)):
             constants = {**case.sizes, "BLOCK": WRITE_BLOCK, "FLOAT8": bool(case.cache)}
             yield case.variant(write_kv_kernel, constants, Launch(0, 0, WRITE_WARPS, 3))
