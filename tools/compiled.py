@@ -29,6 +29,7 @@ from typing import Any
 
 KERNELS = Path(__file__).parents[1] / "kernels"
 sys.path.insert(0, str(KERNELS))
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # what Triton does today, and warns of once a process
 
 # Bytes that one block may ask for: the CUDA programming guide's table of technical specifications, by capability.
 SHARED_LIMIT = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448, 100: 232_448, 103: 232_448, 120: 101_376}
