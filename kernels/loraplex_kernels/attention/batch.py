@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loraplex_kernels.attention.upload import upload
+from loraplex_kernels.upload import upload
 
 # Rows of a prefilling sequence that are planned together. A kernel's tile holds a part of them, with all query heads
 # of one kv head, so that the plan is the same for every model.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from loraplex_kernels.attention.batch import AttentionBatch, Span
-from loraplex_kernels.attention.upload import packed, unpacked
+from loraplex_kernels.upload import packed, unpacked
 
 
 class DecodeBuffers:

@@ -43,8 +43,7 @@ def linear_packed(
     Raises:
         ValueError: there are fewer counts than tiles.
     """
-    M, K = x.shape
-    N, chunks = weight.outputs, weight.words.shape[0]
+    (M, K), N, chunks = x.shape, weight.outputs, weight.words.shape[0]
     bucket = bucket_of(M, x.itemsize)
     launch = launch or launch_of(bucket, N, K, x.itemsize)
     splits = splits_of(N, chunks)
@@ -55,8 +54,7 @@ def linear_packed(
     part = torch.empty(splits, M, N, dtype=torch.float32, device=x.device) if splits > 1 else y
     linear_packed_kernel[(tiles, splits)](
         *(y, part, counts, x, y if bias is None else bias),
-        *(weight.words, weight.scale),
-        weight.words if weight.zero is None else weight.zero,
+        *(weight.words, weight.scale, weight.words if weight.zero is None else weight.zero),
         weight.scale if weight.table is None else weight.table,
         *(M, N, K, chunks, weight.groups, span_of(weight), weight.scale_rows, weight.scale.stride(0), x.stride(0)),
         BLOCK_M=bucket,

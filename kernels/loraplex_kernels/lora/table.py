@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from loraplex_kernels.lora.layout import ALIGNMENT, AdapterLayout, Placement
 from loraplex_kernels.lora.weights import SiteWeights, site_weights
+from loraplex_kernels.upload import upload
+
+_NUMPY = {torch.int64: np.int64, torch.int32: np.int32, torch.float32: np.float32}
 
 
 class AdapterTable:
@@ -66,7 +70,8 @@ class AdapterTable:
         base = buffer.data_ptr()
         if base % ALIGNMENT:
             raise ValueError(f"the buffer must start on a multiple of {ALIGNMENT} bytes")
-        # One row of each column is filled on the host and copied: a load must not cost a launch for every site.
+        # A row of each column is filled on the host, and all go in one copy that nobody waits for: a load must not cost
+        # a launch for every site.
         rows: dict[str, list[float]] = {name: [0] * column.shape[1] for name, column in self._columns()}
         for placement in layout.placements:
             shape = placement.shape
@@ -76,8 +81,9 @@ class AdapterTable:
             rows["factor"][shape.site] = 0 if placement.factor is None else base + placement.factor
             rows["rank"][shape.site] = shape.rank
             rows["scale"][shape.site] = shape.scale
-        for name, column in self._columns():
-            column[slot].copy_(torch.tensor(rows[name], dtype=column.dtype))
+        filled = [np.array(rows[name], dtype=_NUMPY[column.dtype]) for name, column in self._columns()]
+        for (_, column), row in zip(self._columns(), upload(filled, self.device), strict=True):
+            column[slot] = row
         self._buffers[slot] = buffer
         self._placements[slot] = {placement.shape.site: placement for placement in layout.placements}
         self._highest[slot] = max((placement.shape.rank for placement in layout.placements), default=0)

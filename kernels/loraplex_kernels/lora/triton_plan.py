@@ -14,6 +14,7 @@ from loraplex_kernels.lora.batch import Run, overlap
 from loraplex_kernels.lora.block_arrays import BlockArrays, Extent, pack
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
+from loraplex_kernels.upload import upload
 
 # Rows of a block: 8 is the least that a tensor core takes. Decoding rows seldom share an adapter, and rows that a block
 # lacks cost registers all the same. A prefill chunk fills 64 or 128.
@@ -78,7 +79,8 @@ def _upload(runs: Sequence[Run], size: int, device: torch.device) -> BlockArrays
     extent = Extent(len(packed.row), len(packed.slot), size)
     memory = np.empty(extent.starts[-1], dtype=np.int32)
     extent.fill(memory, packed)
-    return extent.arrays(torch.from_numpy(memory).to(device))  # one copy to the device instead of five
+    (uploaded,) = upload([memory], device)  # one copy instead of five, that the host does not wait for
+    return extent.arrays(uploaded)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from loraplex_kernels import lora
-from loraplex_kernels.attention.upload import upload
 from loraplex_kernels.lora import AdapterTable, LoraStep, Run
+from loraplex_kernels.upload import upload
 from loraplex_server.engine.binding import SlotUse
 from loraplex_server.engine.sequence import Sequence
 from loraplex_server.models.adapter_step import AdapterStep, TermUse, VirtualRows

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from loraplex_kernels import attention
 from loraplex_kernels.attention.cache import KVLayer
-from loraplex_kernels.attention.upload import upload
 from loraplex_kernels.lora import AdapterTable
+from loraplex_kernels.upload import upload
 from loraplex_server.engine.adapter_rows import Stretch, adapter_step
 from loraplex_server.engine.choice import Choosing
 from loraplex_server.engine.flight import Chosen, Flight

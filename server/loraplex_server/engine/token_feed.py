@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loraplex_kernels.attention.upload import upload
+from loraplex_kernels.upload import upload
 from loraplex_server.engine.flight import Chosen
 from loraplex_server.engine.scheduler import Scheduled
 from loraplex_server.engine.sequence import PLACEHOLDER

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from loraplex_kernels.attention.upload import upload
+from loraplex_kernels.upload import upload
 
 __all__ = ["Download", "upload"]
 

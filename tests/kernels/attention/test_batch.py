@@ -4,7 +4,7 @@ import torch
 
 from loraplex_kernels.attention import Span, build_batch
 from loraplex_kernels.attention.batch import UNIT_ROWS
-from loraplex_kernels.attention.upload import ALIGNMENT
+from loraplex_kernels.upload import ALIGNMENT
 
 CPU = torch.device("cpu")
 
