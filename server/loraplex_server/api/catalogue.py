@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from loraplex_adapters.catalog import Catalog
 from loraplex_adapters.errors import RegistryError
 from loraplex_adapters.registry import Registry
@@ -12,6 +9,7 @@ from loraplex_adapters.sources import build_sources
 from loraplex_server.api.model_names import BASE_ALIAS
 from loraplex_server.api.start_error import StartError
 from loraplex_server.settings import ServeSettings
+from loraplex_server.settings.user_cache import user_cache
 
 
 def build_catalog(settings: ServeSettings) -> Catalog:
@@ -20,7 +18,7 @@ def build_catalog(settings: ServeSettings) -> Catalog:
     Raises:
         StartError: the folder of the state or of the cache cannot be used, or an allowed source is none.
     """
-    cache = settings.adapter_cache or _user_cache()
+    cache = settings.adapter_cache or user_cache("adapters")
     try:
         sources = build_sources(
             settings.allow_adapter_source,
@@ -37,8 +35,3 @@ def build_catalog(settings: ServeSettings) -> Catalog:
         raise StartError(f"--state-dir: {error}") from error
     reserved = {BASE_ALIAS, *settings.base_names}
     return Catalog(settings.adapters, registry=registry, sources=sources, reserved=reserved)
-
-
-def _user_cache() -> Path:
-    """Where the XDG base directories say that a user's caches are."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "loraplex" / "adapters"

@@ -52,12 +52,6 @@ class Cells:
         return np.concatenate(self.rows), np.concatenate(self.columns), np.concatenate(self.amounts)
 
 
-def reads_output(sequence: Sequence) -> bool:
-    """Whether the sequence's next choice depends on which tokens it chose before, beyond what the model makes of it."""
-    sampling = sequence.sampling
-    return bool(sampling.repetition_penalty != 1.0 or sampling.presence_penalty or sampling.frequency_penalty)
-
-
 def adjustments(sequences: Seq[Sequence], vocab: Seq[int], pending: Seq[int]) -> Adjustments | None:
     """What the sequences ask for; None where none asks for anything.
 
@@ -75,7 +69,7 @@ def adjustments(sequences: Seq[Sequence], vocab: Seq[int], pending: Seq[int]) ->
     found = Adjustments(Cells(), Cells(), Cells(), Cells())
     for row, (sequence, width, ahead) in enumerate(zip(sequences, vocab, pending, strict=True)):
         sampling = sequence.sampling
-        if reads_output(sequence):
+        if sequence.reads_output:
             if ahead:
                 raise ValueError(f"{sequence.request_id} has penalties, which need the tokens that are still pending")
             _penalize(found, row, sequence, width)

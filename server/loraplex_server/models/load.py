@@ -90,8 +90,11 @@ def load_model(
 def _refuse_quantized(raw: Mapping[str, Any], folder: Path, quantization: str) -> None:
     settings = find_settings(raw, folder)
     if settings is not None:
+        why = "and rounding it once more would add a second error to the first"
+        if quantization == "none":
+            why = "so there are no floating-point weights in it"
         raise UnsupportedModelError(
             f"--quantization {quantization}: the checkpoint is quantized already, by {settings.method} "
-            f"({settings.source}), and rounding it once more would add a second error to the first; leave out "
-            "--quantization to serve it as it is, or serve the floating-point checkpoint"
+            f"({settings.source}), {why}; leave out --quantization to serve it as it is, or serve the floating-point "
+            "checkpoint"
         )

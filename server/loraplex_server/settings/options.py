@@ -131,6 +131,10 @@ class ServeSettings(BaseSettings):
     max_queued_requests: int = _option(
         _ENGINE.max_queued_requests, "Scheduling", "N", "answers that may wait; more are refused with 429", ge=0
     )
+    overlap: bool | None = _option(
+        None, "Scheduling", "", "choose a step while the one before it runs (default: on a GPU only)"
+    )
+    graphs: bool = _option(_ENGINE.graphs, "Scheduling", "", "replay decode steps from CUDA graphs, on a GPU")
     threads: int | None = _option(None, "Scheduling", "N", "CPU threads of the engine (default: all cores)", gt=0)
 
     host: str = _option("127.0.0.1", "HTTP", "ADDRESS", "address to listen on", min_length=1)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from loraplex_kernels.ops.sampling.naive import kept_naive, weights_naive
 from loraplex_server.engine.messages import SamplingParams
-from loraplex_server.engine.penalties import reads_output
 from loraplex_server.engine.sample_inputs import sample_inputs
 from loraplex_server.engine.sampler import sample, sample_on_device
 from loraplex_server.engine.sequence import Sequence
@@ -109,8 +108,8 @@ def test_pending_tokens_count_for_min_tokens_and_keep_penalties_waiting():
     assert sample_on_device(logits, sample_inputs([early], 4, [1])).coded.tolist() == [2]
     assert sample_on_device(logits, sample_inputs([early], 4, [2])).coded.tolist() == [3]
     penalized = sequence(frequency_penalty=0.5)
-    assert reads_output(penalized)
-    assert not reads_output(early)
+    assert penalized.reads_output
+    assert not early.reads_output
     with pytest.raises(ValueError, match="pending"):
         sample_inputs([penalized], 4, [1])
 
