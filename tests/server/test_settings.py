@@ -75,6 +75,8 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--adapter-host-memory", "1GiB"], "adapter_host_memory", "1GiB"),
     (["--adapter-dtype", "int8"], "adapter_dtype", "int8"),
     (["--kv-cache-dtype", "fp8"], "kv_cache_dtype", "fp8"),
+    (["--overlap"], "overlap", "true"),
+    (["--no-graphs"], "graphs", "false"),
     (["--max-body-size", "1MB"], "max_body_size", "1MB"),
     (["--shutdown-timeout", "2.5"], "shutdown_timeout", "2.5"),
     (["--no-request-log"], "request_log", "0"),
