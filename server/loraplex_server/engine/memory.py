@@ -92,7 +92,8 @@ def plan_memory(
         needs: of the steps; none of it is shared out.
 
     Raises:
-        EngineStartError: the cache is too small for one sequence of the asked length.
+        EngineStartError: the cache is too small for one sequence of the asked length, or more is asked for than is
+            free.
     """
     free = max(free_bytes(device) - needs.activations - needs.graphs, 0)
     most_blocks = config.max_num_seqs * -(-wanted_len // config.block_size)
@@ -108,13 +109,18 @@ def plan_memory(
     adapter_bytes = config.adapter_memory or int(free * ADAPTER_SHARE[device.type])
     host_bytes = _host_bytes(config, device)
     given = num_blocks * bytes_per_block + adapter_bytes + (host_bytes if device.type == "cpu" else 0)
+    if given > free:  # better now than when a system that promised too much ends the process
+        raise EngineStartError(
+            f"the KV cache and the adapters would take {given} bytes, and {free} are free beside the model: lower "
+            "--kv-cache-memory, --adapter-memory or --adapter-host-memory"
+        )
     return MemoryPlan(
         num_blocks=num_blocks,
         kv_cache_bytes=num_blocks * bytes_per_block,
         adapter_bytes=adapter_bytes,
         adapter_host_bytes=host_bytes,
         max_model_len=min(wanted_len, capacity),
-        unassigned=max(free - given, 0),
+        unassigned=free - given,
     )
 
 

@@ -76,6 +76,14 @@ def test_what_steps_need_is_given_to_nobody(monkeypatch: pytest.MonkeyPatch) -> 
         plan_memory(config(), 16, 7, gpu, StepNeeds(activations=1001))
 
 
+@pytest.mark.parametrize("option", ["kv_cache_memory", "adapter_memory", "adapter_host_memory"])
+def test_more_than_is_free_is_refused_and_not_promised(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loraplex_server.engine.memory.free_bytes", lambda device: 100_000)
+    assert plan_memory(config(**{option: 30_000}, max_num_seqs=10**6), 10**6, 10, CPU).unassigned >= 0
+    with pytest.raises(EngineStartError, match=r"100000 are free .* --adapter-memory"):
+        plan_memory(config(**{option: 100_001}, max_num_seqs=10**6), 10**6, 10, CPU)
+
+
 def test_the_report_says_where_the_memory_goes() -> None:
     plan = MemoryPlan(100, 3 << 30, 2 << 30, 0, 1600, 1 << 29)
     report = memory_report(plan, StepNeeds(activations=1 << 30), 5 << 30, 16)
