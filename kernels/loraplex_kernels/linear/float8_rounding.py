@@ -23,7 +23,8 @@ def round_rows_float8_naive(x: Tensor, input_scale: float | None) -> tuple[Tenso
         float8_e4m3fn `[M, K]`, and the float32 `[M, 1]` that the rows are to be multiplied by.
     """
     wide = x.to(torch.float32)
-    scale = wide.abs().amax(dim=1, keepdim=True).clamp_min(SMALLEST) / LIMIT
+    most = wide.abs().amax(dim=1, keepdim=True).clamp_min(SMALLEST)
+    scale = most / torch.full_like(most, LIMIT)  # by a number, a GPU would multiply with its rounded reciprocal
     if input_scale is not None:
         scale = torch.full_like(scale, input_scale)
     return (wide / scale).clamp(-LIMIT, LIMIT).to(torch.float8_e4m3fn), scale

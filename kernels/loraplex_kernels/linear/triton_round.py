@@ -50,7 +50,7 @@ def round_rows_float8_kernel(
     for k in range(0, K, BLOCK):
         o_k = k + tl.arange(0, BLOCK)
         b_x = tl.div_rn(tl.load(p_x + o_k, mask=o_k < K, other=0.0).to(tl.float32), scale)
-        b_x = tl.minimum(tl.maximum(b_x, -448.0), 448.0)
+        b_x = tl.where(b_x > 448.0, 448.0, tl.where(b_x < -448.0, -448.0, b_x))  # NaN stays, min and max would drop it
         tl.store(q_ptr + row * K + o_k, b_x.to(tl.float8e4nv), mask=o_k < K)
     tl.store(scale_ptr + row, scale)
 
