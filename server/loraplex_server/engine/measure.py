@@ -9,7 +9,7 @@ from loraplex_server.engine.graphs.build import decode_graphs
 from loraplex_server.engine.graphs.decode import DecodeGraphs
 from loraplex_server.engine.graphs.key import RANKS, GraphKey
 from loraplex_server.engine.rehearsal import StepSizes, rehearse, zero_adapters
-from loraplex_server.engine.step_needs import StepNeeds, kept_by, peak_of
+from loraplex_server.engine.step_needs import StepNeeds, give_back, kept_by, peak_of
 from loraplex_server.models.decoder import Decoder
 
 
@@ -25,6 +25,8 @@ def measure_steps(
 ) -> StepNeeds:
     """Compute the largest steps on a small cache of their own, which also compiles their kernels. Zeros on a CPU.
 
+    Nothing of it is left on the GPU but what libraries keep.
+
     Args:
         model: loaded.
         sizes: of the largest step.
@@ -36,14 +38,31 @@ def measure_steps(
     """
     if device.type != "cuda":
         return StepNeeds()
+    needs = _measured(model, sizes, device, dtype=dtype, stored=stored, int8=int8, graphs=graphs)
+    give_back(device)  # the cache, the adapters and the graphs, which would be counted as taken and as needed
+    return needs
+
+
+def _measured(
+    model: Decoder,
+    sizes: StepSizes,
+    device: torch.device,
+    *,
+    dtype: torch.dtype,
+    stored: torch.dtype,
+    int8: bool,
+    graphs: bool,
+) -> StepNeeds:
     shape = model.config
     blocks = max(sizes.blocks(counts) for counts in sizes.all_counts())
     cache = allocate(shape.num_layers, blocks, shape.num_kv_heads, sizes.block_size, shape.head_dim, stored, device)
     table = zero_adapters(model, dtype, device, int8=int8)
     rehearse(model, cache, table, sizes)  # once before: libraries keep workspaces, which are no step's own
     activations = peak_of(lambda: rehearse(model, cache, table, sizes), device)
+    if not graphs:
+        return StepNeeds(activations)
     decode = decode_graphs(model, cache, table, max_num_seqs=sizes.sequences, max_context=sizes.length)
-    return StepNeeds(activations, _captured(decode, device) if graphs and decode is not None else 0)
+    return StepNeeds(activations, 0 if decode is None else _captured(decode, device))
 
 
 @torch.inference_mode()

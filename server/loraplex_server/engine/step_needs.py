@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -38,6 +39,15 @@ def kept_by(make: Callable[[], T], device: torch.device) -> tuple[T, int]:
     made = make()
     _settle(device)
     return made, max(before - torch.cuda.mem_get_info(device)[0], 0)
+
+
+def give_back(device: torch.device) -> None:
+    """Return to a GPU what nobody refers to any more: what is asked of its memory next then counts it as free.
+
+    Graphs refer to what they were made of and it to them, so only the collector finds that they are gone.
+    """
+    gc.collect()
+    _settle(device)
 
 
 def _settle(device: torch.device) -> None:

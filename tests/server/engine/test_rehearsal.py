@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import torch
 from support.checkpoints import write_base
 
 from loraplex_kernels.attention import allocate
+from loraplex_server.engine import measure
 from loraplex_server.engine.measure import measure_steps
 from loraplex_server.engine.rehearsal import StepSizes, rehearse, zero_adapters
 from loraplex_server.engine.step_needs import StepNeeds
@@ -69,3 +74,44 @@ def test_on_a_cpu_nothing_is_measured(model: Decoder, device: torch.device) -> N
     else:
         assert needs.activations > 0
         assert needs.graphs > 0
+
+
+class _Cache(list):
+    """A list that can be watched."""
+
+
+def test_what_was_measured_with_is_given_back_before_memory_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graphs are a cycle that holds the cache: left to the collector, the plan would count all of it as taken."""
+    alive: list[bool] = []
+    watched: list[weakref.ref[_Cache]] = []
+
+    def cache(*_: object) -> _Cache:
+        made = _Cache()
+        watched.append(weakref.ref(made))
+        return made
+
+    def graphs(_: object, cache: _Cache, *__: object, **___: object) -> SimpleNamespace:
+        made = SimpleNamespace(cache=cache)
+        made.itself = made
+        return made
+
+    monkeypatch.setattr(measure, "allocate", cache)
+    monkeypatch.setattr(measure, "zero_adapters", lambda *_, **__: None)
+    monkeypatch.setattr(measure, "rehearse", lambda *_: None)
+    monkeypatch.setattr(measure, "peak_of", lambda *_: 3)
+    monkeypatch.setattr(measure, "decode_graphs", graphs)
+    monkeypatch.setattr(measure, "_captured", lambda *_: 4)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(watched[0]() is not None))
+    shape = SimpleNamespace(num_layers=1, num_kv_heads=1, head_dim=8)
+    needs = measure_steps(
+        cast(Decoder, SimpleNamespace(config=shape)),
+        StepSizes(80, 8, 128, 8),
+        torch.device("cuda"),
+        dtype=torch.float32,
+        stored=torch.float32,
+        int8=False,
+        graphs=True,
+    )
+    assert needs == StepNeeds(3, 4)
+    assert alive == [False]
