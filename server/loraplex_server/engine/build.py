@@ -17,7 +17,7 @@ from loraplex_kernels.lora import AdapterTable
 from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
-from loraplex_server.engine.device import checkpoint_dtype, resolve_device, resolve_dtype, set_threads
+from loraplex_server.engine.device import checkpoint_dtype, resolve_device, resolve_dtype, room_for, set_threads
 from loraplex_server.engine.graphs.build import decode_graphs
 from loraplex_server.engine.loaders import loader_threads, usable_cores
 from loraplex_server.engine.measure import measure_steps
@@ -27,6 +27,7 @@ from loraplex_server.engine.messages import EngineInfo, GenerateRequest, Samplin
 from loraplex_server.engine.rehearsal import StepSizes
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduler
+from loraplex_server.engine.step_needs import give_back
 from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.decoder import Decoder
 from loraplex_server.models.folder import model_folder
@@ -56,22 +57,25 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, checkpoint_dtype(model_folder(config.model, weights=False)), device)
     stored = kv_cache_dtype(config, dtype, device)
-    model = load_model(
-        config.model,
-        device=device,
-        dtype=dtype,
-        quantization=config.quantization,
-        max_model_len=config.max_model_len,
-        quantization_cache=None if config.quantization_cache is None else Path(config.quantization_cache),
-    )
+    with room_for("the model's weights", "use a smaller --quantization, or a larger GPU"):
+        model = load_model(
+            config.model,
+            device=device,
+            dtype=dtype,
+            quantization=config.quantization,
+            max_model_len=config.max_model_len,
+            quantization_cache=None if config.quantization_cache is None else Path(config.quantization_cache),
+        )
     sizes = _step_sizes(config, model.config.max_model_len, device)
     int8 = config.adapter_dtype == "int8"
-    needs = measure_steps(model, sizes, device, dtype=dtype, stored=stored, int8=int8, graphs=config.graphs)
+    with room_for("the largest step beside the weights", "lower --max-num-batched-tokens or --max-num-seqs"):
+        needs = measure_steps(model, sizes, device, dtype=dtype, stored=stored, int8=int8, graphs=config.graphs)
     memory = plan_memory(config, sizes.length, _block_bytes(model.config, config, stored), device, needs)
-    core = _wire(config, model, memory, dtype, device, wake)
-    if config.graphs and device.type == "cuda":
-        _capture_graphs(core)
-    _warm(core)
+    with room_for("what it was shared out to", "lower --kv-cache-memory or --adapter-memory"):
+        core = _wire(config, model, memory, dtype, device, wake)
+        if config.graphs and device.type == "cuda":
+            _capture_graphs(core)
+        _warm(core)
     info = EngineInfo(
         model=config.model,
         architecture=model.config.architecture,
@@ -90,13 +94,17 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         max_num_batched_tokens=core.scheduler.max_num_batched_tokens,
         pid=os.getpid(),
     )
-    if config.adapter_dtype == "int8":
-        logger.warning("--adapter-dtype int8: adapters are rounded while they are loaded; answers are close, not exact")
-    if stored != dtype:
-        logger.warning("--kv-cache-dtype fp8: keys and values are rounded; answers are close, not exact")
+    _tell_of_rounding(config)
     logger.info("%s", memory_report(memory, needs, model.weights_nbytes, config.block_size))
     logger.info("engine ready in %.1f s; %s; %s", time.monotonic() - started, native.status(), info)
     return core, info
+
+
+def _tell_of_rounding(config: EngineConfig) -> None:
+    if config.adapter_dtype == "int8":
+        logger.warning("--adapter-dtype int8: adapters are rounded while they are loaded; answers are close, not exact")
+    if config.kv_cache_dtype != "auto":
+        logger.warning("--kv-cache-dtype fp8: keys and values are rounded; answers are close, not exact")
 
 
 def _wire(
@@ -156,6 +164,7 @@ def _capture_graphs(core: EngineCore) -> None:
         )
     else:
         runner.graphs.warm()
+        give_back(runner.device)  # the scratch of the runs before each capture, on a stream that nothing else runs on
 
 
 def _block_bytes(shape: DecoderConfig, config: EngineConfig, dtype: torch.dtype) -> int:

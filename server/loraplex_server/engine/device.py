@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from loraplex_kernels.ops.dispatch import has_triton
 from loraplex_server.engine.config import Device, DType, EngineConfig
+
+OLDEST_GPU = (8, 0)  # compute capability: bfloat16 products and asynchronous copies, which the kernels are made of
 
 
 class EngineStartError(RuntimeError):
@@ -19,12 +24,22 @@ def resolve_device(device: Device) -> torch.device:
     """`auto` is the GPU where there is one.
 
     Raises:
-        EngineStartError: `cuda` was asked for and this torch sees none.
+        EngineStartError: `cuda` was asked for and this torch sees none, or the GPU is none that the kernels run on.
     """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise EngineStartError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
-    return torch.device("cuda" if device == "cuda" or (device == "auto" and available) else "cpu")
+    if device == "cpu" or not available:
+        return torch.device("cpu")
+    if not has_triton():
+        raise EngineStartError(f"--device {device}: the GPU's kernels need Triton; install triton, or use --device cpu")
+    capability = torch.cuda.get_device_capability()
+    if capability < OLDEST_GPU:
+        raise EngineStartError(
+            f"--device {device}: the GPU has compute capability {capability[0]}.{capability[1]}, and the kernels are "
+            f"made for {OLDEST_GPU[0]}.{OLDEST_GPU[1]} (Ampere) and later; use --device cpu"
+        )
+    return torch.device("cuda")
 
 
 def checkpoint_dtype(folder: Path) -> torch.dtype:
@@ -56,3 +71,20 @@ def set_threads(config: EngineConfig) -> None:
     """One compute thread a core that this process may use, unless told otherwise."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(config.threads or cores)
+
+
+@contextmanager
+def room_for(what: str, advice: str) -> Iterator[None]:
+    """Say what a GPU's memory was too small for, and what to do, where torch says how many bytes it lacked.
+
+    Args:
+        what: is made inside.
+        advice: how it would need less.
+
+    Raises:
+        EngineStartError: torch ran out of memory inside.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise EngineStartError(f"the GPU's memory is too small for {what}: {advice}. torch: {error}") from error

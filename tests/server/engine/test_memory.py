@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from loraplex_server.engine.config import EngineConfig
-from loraplex_server.engine.device import EngineStartError, resolve_device, resolve_dtype
+from loraplex_server.engine.config import Device, EngineConfig
+from loraplex_server.engine.device import EngineStartError, resolve_device, resolve_dtype, room_for
 from loraplex_server.engine.loaders import loader_threads
 from loraplex_server.engine.memory import MemoryPlan, free_bytes, kv_cache_dtype, plan_memory
 from loraplex_server.engine.memory_report import memory_report
@@ -119,6 +119,28 @@ def test_asking_for_a_gpu_that_is_not_there_is_an_error() -> None:
     assert resolve_device("auto") == CPU
     with pytest.raises(EngineStartError, match="--device cuda"):
         resolve_device("cuda")
+
+
+@pytest.mark.parametrize("asked", ["auto", "cuda"])
+def test_a_gpu_that_no_kernel_runs_on_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch, asked: Device) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    assert resolve_device(asked) == torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    with pytest.raises(EngineStartError, match=f"--device {asked}: the GPU has compute capability 7.5"):
+        resolve_device(asked)
+    monkeypatch.setattr("loraplex_server.engine.device.has_triton", lambda: False)
+    with pytest.raises(EngineStartError, match=f"--device {asked}: .* install triton"):
+        resolve_device(asked)
+    assert resolve_device("cpu") == CPU
+
+
+def test_a_gpu_without_room_is_an_error_that_says_what_for() -> None:
+    with (
+        pytest.raises(EngineStartError, match=r"too small for the weights: take fewer\. torch: Tried to allocate"),
+        room_for("the weights", "take fewer"),
+    ):
+        raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
 
 
 def test_keys_and_values_are_rounded_only_where_asked_and_never_on_a_cpu() -> None:
