@@ -43,6 +43,19 @@ def test_every_variant_of_every_kernel_compiles_without_spilling(tool):
     assert done.returncode == 0
 
 
+@pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="interpreted kernels do not compile")
+def test_what_is_rounded_to_float8_was_divided_exactly(tool):
+    """Triton's own division is off by up to two units, which decides where a quotient lies halfway."""
+    from loraplex_kernels.attention import triton_write
+    from loraplex_kernels.linear import triton_round
+
+    for module, name in ((triton_write, "write-bf16-fp8e4nv-128-window-softcap"), (triton_round, "bf16 4096")):
+        (found,) = (variant for variant in module.variants() if variant.name == name)
+        ptx = tool._compile(found, 90).asm["ptx"]
+        assert "div.rn.f32" in ptx
+        assert "div.full" not in ptx
+
+
 @pytest.fixture
 def fakes(tool, monkeypatch):
     """Modules in the place of the real ones; kernels are told by name."""

@@ -22,7 +22,7 @@ LARGEST = tl.constexpr(FLOAT8_MAX)
 def stored(b_x, scale, FLOAT8: tl.constexpr):
     """What of b_x goes into the cache: itself, or as float8 x / scale, cut off at the largest, NaN as NaN."""
     if FLOAT8:
-        b_scaled = b_x.to(tl.float32) / scale
+        b_scaled = tl.div_rn(b_x.to(tl.float32), scale)  # `/` may be off by 2 units, and many of bfloat16 are ties
         b_x = tl.where(b_scaled > LARGEST, LARGEST, tl.where(b_scaled < -LARGEST, -LARGEST, b_scaled)).to(tl.float8e4nv)
     return b_x
 
