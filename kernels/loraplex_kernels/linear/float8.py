@@ -14,11 +14,21 @@ from loraplex_kernels.linear.forms import Float8, WeightForm
 FAST_SUMS = False
 
 
-def multiplies(device: torch.device) -> bool:
-    """Whether the device multiplies eight-bit floats: NVIDIA's GPUs from sm_89 on; CPUs do it for tests."""
-    if device.type == "cuda":
-        return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 9)
-    return device.type == "cpu"
+def multiplies(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch multiplies eight-bit floats there, with a scale for each row and output, to this dtype.
+
+    On NVIDIA's GPUs of sm_89, 9x and 10x; CPUs do it for tests. To float16 with cuBLAS alone, which does it on Hopper
+    from CUDA 12.9 on: torch's own kernel, for all the others, refuses it, or, in some versions, writes bfloat16's bits
+    (pytorch/pytorch#187569). Later cards have neither (pytorch/pytorch#192707).
+    """
+    if device.type != "cuda":
+        return device.type == "cpu"
+    if torch.version.cuda is None:
+        return False
+    capability = torch.cuda.get_device_capability(device)
+    if dtype == torch.float16:
+        return capability[0] == 9 and tuple(map(int, torch.version.cuda.split(".")[:2])) >= (12, 9)
+    return capability == (8, 9) or capability[0] in (9, 10)
 
 
 class Float8Weight:
@@ -38,10 +48,11 @@ class Float8Weight:
     """
 
     def __init__(self, form: Float8, dtype: torch.dtype, device: torch.device) -> None:
-        if not _takes(form, dtype) or not multiplies(device):
+        if not _takes(form, dtype) or not multiplies(device, dtype):
             raise ValueError(
                 f"no eight-bit product of {list(form.shape)} in tiles of {form.columns} inputs by {dtype} on {device}: "
-                "it needs one scale for all inputs, multiples of 16, bfloat16 or float16, and sm_89"
+                "it needs one scale for all inputs, multiples of 16, and bfloat16 on sm_89, 9x or 10x, or float16 on "
+                "sm_9x with CUDA 12.9"
             )
         self.out_features, self.in_features = form.shape
         self.dtype = dtype
@@ -60,7 +71,7 @@ class Float8Weight:
     @classmethod
     def supported(cls, form: WeightForm, dtype: torch.dtype, device: torch.device) -> bool:
         """Whether this class serves the form well: not on the CPU, where weights alone are the better choice."""
-        return isinstance(form, Float8) and _takes(form, dtype) and device.type == "cuda" and multiplies(device)
+        return isinstance(form, Float8) and _takes(form, dtype) and device.type == "cuda" and multiplies(device, dtype)
 
     @property
     def nbytes(self) -> int:

@@ -29,6 +29,8 @@ def seed():
 @pytest.mark.parametrize("input_scale", [None, 0.02])
 def test_it_serves_what_it_says_it_serves(device, dtype, rows, input_scale):
     form = float8(48, 64, rows, 64, input_scale)
+    if device.type == "cuda" and not Float8Weight.supported(form, dtype, device):
+        pytest.skip(f"torch does not multiply to {dtype} on this card")
     weight = Float8Weight(form, dtype, device)
     assert torch.equal(weight.dequantized().cpu(), form.dequantized())
     for count in (1, 7, 33):
@@ -71,6 +73,28 @@ def test_what_no_card_multiplies_is_refused(form, dtype):
 def test_a_cpu_and_other_forms_are_left_to_others():
     assert not Float8Weight.supported(float8(48, 64, 1, 64), torch.bfloat16, torch.device("cpu"))
     assert not Float8Weight.supported(ints(48, 64, 64), torch.bfloat16, torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "cuda", "dtypes"),
+    [
+        ((8, 0), "13.0", []),
+        ((8, 9), "13.0", [torch.bfloat16]),
+        ((9, 0), "13.0", [torch.bfloat16, torch.float16]),
+        ((9, 0), "12.10", [torch.bfloat16, torch.float16]),
+        ((9, 0), "12.8", [torch.bfloat16]),
+        ((10, 0), "13.0", [torch.bfloat16]),
+        ((12, 0), "13.0", []),
+        ((9, 4), None, []),
+    ],
+    ids=str,
+)
+def test_a_card_gets_only_what_torch_multiplies_on_it_rightly(capability, cuda, dtypes, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    form, device = float8(48, 64, 1, 64), torch.device("cuda")
+    halves = (torch.bfloat16, torch.float16)
+    assert [dtype for dtype in halves if Float8Weight.supported(form, dtype, device)] == dtypes
 
 
 def test_a_row_of_zeros_stays_zeros():
