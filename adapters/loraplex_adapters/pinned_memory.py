@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 import weakref
 from collections import deque
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from loraplex_adapters.ranges import Ranges
+
+logger = logging.getLogger(__name__)
 
 PAGE = 4096
 # Pinning takes milliseconds and holds up whoever launches meanwhile, so it is done for several adapters at once. A
@@ -31,13 +34,17 @@ class PinnedMemory:
     """Slabs of pinned memory that buffers are cut from; each goes back by itself when the last tensor on it is gone.
 
     What would go over the limit, or is too large for a slab of its own, is pageable: copies then take longer on the
-    loader's thread, and nothing else changes.
+    loader's thread, and nothing else changes. So is what the system refuses to pin, as where a container's limit is
+    near: that is logged, and not asked for again.
 
     Args:
         limit: bytes that are pinned at most, rounded up to whole slabs.
         claim: so many bytes are pinned now, rounded up likewise; at least one slab is.
         slab: bytes that are pinned together.
-        pinned: gives uint8 `[n]` of pinned memory.
+        pinned: gives uint8 `[n]` of pinned memory, or raises RuntimeError.
+
+    Raises:
+        ValueError: what is claimed cannot be pinned.
     """
 
     def __init__(
@@ -50,8 +57,11 @@ class PinnedMemory:
         # Buffers can end anywhere, also inside of a call that holds the lock: they only leave a note here.
         self._ended: deque[tuple[_Slab, int, int]] = deque()
         self._slabs: list[_Slab] = []
-        for _ in range(min(max(-(-claim // slab), 1), self._most)):
+        claimed = min(-(-claim // slab), self._most)
+        while len(self._slabs) < min(max(claimed, 1), self._most):
             self._add()
+        if len(self._slabs) < claimed:
+            raise ValueError(f"of {claim} bytes of host memory for adapters, the system pins only {self.nbytes}")
 
     @property
     def nbytes(self) -> int:
@@ -86,16 +96,22 @@ class PinnedMemory:
             offset = slab.ranges.take(length)
             if offset is not None:
                 return slab, offset
-        if len(self._slabs) == self._most:
+        if len(self._slabs) == self._most or not self._add():
             return None
-        added = self._add()
+        added = self._slabs[-1]
         offset = added.ranges.take(length)
         return None if offset is None else (added, offset)
 
-    def _add(self) -> _Slab:
-        slab = _Slab(self._pinned(self._slab), Ranges(self._slab))
-        self._slabs.append(slab)
-        return slab
+    def _add(self) -> bool:
+        """One more slab, or no more ever."""
+        try:
+            memory = self._pinned(self._slab)
+        except RuntimeError as refused:
+            self._most = len(self._slabs)
+            logger.warning("adapters have %d bytes of pinned memory, and get no more: %s", self.nbytes, refused)
+            return False
+        self._slabs.append(_Slab(memory, Ranges(self._slab)))
+        return True
 
     def _take_back(self) -> None:
         while self._ended:

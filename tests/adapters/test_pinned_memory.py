@@ -85,6 +85,34 @@ def test_no_pinned_memory_at_all() -> None:
     assert pinning.slabs == []
 
 
+def test_what_the_system_does_not_pin_is_pageable_and_not_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    pinning, asked = Pinning(), 0
+
+    def refusing(nbytes: int) -> Tensor:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise RuntimeError("CUDA error: out of memory")
+        return pinning(nbytes)
+
+    target = PinnedMemory(3 * SLAB, slab=SLAB, pinned=refusing)
+    held = target.buffer(SLAB)
+    assert not any(pinning.has(target.buffer(PAGE)) for _ in range(3))
+    assert asked == 2
+    assert "out of memory" in caplog.text
+    del held
+    assert pinning.has(target.buffer(PAGE))
+
+
+def test_a_claim_that_cannot_be_pinned_is_an_error() -> None:
+    def refusing(_: int) -> Tensor:
+        raise RuntimeError("CUDA error: out of memory")
+
+    with pytest.raises(ValueError, match=f"of {2 * SLAB} bytes of host memory for adapters, the system pins only 0"):
+        PinnedMemory(3 * SLAB, claim=2 * SLAB, slab=SLAB, pinned=refusing)
+    assert len(PinnedMemory(3 * SLAB, slab=SLAB, pinned=refusing).buffer(PAGE)) == PAGE
+
+
 def test_an_empty_buffer_takes_nothing() -> None:
     target, _ = memory(1)
     assert len(target.buffer(0)) == 0
