@@ -38,3 +38,11 @@ def test_the_ops_import_without_triton():
     packages = Path(__file__).parents[3] / "kernels"
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(packages)})
     assert done.returncode == 0
+
+
+@pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="interpreted kernels do not compile")
+def test_a_norm_is_not_compiled_anew_for_another_number_of_rows():
+    """A first step of one row, of sixteen, or of seventeen would each wait for the compiler, while serving."""
+    from loraplex_kernels.ops.triton_norm import rms_norm_kernel
+
+    assert [param.name for param in rms_norm_kernel.params if param.do_not_specialize] == ["rows"]
