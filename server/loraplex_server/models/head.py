@@ -51,7 +51,7 @@ class Head(Linear):
             own = self._rows(use)
             if own > self.vocab:
                 logits[use.rows, self.vocab : own] = self._cap(self._beyond(hidden.index_select(0, use.rows), use))
-            logits[use.rows, own:] = -torch.inf
+            logits[:, own:].index_fill_(0, use.rows, -torch.inf)  # a scalar by index is copied, and the host waits
         return logits
 
     def _rows(self, use: TermUse) -> int:
