@@ -60,7 +60,8 @@ def _block(lines: Sequence[str]) -> str:
 
 
 def _constraints(planes: int, zeros: int) -> str:
-    return ",".join(["=r"] * planes + ["r"] * (1 + zeros))
+    # `&`: outputs are written while inputs are still to be read, so none may be given an input's register.
+    return ",".join(["=&r"] * planes + ["r"] * (1 + zeros))
 
 
 def _kind(dtype: torch.dtype) -> tuple[str, int]:

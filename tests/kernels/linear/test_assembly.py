@@ -62,6 +62,15 @@ def test_eight_bit_floats_keep_their_value_and_sign(dtype):
     assert torch.equal(result[numbers].view(torch.int16), expected[numbers].view(torch.int16))
 
 
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize(("kind", "bits"), [("ints", 4), ("ints", 8), ("lookup", 4), ("float8", 8)])
+def test_no_output_may_be_given_the_register_of_an_input_that_is_read_after_it_is_written(kind, bits, dtype):
+    planes = 16 // bits
+    constraints = assembly_of(kind, bits, dtype, TABLE).constraints.split(",")
+    assert constraints[:planes] == ["=&r"] * planes
+    assert constraints[planes:] == ["r"] * (1 + planes * (kind == "ints"))
+
+
 def test_other_dtypes_are_unpacked_in_plain_arithmetic():
     assert assembly_of("ints", 4, torch.float32, None) is PORTABLE
 
