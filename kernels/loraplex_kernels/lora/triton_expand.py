@@ -113,6 +113,7 @@ def lora_expand_kernel(
                         x_ptr, row, a_ptr, factor_ptr, o_r, rank, part, K, x_stride,
                         M, BLOCK_R, BLOCK_K, SPLITS, INT8, SHRINK_STAGES,
                     )  # fmt: skip
+                b_v = tl.where(m_r[:, None], b_v, 0.0)  # as the first kernel does: infinity times a masked 0 is no 0
             else:
                 # The first kernel wrote zeros up to here: whole tiles are read in wide words, a rank's own end is not.
                 m_v = o_r < tl.cdiv(rank, 16) * 16

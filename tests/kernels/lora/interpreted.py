@@ -105,6 +105,16 @@ def test_odd_sizes_match_the_formula(scene_of, assert_matches, in_features, int8
     assert_matches(scene.run(add_with(fused)), scene.expected())
 
 
+@for_each_launch
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, of infinity times 0
+def test_an_infinity_does_not_become_a_nan_in_ranks_that_an_adapter_lacks(scene_of, fused):
+    scene = scene_of([Run(0, 1, 0), Run(1, 1, 0)], 2, ranks=((1, 1, 1),))
+    scene.x[1, 3] = float("inf")
+    y = scene.run(add_with(fused))
+    assert y[0].isfinite().all()
+    assert y[1].isinf().all()
+
+
 @for_each_weights
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_decoding_rows_and_prefill_runs_share_a_step(scene_of, assert_matches, dtype, int8):
