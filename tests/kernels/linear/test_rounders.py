@@ -11,7 +11,7 @@ from loraplex_kernels.linear.rounders import rounder as rounding
 from loraplex_kernels.linear.rounders.nf4 import TABLE
 
 # The largest root mean square of the error over that of the weight, for normal weights: as measured, a little above.
-ERROR = {"int4": 0.098, "int4-32": 0.079, "nf4": 0.093, "int8-weight": 0.0083, "fp8": 0.027}
+ERROR = {"int4": 0.1, "int4-32": 0.081, "nf4": 0.094, "int8-weight": 0.0085, "fp8": 0.0275}
 
 each_form = pytest.mark.parametrize("form", ROUNDERS)
 
