@@ -2,20 +2,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
 from loraplex_server.logs import ConsoleFormatter, JsonFormatter, configure_logging, log_request
-
-
-@pytest.fixture
-def root() -> Iterator[logging.Logger]:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield root
-    root.handlers[:], level = before
-    root.setLevel(level)
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -48,7 +38,7 @@ def test_tracebacks_are_kept(formatter: logging.Formatter) -> None:
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_request_is_one_line_without_what_is_not_known(
-    root: logging.Logger, capsys: pytest.CaptureFixture[str], log_format: str
+    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str], log_format: str
 ) -> None:
     configure_logging("info", log_format)
     log_request({"id": "r1", "ttft_s": None, "status": 200})
@@ -57,7 +47,7 @@ def test_a_request_is_one_line_without_what_is_not_known(
     assert "ttft" not in line
 
 
-def test_the_level_holds(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_level_holds(root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("warning", "console")
     log_request({"id": "r1"})
     logging.getLogger("uvicorn.error").info("noise")

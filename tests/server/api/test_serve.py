@@ -21,6 +21,8 @@ from loraplex_server.api.start_error import StartError
 from loraplex_server.engine.device import EngineStartError
 from loraplex_server.settings import ServeSettings
 
+pytestmark = pytest.mark.usefixtures("root_logger")
+
 
 class Client(FakeEngine):
     """What serve needs of an EngineClient."""
