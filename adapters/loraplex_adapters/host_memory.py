@@ -6,27 +6,21 @@ virtual machine, three times what reading the adapter costs, and each fault hold
 
 from __future__ import annotations
 
-import ctypes
 import mmap
-import threading
-import weakref
-from collections import deque
 
 import torch
 from torch import Tensor
 
-from loraplex_adapters.ranges import Ranges
-
-PAGE = 4096
+from loraplex_adapters.region import PAGE, Region
 
 
 class HostMemory:
-    """A block that buffers are cut from; each goes back by itself when the last tensor on it is gone.
+    """One region for all adapters.
 
-    What does not fit any more, because the block is used up or in pieces, comes from torch instead.
+    What does not fit any more, because the region is used up or in pieces, comes from torch instead.
 
     Args:
-        nbytes: of the block; address space only, until it is used.
+        nbytes: of the region; address space only, until it is used.
         claim: so many bytes are touched now, so that they can be neither missing nor slow later.
 
     Raises:
@@ -34,43 +28,26 @@ class HostMemory:
     """
 
     def __init__(self, nbytes: int, *, claim: int = 0) -> None:
-        self._ranges = Ranges(nbytes // PAGE * PAGE)
-        self._lock = threading.Lock()
-        # Buffers can end anywhere, also inside of a call that holds the lock: they only leave a note here.
-        self._ended: deque[tuple[int, int]] = deque()
-        if not self._ranges.size:
-            return
-        self._block = _reserve(self._ranges.size)
-        if claim:
-            torch.frombuffer(self._block, dtype=torch.uint8)[:claim].zero_()
+        memory = _reserve(nbytes // PAGE * PAGE)
+        memory[:claim].zero_()
+        self._region = Region(memory)
 
     @property
     def free(self) -> int:
-        """Bytes of the block that no buffer has."""
-        with self._lock:
-            self._take_back()
-            return self._ranges.free
+        """Bytes of the region that no buffer has."""
+        return self._region.free
 
     def buffer(self, nbytes: int) -> Tensor:
         """Uint8 `[nbytes]`, of any content."""
-        length = -(-nbytes // PAGE) * PAGE
-        with self._lock:
-            self._take_back()
-            offset = self._ranges.take(length) if length else None
-        if offset is None:
-            return torch.empty(nbytes, dtype=torch.uint8)
-        # Held by the tensor's storage, and by nothing else.
-        memory = (ctypes.c_uint8 * nbytes).from_buffer(self._block, offset)
-        weakref.finalize(memory, self._ended.append, (offset, length)).atexit = False
-        return torch.frombuffer(memory, dtype=torch.uint8)
-
-    def _take_back(self) -> None:
-        while self._ended:
-            self._ranges.give_back(*self._ended.popleft())
+        cut = self._region.cut(nbytes) if nbytes else None
+        return torch.empty(nbytes, dtype=torch.uint8) if cut is None else cut
 
 
-def _reserve(nbytes: int) -> mmap.mmap:
+def _reserve(nbytes: int) -> Tensor:
+    """Uint8 `[nbytes]`, which holds the mapping that it lies in."""
+    if not nbytes:
+        return torch.empty(0, dtype=torch.uint8)
     block = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         block.madvise(mmap.MADV_HUGEPAGE)
-    return block
+    return torch.frombuffer(block, dtype=torch.uint8)

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import threading
-import weakref
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from loraplex_adapters.ranges import Ranges
+from loraplex_adapters.region import Region
 
 logger = logging.getLogger(__name__)
 
-PAGE = 4096
 # Pinning takes milliseconds and holds up whoever launches meanwhile, so it is done for several adapters at once. A
 # power of two, as torch would round it up to one.
 SLAB = 1 << 30
-
-
-@dataclass(frozen=True, eq=False)
-class _Slab:
-    memory: Tensor  # uint8, pinned
-    ranges: Ranges
 
 
 class PinnedMemory:
@@ -54,9 +43,7 @@ class PinnedMemory:
         self._slab = slab
         self._most = -(-limit // slab)
         self._lock = threading.Lock()
-        # Buffers can end anywhere, also inside of a call that holds the lock: they only leave a note here.
-        self._ended: deque[tuple[_Slab, int, int]] = deque()
-        self._slabs: list[_Slab] = []
+        self._slabs: list[Region] = []
         claimed = min(-(-claim // slab), self._most)
         while len(self._slabs) < min(max(claimed, 1), self._most):
             self._add()
@@ -72,35 +59,24 @@ class PinnedMemory:
     def free(self) -> int:
         """Bytes of these that no buffer has."""
         with self._lock:
-            self._take_back()
-            return sum(slab.ranges.free for slab in self._slabs)
+            return sum(slab.free for slab in self._slabs)
 
     def buffer(self, nbytes: int) -> Tensor:
         """Uint8 `[nbytes]`, of any content."""
-        length = -(-nbytes // PAGE) * PAGE
-        found = None
-        if 0 < length <= self._slab:
+        cut = None
+        if 0 < nbytes <= self._slab:
             with self._lock:
-                self._take_back()
-                found = self._take(length)
-        if found is None:
-            return torch.empty(nbytes, dtype=torch.uint8)
-        slab, offset = found
-        # A storage of its own, whose end is the buffer's; the note that it leaves holds the slab until then.
-        memory = (ctypes.c_uint8 * nbytes).from_address(slab.memory.data_ptr() + offset)
-        weakref.finalize(memory, self._ended.append, (slab, offset, length)).atexit = False
-        return torch.frombuffer(memory, dtype=torch.uint8)
+                cut = self._cut(nbytes)
+        return torch.empty(nbytes, dtype=torch.uint8) if cut is None else cut
 
-    def _take(self, length: int) -> tuple[_Slab, int] | None:
+    def _cut(self, nbytes: int) -> Tensor | None:
         for slab in self._slabs:
-            offset = slab.ranges.take(length)
-            if offset is not None:
-                return slab, offset
+            cut = slab.cut(nbytes)
+            if cut is not None:
+                return cut
         if len(self._slabs) == self._most or not self._add():
             return None
-        added = self._slabs[-1]
-        offset = added.ranges.take(length)
-        return None if offset is None else (added, offset)
+        return self._slabs[-1].cut(nbytes)
 
     def _add(self) -> bool:
         """One more slab, or no more ever."""
@@ -110,10 +86,5 @@ class PinnedMemory:
             self._most = len(self._slabs)
             logger.warning("adapters have %d bytes of pinned memory, and get no more: %s", self.nbytes, refused)
             return False
-        self._slabs.append(_Slab(memory, Ranges(self._slab)))
+        self._slabs.append(Region(memory))
         return True
-
-    def _take_back(self) -> None:
-        while self._ended:
-            slab, offset, length = self._ended.popleft()
-            slab.ranges.give_back(offset, length)

@@ -5,7 +5,8 @@ import gc
 import pytest
 import torch
 
-from loraplex_adapters.host_memory import PAGE, HostMemory
+from loraplex_adapters.host_memory import HostMemory
+from loraplex_adapters.region import PAGE
 
 
 def test_buffers_do_not_overlap_and_hold_what_was_written() -> None:
