@@ -100,7 +100,7 @@ def compile_job(job: tuple[str, int, int, str]) -> Compiled:
     variant = list(importlib.import_module(name).variants())[number]
     result = partial(Compiled, short, title, capability)
     try:
-        kernel = _compile(variant, capability)
+        kernel = compile_variant(variant, capability)
     except Exception as error:  # whatever the compiler raises is the finding
         return result(error=f"does not compile: {type(error).__name__}: {str(error).strip()[-600:]}")
     usage = _resources(kernel.asm["cubin"])
@@ -113,7 +113,8 @@ def compile_job(job: tuple[str, int, int, str]) -> Compiled:
     return result(usage["REG"], stack, shared, wide, loads, "; ".join(wrong))
 
 
-def _compile(variant: Any, capability: int) -> Any:
+def compile_variant(variant: Any, capability: int) -> Any:
+    """What Triton makes of a variant for a card, which need not be here."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

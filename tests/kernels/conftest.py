@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -23,3 +27,14 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         monkeypatch.setattr(native, "library", lambda: library)
 
     return switch
+
+
+@pytest.fixture(scope="session")
+def tool() -> ModuleType:
+    """tools/compiled.py."""
+    path = Path(__file__).parents[2] / "tools" / "compiled.py"
+    spec = importlib.util.spec_from_file_location("compiled", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["compiled"] = module  # dataclasses look for their module there
+    spec.loader.exec_module(module)
+    return module

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
 triton = pytest.importorskip("triton")
 
 TOOL = Path(__file__).parents[2] / "tools" / "compiled.py"
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("compiled", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compiled"] = module  # dataclasses look for their module there
-    spec.loader.exec_module(module)
-    return module
 
 
 def environment():
@@ -51,7 +41,7 @@ def test_what_is_rounded_to_float8_was_divided_exactly(tool):
 
     for module, name in ((triton_write, "write-bf16-fp8e4nv-128-window-softcap"), (triton_round, "bf16 4096")):
         (found,) = (variant for variant in module.variants() if variant.name == name)
-        ptx = tool._compile(found, 90).asm["ptx"]
+        ptx = tool.compile_variant(found, 90).asm["ptx"]
         assert "div.rn.f32" in ptx
         assert "div.full" not in ptx
 

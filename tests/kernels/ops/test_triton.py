@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from support.interpreter import import_without_triton, run_tests
 
 pytest.importorskip("triton")
 
-INTERPRETED = sorted(str(path) for path in Path(__file__).parent.glob("interpreted*.py"))
-
-
-def run(environment: dict[str, str]) -> None:
-    """In a process of its own: whether Triton interprets is decided when it is first imported."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *INTERPRETED]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+INTERPRETED = sorted(Path(__file__).parent.glob("interpreted*.py"))
 
 
 @pytest.mark.slow
 def test_the_kernels_match_their_references_under_the_interpreter():
-    run({"TRITON_INTERPRET": "1"})
+    run_tests(INTERPRETED, interpret=True)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_the_kernels_match_their_references_on_the_gpu():
-    run({"TRITON_INTERPRET": "0"})
+    run_tests(INTERPRETED, interpret=False)
 
 
 def test_the_ops_import_without_triton():
-    code = "import sys; sys.modules['triton'] = None; import loraplex_kernels.ops"
-    packages = Path(__file__).parents[3] / "kernels"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(packages)})
-    assert done.returncode == 0
+    import_without_triton("loraplex_kernels.ops")
 
 
 @pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="interpreted kernels do not compile")

@@ -1,0 +1,28 @@
+"""Triton's kernels in a process of their own: whether Triton interprets is decided when it is first imported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+PACKAGES = Path(__file__).parents[2] / "kernels"
+
+
+def run_tests(files: Iterable[Path], *, interpret: bool) -> None:
+    """Run files of tests, under Triton's interpreter or on the GPU, and fail with what they print."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)]
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    if interpret:
+        environment["TRITON_INTERPRET"] = "1"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def import_without_triton(module: str) -> None:
+    """As on a machine that has none."""
+    code = f"import sys; sys.modules['triton'] = None; import {module}"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(PACKAGES)})
+    assert done.returncode == 0
