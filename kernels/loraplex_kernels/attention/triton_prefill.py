@@ -86,65 +86,25 @@ def prefill_kernel(
     own = (past + lowest + 1) // TILE * TILE  # up to here every row sees all, but for the window
     seen_from, begin = 0, 0
     BLOCK_STRIDE: tl.constexpr = KV_HEADS * BLOCK_SIZE * HEAD_DIM
+    # fmt: off
     if WINDOW:
         seen_from = tl.maximum(past + lowest - window + 1, 0)
         whole = tl.cdiv(tl.maximum(past + highest - window + 1, 0), TILE) * TILE  # from here every row sees all
         begin = tl.minimum(whole, own)
-        # fmt: off
         b_acc, b_m, b_l = attend(
             b_acc, b_m, b_l, b_q, k_ptr, v_ptr, table_ptr,
             seen_from // TILE * TILE, seen_from, begin, p_m, window, score_scale, cap, True, WINDOW, SOFTCAP,
             HEAD_DIM, BLOCK_D, BLOCK_SIZE, BLOCK_STRIDE, TILE, PRECISION,
         )
     b_acc, b_m, b_l = attend(
-        b_acc,
-        b_m,
-        b_l,
-        b_q,
-        k_ptr,
-        v_ptr,
-        table_ptr,
-        begin,
-        begin,
-        own,
-        p_m,
-        window,
-        score_scale,
-        cap,
-        False,
-        WINDOW,
-        SOFTCAP,
-        HEAD_DIM,
-        BLOCK_D,
-        BLOCK_SIZE,
-        BLOCK_STRIDE,
-        TILE,
-        PRECISION,
+        b_acc, b_m, b_l, b_q, k_ptr, v_ptr, table_ptr,
+        begin, begin, own, p_m, window, score_scale, cap, False, WINDOW, SOFTCAP,
+        HEAD_DIM, BLOCK_D, BLOCK_SIZE, BLOCK_STRIDE, TILE, PRECISION,
     )
     b_acc, b_m, b_l = attend(
-        b_acc,
-        b_m,
-        b_l,
-        b_q,
-        k_ptr,
-        v_ptr,
-        table_ptr,
-        own,
-        tl.maximum(seen_from, own),
-        past + highest + 1,
-        p_m,
-        window,
-        score_scale,
-        cap,
-        True,
-        WINDOW,
-        SOFTCAP,
-        HEAD_DIM,
-        BLOCK_D,
-        BLOCK_SIZE,
-        BLOCK_STRIDE,
-        TILE,
-        PRECISION,
+        b_acc, b_m, b_l, b_q, k_ptr, v_ptr, table_ptr,
+        own, tl.maximum(seen_from, own), past + highest + 1, p_m, window, score_scale, cap, True, WINDOW, SOFTCAP,
+        HEAD_DIM, BLOCK_D, BLOCK_SIZE, BLOCK_STRIDE, TILE, PRECISION,
     )
     # fmt: on
     b_out = b_acc / tl.where(b_l == 0.0, 1.0, b_l)[:, None] * v_scale  # 0 in rows past the sequence's, not stored
