@@ -17,10 +17,10 @@ from caching.bound import fewest_bytes, most_hits
 from caching.policies import Clairvoyant, Gdsf, Lru
 from caching.simulate import Simulation
 from caching.traces import sizes, traces
-from loadgen.table import report_console
 from rich.table import Table
 
 from loraplex_adapters.policy import FIXED_COST, Policy, Popularity
+from loraplex_server.bench.load.table import report_console
 
 # Device and host budget in adapters of mean size, and requests at once.
 PLACES = ((20, 0, 8), (20, 0, 32), (100, 0, 32), (20, 80, 8), (20, 100, 32))

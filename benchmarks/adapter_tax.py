@@ -18,14 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from limits.bound import Served
-from limits.formats import FORMATS
-from limits.machine import cores, measure
-from limits.model import model_shape
-from loadgen.lengths import Fixed
-from loadgen.options import LoadOptions
-from loadgen.table import report_console
-from loadgen.targets import TargetsError, find_targets
 from rich.console import Console
 from serving.about import about
 from serving.arguments import parse
@@ -36,6 +28,15 @@ from serving.process import Running, ServerError, free_port, running
 from serving.tax import add_bounds, all_modes
 from serving.usage import peak_rss_mb
 from synthetic.model import ModelFolderError
+
+from loraplex_server.bench.limits.bound import Served
+from loraplex_server.bench.limits.formats import FORMATS
+from loraplex_server.bench.limits.machine import cores, measure
+from loraplex_server.bench.limits.model import model_shape
+from loraplex_server.bench.load.lengths import Fixed
+from loraplex_server.bench.load.options import LoadOptions
+from loraplex_server.bench.load.table import report_console
+from loraplex_server.bench.load.targets import TargetsError, find_targets
 
 # Bounds need the rates to a few percent, and no matrix that takes a slow machine a minute.
 MEASURE_SCALE = 0.5

@@ -27,10 +27,10 @@ from gpu.decoding import FORMATS, MIXED, MODES, Shelf, bound_seconds, rates_of
 from gpu.random_adapters import memory_folder, write_adapters
 from gpu.random_model import random_model
 from gpu.results import RESULTS, card, save, table
-from limits.machine import Rates
-from limits.model import model_shape
+from synthetic.named import named_shape
 from synthetic.shapes import SHAPES
 
+from loraplex_server.bench.limits.machine import Rates
 from loraplex_server.models.decoder import Decoder
 
 COLD_ADAPTERS = 2 * RESIDENT
@@ -73,8 +73,8 @@ def _adapters(
 
 def _adapter_bytes(shape: str, ranks: Sequence[int], dtype: torch.dtype) -> int:
     """Of adapters in memory, with room for the alignment of their tensors."""
-    weights = sum(model_shape(shape).adapter_weights(rank) for rank in ranks) * dtype.itemsize
-    return weights + len(ranks) * model_shape(shape).layers * 14 * 64
+    weights = sum(named_shape(shape).adapter_weights(rank) for rank in ranks) * dtype.itemsize
+    return weights + len(ranks) * named_shape(shape).layers * 14 * 64
 
 
 def _decode(
@@ -82,7 +82,7 @@ def _decode(
 ) -> list[dict[str, Any]]:
     """Seconds of a step and its bound, for each batch and mode."""
     found = []
-    shape = model_shape(options.shape)
+    shape = named_shape(options.shape)
     for batch in options.batch:
         modes: dict[str, Any] = {}
         plan = {mode: shelf.rows(mode, batch) for mode in MODES if mode in options.modes}

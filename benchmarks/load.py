@@ -11,14 +11,15 @@ from typing import Any
 
 import msgspec
 import uvloop
-from loadgen.arguments import load_options, parser
-from loadgen.medians import medians, spread
-from loadgen.options import LoadOptions
-from loadgen.plot import PlotError, plot_runs, pyplot
-from loadgen.runs import Run, run_load, warm_up
-from loadgen.table import print_runs, report_console
-from loadgen.targets import Targets, TargetsError, find_targets
 from rich.console import Console
+
+from loraplex_server.bench.load.arguments import load_options, parser
+from loraplex_server.bench.load.medians import medians, spread
+from loraplex_server.bench.load.options import LoadOptions
+from loraplex_server.bench.load.plot import PlotError, plot_runs, pyplot
+from loraplex_server.bench.load.runs import Run, run_load, warm_up
+from loraplex_server.bench.load.table import print_runs, report_console
+from loraplex_server.bench.load.targets import Targets, TargetsError, find_targets
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from counts import not_negative, positive
 from rich.console import Console
 from synthetic.blueprint import Blueprint, shape_config
 from synthetic.model import ModelFolderError, is_made, make_model
 from synthetic.shapes import SHAPES
+
+from loraplex_server.bench.load.counts import not_negative, positive
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

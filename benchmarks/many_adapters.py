@@ -26,19 +26,20 @@ import uvloop
 from adapter_cache import POLICIES
 from caching.bound import most_hits
 from caching.simulate import Simulation
-from loadgen.lengths import Fixed
-from loadgen.options import LoadOptions
-from loadgen.popularity import Popularity
-from loadgen.runs import WARMUP_SEED, Run, run_load, warm_up
-from loadgen.table import report_console
-from loadgen.targets import Targets
-from loadgen.workload import plan
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from serving.process import free_port, running
 from synthetic.adapters import make_adapters
 from synthetic.blueprint import Blueprint
 from transformers import AutoConfig
+
+from loraplex_server.bench.load.lengths import Fixed
+from loraplex_server.bench.load.options import LoadOptions
+from loraplex_server.bench.load.popularity import Popularity
+from loraplex_server.bench.load.runs import WARMUP_SEED, Run, run_load, warm_up
+from loraplex_server.bench.load.table import report_console
+from loraplex_server.bench.load.targets import Targets
+from loraplex_server.bench.load.workload import plan
 
 RANKS = (4, 8, 16, 32, 64)
 FILES_A_RANK = 2

@@ -8,20 +8,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from counts import positive
-from limits.bound import Served
-from limits.formats import FORMATS
-from limits.machine import GEMM_SIZES, Rates, cores, measure
-from limits.model import model_shape
-from limits.report import bound_row, bound_table, legend, machine_table
 from rich.console import Console
+from synthetic.named import named_shape
+
+from loraplex_server.bench.limits.bound import Served
+from loraplex_server.bench.limits.formats import FORMATS
+from loraplex_server.bench.limits.machine import GEMM_SIZES, Rates, cores, measure
+from loraplex_server.bench.limits.report import bound_row, bound_table, legend, machine_table
+from loraplex_server.bench.load.counts import positive
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 2 where the command cannot be carried out."""
     given = _parser().parse_args(arguments)
     try:
-        model = model_shape(given.model)
+        model = named_shape(given.model)
     except ValueError as error:
         print(f"roofline.py: {error}", file=sys.stderr)
         return 2

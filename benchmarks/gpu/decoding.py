@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from limits.bound import Served
-from limits.formats import Format
-from limits.machine import Rates
-from limits.model import ModelShape
 
 from gpu.clock import Clock
 from loraplex_adapters.source import AdapterSource
 from loraplex_kernels.lora.workload import pick_slots
+from loraplex_server.bench.limits.bound import Served
+from loraplex_server.bench.limits.formats import Format
+from loraplex_server.bench.limits.machine import Rates
+from loraplex_server.bench.limits.model import ModelShape
 
 MODES = ("none", "one", "zipf", "distinct", "mixed")
 CATALOGUE = 100  # adapters that zipf draws from

@@ -1,1 +1,5 @@
-"""Load on an OpenAI-compatible server: what is asked of it and when, and what its answers' timing says."""
+"""Until every script imports it from there."""
+
+from loraplex_server.bench import load
+
+__path__ = load.__path__

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from limits.machine import cores
 
+from loraplex_server.bench.limits.machine import cores
 from serving.process import ROOT
 
 PACKAGES = ("loraplex", "torch", "transformers", "tokenizers", "peft", "uvicorn", "uvloop")

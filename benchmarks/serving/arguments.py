@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from counts import positive
-from loadgen.arguments import id_range
 from synthetic.shapes import SHAPES
 
+from loraplex_server.bench.load.arguments import id_range
+from loraplex_server.bench.load.counts import positive
 from serving.launch import FORMAT_ARGUMENTS, LORAPLEX
 from serving.process import ROOT
 from serving.tax import MODES

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loadgen.medians import medians, spread
-from loadgen.table import figure, warnings
 from rich.console import Console
 from rich.table import Table
+
+from loraplex_server.bench.load.medians import medians, spread
+from loraplex_server.bench.load.table import figure, warnings
 
 BASE = "base"
 RATES = ("output_tok_s", "steady_decode_tok_s")

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from limits.bound import Served
-from loadgen.lengths import Fixed
-from loadgen.options import LoadOptions
-from loadgen.popularity import parse_popularity
-from loadgen.runs import run_load, warm_up
-from loadgen.targets import Targets
 from rich.console import Console
 
+from loraplex_server.bench.limits.bound import Served
+from loraplex_server.bench.load.lengths import Fixed
+from loraplex_server.bench.load.options import LoadOptions
+from loraplex_server.bench.load.popularity import parse_popularity
+from loraplex_server.bench.load.runs import run_load, warm_up
+from loraplex_server.bench.load.targets import Targets
 from serving.usage import watched
 
 MODES = ("base", "one", "distinct")

@@ -12,10 +12,6 @@ from typing import Any
 import adapter_tax
 import psutil
 import pytest
-from limits.bound import Served
-from limits.formats import FORMATS
-from limits.machine import Rates
-from limits.model import model_shape
 from serving.about import about, commit
 from serving.comparison import compare
 from serving.inputs import Inputs
@@ -23,6 +19,11 @@ from serving.launch import LORAPLEX, serve_command
 from serving.process import ServerError, free_port, running
 from serving.tax import add_bounds
 from serving.usage import peak_rss_mb, watched
+from synthetic.named import named_shape
+
+from loraplex_server.bench.limits.bound import Served
+from loraplex_server.bench.limits.formats import FORMATS
+from loraplex_server.bench.limits.machine import Rates
 
 STUB = f"{shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).with_name('stub_server.py')))}"
 SMALL = ["--concurrency", "3", "--prompt", "8", "--output", "4", "--token-ids", "1:100"]
@@ -105,7 +106,7 @@ def test_shares_are_of_the_base_modes_medians() -> None:
 
 
 def test_each_mode_is_held_against_the_bound_of_its_own_adapters() -> None:
-    served = Served(model_shape("qwen2.5-0.5b"), Rates(64.0, {"float32": 1, "bfloat16": 100.0}), FORMATS["bfloat16"])
+    served = Served(named_shape("qwen2.5-0.5b"), Rates(64.0, {"float32": 1, "bfloat16": 100.0}), FORMATS["bfloat16"])
     modes: dict[str, Any] = {
         mode: {"median": {"steady_decode_tok_s": rate}} for mode, rate in (("base", 100.0), ("distinct", None))
     }

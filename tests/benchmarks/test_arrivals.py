@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loadgen.arrivals import arrival_times
+
+from loraplex_server.bench.load.arrivals import arrival_times
 
 
 def gaps(burstiness: float) -> np.ndarray:

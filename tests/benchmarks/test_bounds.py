@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import roofline
-from limits.bound import Served, staged
-from limits.formats import FORMATS
-from limits.machine import Rates, measure
-from limits.model import model_shape
-from limits.timing import rate
+from synthetic.named import named_shape
+
+from loraplex_server.bench.limits.bound import Served, staged
+from loraplex_server.bench.limits.formats import FORMATS
+from loraplex_server.bench.limits.machine import Rates, measure
+from loraplex_server.bench.limits.timing import rate
 
 H100 = Rates(3350.0, {"float32": 67.0, "bfloat16": 989.0, "int8": 1979.0})
-LLAMA_8B = model_shape("llama-3.1-8b")
+LLAMA_8B = named_shape("llama-3.1-8b")
 
 
 def h100(form: str) -> Served:
@@ -52,7 +53,7 @@ def test_a_prefill_is_bound_by_its_arithmetic() -> None:
 def test_stages_one_after_another_are_never_faster_than_overlapped() -> None:
     # Base linears bound by arithmetic, adapters by bytes: only the staged bound adds them up.
     slow = Rates(64.0, {"float32": 0.2, "bfloat16": 0.77, "int8": 1.4})
-    served = Served(model_shape("qwen2.5-0.5b"), slow, FORMATS["bfloat16"])
+    served = Served(named_shape("qwen2.5-0.5b"), slow, FORMATS["bfloat16"])
     step = served.decode(32, 160, 32)
     assert step.ms == pytest.approx(sum(stage.compute_ms for stage in step.stages))
     assert step.staged_ms > step.ms * 1.15
@@ -73,13 +74,13 @@ def test_half_as_fast_as_the_bound_has_reached_half_of_it() -> None:
 def test_a_model_folder_is_read_like_a_shape(tmp_path: Path) -> None:
     config = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     (tmp_path / "config.json").write_text(json.dumps({"text_config": {**config, "vocab_size": 32}}))
-    shape = model_shape(str(tmp_path))
+    shape = named_shape(str(tmp_path))
     assert (shape.kv_heads, shape.head_dim, shape.linear_weights) == (2, 4, 2 * (4 * 64 + 3 * 128))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="hidden_size"):
-        model_shape(str(tmp_path))
+        named_shape(str(tmp_path))
     with pytest.raises(ValueError, match="no folder with a config"):
-        model_shape("no-such-model")
+        named_shape("no-such-model")
 
 
 def test_a_rate_is_work_over_time() -> None:

@@ -14,10 +14,10 @@ from gpu import cold, cores
 from gpu.decoding import MIXED, MODES, Rows, Shelf, bound_seconds
 from gpu.random_adapters import write_adapters
 from gpu.random_model import random_model
-from limits.machine import Rates
-from limits.model import model_shape
+from synthetic.named import named_shape
 
 from loraplex_adapters.source import AdapterSource
+from loraplex_server.bench.limits.machine import Rates
 
 CPU = torch.device("cpu")
 HTTP = ("fastapi", "uvicorn", "zmq", "uvloop", "obstore")
@@ -105,7 +105,7 @@ def test_rows_of_a_batch_are_what_their_mode_says(shelf):
 
 def test_the_bound_of_an_int4_8b_on_an_h100(shelf):
     """docs and papers reckon with 4.65 GB of weights, 4.29 GB of keys and values, 83.9 MB an adapter."""
-    shape, rates = model_shape("llama-3.1-8b"), Rates(3350, {"bfloat16": 989})
+    shape, rates = named_shape("llama-3.1-8b"), Rates(3350, {"bfloat16": 989})
     none, distinct = (bound_seconds(shape, "int4", rates, shelf.rows(mode, 32), 1024) for mode in ("none", "distinct"))
     assert none == pytest.approx(2.67e-3, rel=0.01)
     assert distinct == pytest.approx(3.47e-3, rel=0.01)

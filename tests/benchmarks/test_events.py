@@ -4,10 +4,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from loadgen.answer import Answer
-from loadgen.events import EventLines
-from loadgen.trace import Trace
-from loadgen.workload import Planned
+
+from loraplex_server.bench.load.answer import Answer
+from loraplex_server.bench.load.events import EventLines
+from loraplex_server.bench.load.trace import Trace
+from loraplex_server.bench.load.workload import Planned
 
 
 def answer() -> Answer:

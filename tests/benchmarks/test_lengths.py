@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loadgen.lengths import parse_lengths
+
+from loraplex_server.bench.load.lengths import parse_lengths
 
 
 def drawn(text: str, count: int = 4000) -> list[int]:

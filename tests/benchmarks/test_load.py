@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loadgen.lengths import Fixed
-from loadgen.options import LoadOptions
-from loadgen.popularity import Popularity
-from loadgen.runs import run_load, warm_up
-from loadgen.summary import RunSummary
-from loadgen.targets import Targets, TargetsError, find_targets
 from rich.console import Console
 from stub_server import ADAPTERS, FIRST_S, GAP_S, running
+
+from loraplex_server.bench.load.lengths import Fixed
+from loraplex_server.bench.load.options import LoadOptions
+from loraplex_server.bench.load.popularity import Popularity
+from loraplex_server.bench.load.runs import run_load, warm_up
+from loraplex_server.bench.load.summary import RunSummary
+from loraplex_server.bench.load.targets import Targets, TargetsError, find_targets
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 QUIET = Console(file=None, quiet=True)

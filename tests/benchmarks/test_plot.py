@@ -6,9 +6,10 @@ from typing import Any
 
 import load
 import pytest
-from loadgen.plot import plot_runs
-from loadgen.trace import Trace
-from loadgen.workload import Planned
+
+from loraplex_server.bench.load.plot import plot_runs
+from loraplex_server.bench.load.trace import Trace
+from loraplex_server.bench.load.workload import Planned
 
 
 def test_without_matplotlib_it_is_named_before_anything_is_sent(

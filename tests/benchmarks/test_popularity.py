@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loadgen.popularity import Popularity, parse_popularity, with_base_share
+
+from loraplex_server.bench.load.popularity import Popularity, parse_popularity, with_base_share
 
 
 def drawn(text: str, adapters: int, count: int) -> list[int | None]:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from loadgen.steady import full_windows, steady_rate
+
+from loraplex_server.bench.load.steady import full_windows, steady_rate
 
 
 def every(start: float, gap: float, count: int) -> list[tuple[float, float]]:

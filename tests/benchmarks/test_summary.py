@@ -3,13 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from loadgen.medians import medians, spread
-from loadgen.options import LoadOptions, Slo
-from loadgen.percentiles import latency
-from loadgen.plot import rate_over_time
-from loadgen.summary import summarize
-from loadgen.trace import Trace
-from loadgen.workload import Planned
+
+from loraplex_server.bench.load.medians import medians, spread
+from loraplex_server.bench.load.options import LoadOptions, Slo
+from loraplex_server.bench.load.percentiles import latency
+from loraplex_server.bench.load.plot import rate_over_time
+from loraplex_server.bench.load.summary import summarize
+from loraplex_server.bench.load.trace import Trace
+from loraplex_server.bench.load.workload import Planned
 
 
 def trace(start: float, first: float, gap: float, tokens: int, adapter: int | None = None, **more: Any) -> Trace:

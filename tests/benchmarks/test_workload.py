@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from loadgen.extra import extra_fields
-from loadgen.lengths import Fixed, Uniform
-from loadgen.options import LoadOptions
-from loadgen.popularity import Popularity
-from loadgen.targets import Targets
-from loadgen.workload import plan
+
+from loraplex_server.bench.load.extra import extra_fields
+from loraplex_server.bench.load.lengths import Fixed, Uniform
+from loraplex_server.bench.load.options import LoadOptions
+from loraplex_server.bench.load.popularity import Popularity
+from loraplex_server.bench.load.targets import Targets
+from loraplex_server.bench.load.workload import plan
 
 TARGETS = Targets("http://127.0.0.1:1", "base", tuple(f"a{number}" for number in range(4)))
 

@@ -22,9 +22,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from limits.formats import Format
-from limits.machine import Rates
-from limits.model import ModelShape
+from loraplex_server.bench.limits.formats import Format
+from loraplex_server.bench.limits.machine import Rates
+from loraplex_server.bench.limits.model import ModelShape
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from counts import not_negative, positive
-
-from loadgen import lengths, popularity
-from loadgen.options import ENDPOINTS, LoadOptions, Slo
+from loraplex_server.bench.load import lengths, popularity
+from loraplex_server.bench.load.counts import not_negative, positive
+from loraplex_server.bench.load.options import ENDPOINTS, LoadOptions, Slo
 
 T = TypeVar("T")
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthetic.shapes import SHAPES
-
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -57,22 +55,25 @@ class ModelShape:
         return self.layers * self.heads * self.head_dim
 
 
-def model_shape(name: str) -> ModelShape:
-    """From a checkpoint's folder or its config.json, or one of make_model.py's shapes.
+def model_shape(path: Path | str) -> ModelShape:
+    """From a checkpoint's folder, or its config.json.
 
     Raises:
         ValueError: it is neither, or its config lacks a size.
     """
-    if name in SHAPES:
-        return _from_config(name, SHAPES[name])
-    path = Path(name)
+    path = Path(path)
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(f"{name!r} is no folder with a config.json, and none of the shapes {', '.join(SHAPES)}")
-    return _from_config(path.parent.name, json.loads(path.read_text(encoding="utf-8")))
+        raise ValueError(f"{str(path)!r} is no folder with a config.json")
+    return shape_of_config(path.parent.name, json.loads(path.read_text(encoding="utf-8")))
 
 
-def _from_config(name: str, config: Mapping[str, Any]) -> ModelShape:
+def shape_of_config(name: str, config: Mapping[str, Any]) -> ModelShape:
+    """From what a config.json holds.
+
+    Raises:
+        ValueError: it lacks a size.
+    """
     config = config.get("text_config", config)
     try:
         hidden, heads = config["hidden_size"], config["num_attention_heads"]

@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from loadgen.trace import Trace
-from loadgen.workload import Planned
+from loraplex_server.bench.load.trace import Trace
+from loraplex_server.bench.load.workload import Planned
 
 Send = Callable[[Trace], Awaitable[None]]
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.options import LoadOptions, Slo
-from loadgen.percentiles import Latency, latency
-from loadgen.steady import steady_rate
-from loadgen.trace import Trace
+from loraplex_server.bench.load.options import LoadOptions, Slo
+from loraplex_server.bench.load.percentiles import Latency, latency
+from loraplex_server.bench.load.steady import steady_rate
+from loraplex_server.bench.load.trace import Trace
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from loadgen.drive import closed_loop, open_loop
-from loadgen.exchange import Sender
-from loadgen.options import LoadOptions
-from loadgen.progress import shown
-from loadgen.summary import RunSummary, summarize
-from loadgen.targets import Targets
-from loadgen.trace import Trace
-from loadgen.workload import plan
+from loraplex_server.bench.load.drive import closed_loop, open_loop
+from loraplex_server.bench.load.exchange import Sender
+from loraplex_server.bench.load.options import LoadOptions
+from loraplex_server.bench.load.progress import shown
+from loraplex_server.bench.load.summary import RunSummary, summarize
+from loraplex_server.bench.load.targets import Targets
+from loraplex_server.bench.load.trace import Trace
+from loraplex_server.bench.load.workload import plan
 
 # Far from every run's own seed, so that no prompt of the warm-up is one of theirs.
 WARMUP_SEED = 1_000_003

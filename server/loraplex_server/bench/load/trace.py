@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from loadgen.workload import Planned
+from loraplex_server.bench.load.workload import Planned
 
 
 @dataclass

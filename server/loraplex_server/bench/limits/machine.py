@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limits.timing import Rate, rate
+from loraplex_server.bench.limits.timing import Rate, rate
 
 # Sixteen times the last-level cache of the largest part that this is likely to meet.
 READ_MB = 512

@@ -14,9 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
-from loadgen.answer import Answer
-from loadgen.targets import Targets
-from loadgen.trace import Trace
+from loraplex_server.bench.load.answer import Answer
+from loraplex_server.bench.load.targets import Targets
+from loraplex_server.bench.load.trace import Trace
 
 
 class Exchange(asyncio.Protocol):

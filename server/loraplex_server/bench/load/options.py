@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadgen.lengths import Fixed, Lengths
-from loadgen.popularity import Popularity
+from loraplex_server.bench.load.lengths import Fixed, Lengths
+from loraplex_server.bench.load.popularity import Popularity
 
 ENDPOINTS = ("completions", "chat")
 # In an open loop nothing says how many requests a warm-up wave has.

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from loadgen.trace import Trace
+from loraplex_server.bench.load.trace import Trace
 
 # Twice a second is live to the eye and nothing to the processor that the server needs.
 INTERVAL_S = 0.5

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from loadgen.arrivals import arrival_times
-from loadgen.extra import extra_fields
-from loadgen.options import LoadOptions
-from loadgen.popularity import with_base_share
-from loadgen.prompts import random_ids, random_words
-from loadgen.targets import Targets
+from loraplex_server.bench.load.arrivals import arrival_times
+from loraplex_server.bench.load.extra import extra_fields
+from loraplex_server.bench.load.options import LoadOptions
+from loraplex_server.bench.load.popularity import with_base_share
+from loraplex_server.bench.load.prompts import random_ids, random_words
+from loraplex_server.bench.load.targets import Targets
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.table import Table
 
-from limits import bound
-from limits.bound import Served, overlapped, staged
-from limits.machine import Machine, Rates
-from limits.model import ModelShape
+from loraplex_server.bench.limits import bound
+from loraplex_server.bench.limits.bound import Served, overlapped, staged
+from loraplex_server.bench.limits.machine import Machine, Rates
+from loraplex_server.bench.limits.model import ModelShape
 
 
 def bound_row(served: Served, batch: int, distinct: int, prompt: int, output: int, context: float) -> dict[str, Any]:

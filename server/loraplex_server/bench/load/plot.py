@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen.trace import Trace
+from loraplex_server.bench.load.trace import Trace
 
 BINS = 60
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from loadgen.events import DONE, Choice, EventLines, Usage, decode_chunk
-from loadgen.trace import Trace
+from loraplex_server.bench.load.events import DONE, Choice, EventLines, Usage, decode_chunk
+from loraplex_server.bench.load.trace import Trace
 
 # Enough of an error page to see what it is about.
 DETAIL_BYTES = 400

@@ -1,0 +1,1 @@
+"""Measuring: load on a server or on an engine, and what the machine allows."""
