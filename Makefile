@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PORT ?= 8000
+WORKERS ?= logical
 STAMPS := .stamps
 export TORCH_INDEX ALLOW_CUDA
 
@@ -31,7 +32,7 @@ demo: $(STAMPS)/run  ## install, serve the bundled base model and adapters on 12
 	$(BIN)/loraplex demo --port $(PORT)
 
 test: $(STAMPS)/dev  ## all the tests
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 4 $(PYTEST_ARGS)
 
 check: $(STAMPS)/dev  ## ruff, mypy strict, import-linter, duplicates
 	$(BIN)/ruff check .

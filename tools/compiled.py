@@ -1,11 +1,12 @@
 """What the Triton kernels become: registers, spills and loads of every variant, compiled without a GPU.
 
-    python tools/compiled.py [WORD ...] [--capability 90] [--json] [--processes 2]
+    python tools/compiled.py [WORD ...] [--capability 90] [--each-once] [--json] [--processes 2]
 
 Finds every module `kernels/loraplex_kernels/**/triton_*.py` and compiles what its `variants()` yields, for each of
-their capabilities; words pick those whose module or name has one of them. Ends with status 1 where a variant does not
-compile, spills registers, or wants more shared memory than the card has, and where a module has a kernel but no
-`variants()`. Triton's own cache (TRITON_CACHE_DIR) makes the second run a quick one.
+their capabilities, or with --each-once for one of them, in turns; words pick those whose module or name has one of
+them. Ends with status 1 where a variant does not compile, spills registers, or wants more shared memory than the card
+has, and where a module has a kernel but no `variants()`. Triton's own cache (TRITON_CACHE_DIR) makes the second run a
+quick one.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def kernels_of(module: ModuleType) -> list[str]:
     return [name for name in found if getattr(module, name).fn.__module__ == module.__name__]
 
 
-def jobs(words: Sequence[str], capability: int | None) -> tuple[list[tuple[str, int, int, str]], list[str]]:
+def jobs(
+    words: Sequence[str], capability: int | None, each_once: bool = False
+) -> tuple[list[tuple[str, int, int, str]], list[str]]:
     """`(module, number of the variant, capability, name)` of what is to be compiled, and complaints."""
     found, complaints = [], []
     for module in modules():
@@ -87,6 +90,8 @@ def jobs(words: Sequence[str], capability: int | None) -> tuple[list[tuple[str, 
             if words and not any(word in f"{short} {variant.name}" for word in words):
                 continue
             wanted = [sm for sm in variant.capabilities if capability in (None, sm)]
+            if each_once and wanted:
+                wanted = [wanted[number % len(wanted)]]
             found += [(module.__name__, number, sm, variant.name) for sm in wanted]
         if not names:
             complaints.append(f"{short} has kernels, but its variants() yields none")
@@ -147,13 +152,15 @@ def _resources(cubin: bytes) -> dict[str, int]:
     return {key: int(value) for key, value in re.findall(r"\b([A-Z]+):(\d+)", done.stdout)}
 
 
-def compile_all(words: Sequence[str], capability: int | None, processes: int) -> tuple[list[Compiled], list[str]]:
+def compile_all(
+    words: Sequence[str], capability: int | None, each_once: bool, processes: int
+) -> tuple[list[Compiled], list[str]]:
     """Compile what the words pick.
 
     Returns:
         What came of each variant, and complaints about modules.
     """
-    todo, complaints = jobs(words, capability)
+    todo, complaints = jobs(words, capability, each_once)
     # Each process of its own beginning: torch's threads do not survive a fork.
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(compile_job, todo)), complaints
@@ -175,12 +182,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", metavar="WORD")
     parser.add_argument("--capability", type=int, choices=SHARED_LIMIT)
+    parser.add_argument("--each-once", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args(arguments)
     if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
         parser.error("interpreted kernels do not compile: unset TRITON_INTERPRET")
-    found, complaints = compile_all(options.words, options.capability, options.processes)
+    found, complaints = compile_all(options.words, options.capability, options.each_once, options.processes)
     if options.json:
         print(json.dumps({"variants": [asdict(row) for row in found], "complaints": complaints}))
     else:

@@ -21,8 +21,10 @@ def environment():
 
 
 @pytest.mark.slow
-def test_every_variant_of_every_kernel_compiles_without_spilling(tool):
-    done = subprocess.run([sys.executable, TOOL, "--json"], capture_output=True, text=True, env=environment())
+def test_every_variant_of_every_kernel_compiles_without_spilling(tool, pytestconfig):
+    """For all its cards if --exhaustive, else for one of them, which take turns."""
+    command = [sys.executable, TOOL, "--json", *([] if pytestconfig.getoption("exhaustive") else ["--each-once"])]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert done.stdout, done.stderr
     found = json.loads(done.stdout)
     rows = [tool.Compiled(**row) for row in found["variants"]]
@@ -84,6 +86,13 @@ def test_two_variants_of_one_name_are_a_complaint(tool, fakes):
 def test_words_and_a_capability_pick_variants(tool, fakes):
     fakes(SimpleNamespace(__name__="x", kernels=["k"], variants=lambda: [variant("small"), variant("large")]))
     assert tool.jobs(["lar"], 90) == ([("x", 1, 90, "large")], [])
+
+
+def test_each_once_takes_the_cards_in_turns(tool, fakes):
+    found = [variant("a"), variant("b"), variant("c", (90,)), variant("d")]
+    fakes(SimpleNamespace(__name__="x", kernels=["k"], variants=lambda: found))
+    todo, _ = tool.jobs([], None, each_once=True)
+    assert todo == [("x", 0, 80, "a"), ("x", 1, 90, "b"), ("x", 2, 90, "c"), ("x", 3, 90, "d")]
 
 
 def test_a_variant_that_does_not_fit_its_kernel_is_an_error(tool, monkeypatch):

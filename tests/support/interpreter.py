@@ -12,11 +12,16 @@ PACKAGES = Path(__file__).parents[2] / "kernels"
 
 
 def run_tests(files: Iterable[Path], *, interpret: bool) -> None:
-    """Run files of tests, under Triton's interpreter or on the GPU, and fail with what they print."""
+    """Run files of tests, under Triton's interpreter or on the GPU, and fail with what they print.
+
+    On a GPU, where it takes little longer, always all combinations of their parameters.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)]
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     if interpret:
         environment["TRITON_INTERPRET"] = "1"
+    else:
+        command.append("--exhaustive")
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -63,6 +63,7 @@ def faithful(monkeypatch):
     monkeypatch.setattr(interpreter, "_convert_float", rounded)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("turn", [0, 1])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_it_is_the_formula_and_reads_nothing_that_is_not_the_sequences_own(shape, turn, scene, close):
@@ -73,6 +74,7 @@ def test_it_is_the_formula_and_reads_nothing_that_is_not_the_sequences_own(shape
     close(out, made.expected(shape[2] ** -0.5, *mask))
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("shape", [(8, 2, 64, 16), (7, 1, 80, 16)], ids=str)
 def test_half_precision(shape, dtype, scene, close):
@@ -96,6 +98,7 @@ def test_splits_grow_with_a_context_that_has_the_most_of_them(scene, close):
     close(out, made.expected(0.3, None, None))
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("scales", [(1.0, 1.0), (0.02, 0.5)], ids=str)
 def test_float8_keys_and_values_are_read_times_their_scales(scales, dtype, scene, close):
@@ -152,6 +155,7 @@ def test_buffers_that_stay_in_place_serve_each_step_and_padding_becomes_zero(win
         close(out[: len(rows)], made.expected(0.2, window, None))
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("stored", [None, FLOAT8], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("kv_heads", "head_dim", "block_size"), [(3, 8, 4), (2, 80, 16), (9, 128, 32)])

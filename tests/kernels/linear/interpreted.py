@@ -95,6 +95,7 @@ def rounding_of(case, dtype):
     return 0.0 if "lookup" not in case or dtype == torch.float32 else TOLERANCE[dtype][0]
 
 
+@pytest.mark.covering(1)
 @for_each_case
 @pytest.mark.parametrize("shape", [(100, 512), (65, 301), (3, 40)], ids=str)
 def test_every_form_matches_its_own_reference_in_odd_sizes(case, shape):
@@ -104,6 +105,7 @@ def test_every_form_matches_its_own_reference_in_odd_sizes(case, shape):
     assert_matches(weight(x), x, form.dequantized(), None, torch.float32)
 
 
+@pytest.mark.covering(1)
 @for_each_case
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_half_precision_matches_the_formula(case, dtype):
@@ -112,6 +114,7 @@ def test_half_precision_matches_the_formula(case, dtype):
     assert_matches(weight(x, bias), x, form.dequantized(), bias, dtype, rounding_of(case, dtype))
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("dtype", [torch.float32, *HALF], ids=str)
 def test_any_number_of_rows_matches_the_formula(rows, dtype):
@@ -121,6 +124,7 @@ def test_any_number_of_rows_matches_the_formula(rows, dtype):
     assert_matches(weight(x), x, form.dequantized(), None, dtype)
 
 
+@pytest.mark.covering(1)
 @for_each_case
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_many_rows_are_multiplied_in_slices_of_an_unpacked_weight(case, dtype, monkeypatch):
@@ -140,6 +144,7 @@ def test_the_weight_comes_back_from_its_packed_bits(case):
         assert (weight.out_features, weight.in_features) == shape
 
 
+@pytest.mark.covering(1)
 @for_each_case
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_unpacking_on_the_device_gives_the_weights_rounded_once(case, dtype):
@@ -148,7 +153,10 @@ def test_unpacking_on_the_device_gives_the_weights_rounded_once(case, dtype):
     assert torch.equal(unpacked, dequantize_rows_naive(weight.packed, 33, 100, dtype))
 
 
-@pytest.mark.parametrize("case", ["int4 g128 zero", "lookup", "float8 tiles"])
+@pytest.mark.parametrize(
+    "case",
+    ["int4 g128 zero", *(pytest.param(case, marks=pytest.mark.exhaustive) for case in ("lookup", "float8 tiles"))],
+)
 def test_a_row_is_bitwise_the_same_beside_any_others_and_from_run_to_run(case):
     dtype = torch.float32 if INTERPRETED else torch.bfloat16
     _, weight = made(case, 100, 1024, dtype)

@@ -79,6 +79,7 @@ def assert_same_bits(one, other):
     assert torch.equal(one.view(integers), other.view(integers))
 
 
+@pytest.mark.covering(2)
 @for_each_launch
 @for_each_weights
 @pytest.mark.parametrize("popularity", POPULARITIES)
@@ -88,6 +89,7 @@ def test_mixed_ranks_match_the_formula(scene_of, assert_matches, popularity, int
     assert_matches(scene.run(add_with(fused)), scene.expected())
 
 
+@pytest.mark.covering(2)
 @for_each_launch
 @for_each_weights
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -96,6 +98,7 @@ def test_half_precision_matches_the_formula(scene_of, assert_matches, dtype, int
     assert_matches(scene.run(add_with(fused)), scene.expected())
 
 
+@pytest.mark.covering(2)
 @for_each_launch
 @for_each_weights
 @pytest.mark.parametrize("in_features", [1, 33, 2100])
@@ -115,6 +118,7 @@ def test_an_infinity_does_not_become_a_nan_in_ranks_that_an_adapter_lacks(scene_
     assert y[1].isinf().all()
 
 
+@pytest.mark.covering(1)
 @for_each_weights
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_decoding_rows_and_prefill_runs_share_a_step(scene_of, assert_matches, dtype, int8):
@@ -170,6 +174,7 @@ def test_rows_on_the_base_keep_their_very_bits(scene_of, int8, fused):
     assert after[[1, 2, 4]].isfinite().all()
 
 
+@pytest.mark.covering(1)
 @for_each_weights
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_one_launch_and_two_give_the_same_bits_each_time(scene_of, dtype, int8):

@@ -51,6 +51,7 @@ def close(result, expected):
     torch.testing.assert_close(result.double(), expected, rtol=relative, atol=absolute)
 
 
+@pytest.mark.covering(1)
 @for_each_dtype
 @pytest.mark.parametrize("width", [1, 8, 90, 896, 4096, 9000, 28672])
 def test_rms_norm(width, dtype):
@@ -59,6 +60,7 @@ def test_rms_norm(width, dtype):
         close(rms_norm_triton(x, weight, 1e-5, offset), reference.rms_norm(x.double(), weight.double(), 1e-5, offset))
 
 
+@pytest.mark.covering(1)
 @for_each_dtype
 @pytest.mark.parametrize("head_dim", [40, 128, 1030])
 def test_rms_norm_of_each_head_of_a_packed_row(head_dim, dtype):
@@ -68,6 +70,7 @@ def test_rms_norm_of_each_head_of_a_packed_row(head_dim, dtype):
     close(out, reference.rms_norm(packed[:, 3:9].double(), weight.double(), 1e-6))
 
 
+@pytest.mark.covering(1)
 @for_each_dtype
 @pytest.mark.parametrize("width", [8, 90, 896, 9000])
 def test_add_rms_norm_norms_the_sum_that_it_keeps(width, dtype):
@@ -79,6 +82,7 @@ def test_add_rms_norm_norms_the_sum_that_it_keeps(width, dtype):
     close(normed, reference.rms_norm(total.double(), weight.double(), 1e-5, 1.0))
 
 
+@pytest.mark.covering(2)
 @for_each_dtype
 @pytest.mark.parametrize("width", [1, 24, 1500, 28672])
 @pytest.mark.parametrize("gelu", [False, True])
@@ -121,6 +125,7 @@ def packed_qkv(rows, q_heads, kv_heads, head_dim, half, dtype):
     return packed, packed.split([q_heads, kv_heads, kv_heads], dim=1), angles.cos(), angles.sin()
 
 
+@pytest.mark.covering(1)
 @for_each_dtype
 @for_each_heads
 def test_rotary_turns_in_place_and_leaves_the_rest(q_heads, kv_heads, head_dim, half, dtype):
@@ -156,6 +161,7 @@ def same_but_for_a_rounding(result, expected, dtype):
     assert (result == expected).double().mean() > (0.9 if dtype != torch.float32 else 0.0)
 
 
+@pytest.mark.covering(2)
 @for_each_dtype
 @for_each_heads
 @pytest.mark.parametrize("norm", [False, True])

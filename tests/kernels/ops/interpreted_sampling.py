@@ -60,6 +60,7 @@ FILTERS = [
 ]
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("how", FILTERS, ids=str)
 @pytest.mark.parametrize("spread", [0.05, 3.0])
 @pytest.mark.parametrize("ties", [False, True])

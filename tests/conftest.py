@@ -1,0 +1,56 @@
+"""For every test: which of them run, which worker takes them, and how many threads they compute with."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from support.covering import covering
+from support.places import ByPlace, in_order
+
+# Before torch is imported, which reads them once; processes that tests start inherit them. At these sizes threads only
+# wait for each other, and on a busy machine ten times as long if they do so without sleeping.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="every combination of parameters, every kernel variant")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests that run pytest in a process of its own hand it on."""
+    if config.getoption("exhaustive"):
+        os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --exhaustive"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("exhaustive"):
+        kept = everyday(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
+    if hasattr(config, "workerinput"):
+        items[:] = in_order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByPlace:
+    return ByPlace(config, log)
+
+
+def everyday(items: list[pytest.Item]) -> set[pytest.Item]:
+    """All but what is marked `exhaustive`, and of a test marked `covering(n)` fewer combinations of its parameters."""
+    kept, thinned = set(), {}
+    for item in items:
+        marker = item.get_closest_marker("covering")
+        if item.get_closest_marker("exhaustive"):
+            continue
+        if marker is None:
+            kept.add(item)
+        else:
+            thinned.setdefault((item.parent, item.function, *marker.args), []).append(item)
+    for (*_, strength), same in thinned.items():
+        rows = [tuple(item.callspec._idlist) for item in same]  # of each parametrize, which value
+        kept.update(same[number] for number in covering(rows, strength))
+    return kept
