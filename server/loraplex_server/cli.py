@@ -13,6 +13,7 @@ from loraplex_server.demo import Demo, find_demo
 from loraplex_server.settings import SettingsError, load_settings
 from loraplex_server.settings.errors import did_you_mean
 from loraplex_server.settings.parser import CommandLine
+from loraplex_server.torch_free import hide_torch
 
 BAD_USAGE = 2
 FAILED = 1
@@ -31,6 +32,7 @@ def serve(arguments: Sequence[str]) -> int:
     """`loraplex serve`."""
     summary = "Serve a base model and any number of LoRA adapters over an OpenAI-compatible API."
     settings = load_settings(CommandLine("loraplex serve", summary), arguments)
+    hide_torch()
     from loraplex_server.api.serve import run  # transformers takes seconds to import; --help must not
 
     run(settings)
@@ -44,6 +46,7 @@ def demo(arguments: Sequence[str]) -> int:
     command_line.read(arguments)  # --help ends here, demo or not
     bundled = Demo(find_demo())
     settings = load_settings(command_line, arguments, defaults=bundled.defaults)
+    hide_torch()
     from loraplex_server.api.serve import run
 
     run(settings, on_ready=bundled.announce)

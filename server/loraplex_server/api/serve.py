@@ -18,7 +18,7 @@ from loraplex_server.api.renderer import Renderer, RendererError, load_renderer
 from loraplex_server.api.server import LAST_WORDS_S, GracefulServer
 from loraplex_server.api.start_error import StartError
 from loraplex_server.engine.client import EngineClient
-from loraplex_server.engine.device import EngineStartError
+from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.messages import EngineInfo
 from loraplex_server.logs import configure_logging
 from loraplex_server.settings import ServeSettings

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from loraplex_adapters.source import AdapterSource
 from loraplex_server.engine.child import EngineChild
 from loraplex_server.engine.config import EngineConfig
-from loraplex_server.engine.device import EngineStartError
 from loraplex_server.engine.drain import DrainRate
+from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.interface import (
     AdapterUnusableError,
     EngineDeadError,

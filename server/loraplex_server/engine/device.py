@@ -12,12 +12,9 @@ import torch
 
 from loraplex_kernels.ops.dispatch import has_triton
 from loraplex_server.engine.config import Device, DType, EngineConfig
+from loraplex_server.engine.errors import EngineStartError
 
 OLDEST_GPU = (8, 0)  # compute capability: bfloat16 products and asynchronous copies, which the kernels are made of
-
-
-class EngineStartError(RuntimeError):
-    """The engine cannot start as configured; the message says which setting to change."""
 
 
 def resolve_device(device: Device) -> torch.device:

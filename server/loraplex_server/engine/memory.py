@@ -10,7 +10,7 @@ import torch
 from loraplex_kernels.attention.cache import FLOAT8
 from loraplex_server.engine.cgroup import memory_left
 from loraplex_server.engine.config import EngineConfig
-from loraplex_server.engine.device import EngineStartError
+from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.step_needs import StepNeeds
 
 # Of what is free once the weights are loaded, without what steps were measured to need. The rest is for whatever else

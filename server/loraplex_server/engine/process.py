@@ -17,7 +17,7 @@ import zmq
 
 from loraplex_server.engine.build import build_engine
 from loraplex_server.engine.core import EngineCore, Event
-from loraplex_server.engine.device import EngineStartError
+from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.messages import (
     AbortRequest,
     AdapterPrepared,

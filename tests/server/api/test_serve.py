@@ -18,7 +18,7 @@ from support.fake_engine import INFO, FakeEngine
 from loraplex_server.api import serve
 from loraplex_server.api.renderer import RendererError, load_renderer
 from loraplex_server.api.start_error import StartError
-from loraplex_server.engine.device import EngineStartError
+from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.settings import ServeSettings
 
 pytestmark = pytest.mark.usefixtures("root_logger")

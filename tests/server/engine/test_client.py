@@ -14,7 +14,7 @@ from support.checkpoints import write_base
 
 from loraplex_server.engine.client import EngineClient
 from loraplex_server.engine.config import EngineConfig
-from loraplex_server.engine.device import EngineStartError
+from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.interface import EngineDeadError, InvalidRequestError, QueueFullError
 from loraplex_server.engine.messages import Delta, GenerateRequest, SamplingParams
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from loraplex_server.engine.config import Device, EngineConfig
-from loraplex_server.engine.device import EngineStartError, resolve_device, resolve_dtype, room_for
+from loraplex_server.engine.device import resolve_device, resolve_dtype, room_for
+from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.loaders import loader_threads
 from loraplex_server.engine.memory import MemoryPlan, free_bytes, kv_cache_dtype, plan_memory
 from loraplex_server.engine.memory_report import memory_report
