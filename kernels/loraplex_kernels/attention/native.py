@@ -10,6 +10,7 @@ from torch import Tensor
 from loraplex_kernels import native
 from loraplex_kernels.attention.batch import AttentionBatch
 from loraplex_kernels.attention.cache import KVLayer
+from loraplex_kernels.launch import empty, launch
 
 _ELEMENTS = {torch.float32: 0, torch.bfloat16: 1}
 _MOST_HEAD_DIM = 256
@@ -63,7 +64,7 @@ def native_attention(
         raise RuntimeError(native.status())
     if q.stride(2) != 1 or q.stride(1) != q.shape[2]:
         q = q.contiguous()
-    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    out = empty(*q.shape, dtype=q.dtype)
     arguments = _Attention(
         q.data_ptr(),
         cache.k.data_ptr(),
@@ -84,6 +85,5 @@ def native_attention(
         scale,
         softcap or 0.0,
     )
-    if library.loraplex_attention(ctypes.byref(arguments), torch.get_num_threads()):
-        raise MemoryError("no memory for the plan of an attention step")
+    launch(library.loraplex_attention, arguments)
     return out

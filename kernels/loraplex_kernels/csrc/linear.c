@@ -23,7 +23,7 @@ static void write_rows(const void *context, int64_t first, int64_t rows, int64_t
     }
 }
 
-LP_EXPORT void loraplex_linear(const struct linear *a, int threads) {
+LP_EXPORT int loraplex_linear(const struct linear *a, int threads) {
     struct panels panels = {
         .format = (enum format)a->format,
         .x = a->x,
@@ -36,6 +36,7 @@ LP_EXPORT void loraplex_linear(const struct linear *a, int threads) {
         .context = a,
     };
     multiply_panels(panels, threads);
+    return 0;
 }
 
 struct packing {

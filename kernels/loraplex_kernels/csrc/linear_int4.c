@@ -162,7 +162,7 @@ static void multiply_item(void *context, int64_t index, int thread) {
 /* Whether bfloat16 is multiplied as it is; elsewhere it is widened, and pairs must be 0. */
 LP_EXPORT int loraplex_int4_has_pairs(void) { return HAS_PAIRS; }
 
-LP_EXPORT void loraplex_linear_int4(const struct linear_int4 *given, int threads) {
+LP_EXPORT int loraplex_linear_int4(const struct linear_int4 *given, int threads) {
     struct linear_int4 a = *given;
     if (a.copy != NULL || a.x_sum != NULL) {
         int some = a.rows * a.inputs < 1 << 14 ? 1 : threads; /* fewer are done before another thread has woken */
@@ -172,4 +172,5 @@ LP_EXPORT void loraplex_linear_int4(const struct linear_int4 *given, int threads
     a.run = panels / ((int64_t)threads * ITEMS_PER_THREAD);
     if (a.run < 1) a.run = 1;
     lp_parallel_for(threads, (panels + a.run - 1) / a.run, multiply_item, &a);
+    return 0;
 }

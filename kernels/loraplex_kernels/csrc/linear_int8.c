@@ -61,7 +61,7 @@ static void write_rows(const void *context, int64_t first, int64_t rows, int64_t
 
 LP_EXPORT int loraplex_has_int8(void) { return 1; }
 
-LP_EXPORT void loraplex_linear_int8(const struct linear_int8 *a, int threads) {
+LP_EXPORT int loraplex_linear_int8(const struct linear_int8 *a, int threads) {
     int some = a->rows * a->inputs < 1 << 14 ? 1 : threads; /* fewer are done before another thread has woken */
     lp_parallel_for(some, a->rows, round_row, (void *)(uintptr_t)a);
     struct panels panels = {
@@ -76,6 +76,7 @@ LP_EXPORT void loraplex_linear_int8(const struct linear_int8 *a, int threads) {
         .context = a,
     };
     multiply_panels(panels, threads);
+    return 0;
 }
 #pragma clang attribute pop
 #else

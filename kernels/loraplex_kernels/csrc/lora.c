@@ -112,16 +112,14 @@ static void list_items(struct call *call, float *v) {
 }
 
 /* Adds a step's adapters to y. Returns 0, or 1 when there is no memory for the intermediate values. */
-LP_EXPORT int loraplex_lora(const struct lora_step *step, const struct lora_group *group, void *x,
-                            int64_t x_stride, int64_t in, void *y, int64_t y_stride, void *base,
-                            int64_t base_stride, int threads) {
-    struct call call = {.step = step,
-                        .group = group,
-                        .x = {x, x_stride},
-                        .y = {y, y_stride},
-                        .base = {base, base_stride},
-                        .in = in};
-    int64_t cells = step->use_start[step->blocks] * group->count;
+LP_EXPORT int loraplex_lora(const struct lora *a, int threads) {
+    struct call call = {.step = a->step,
+                        .group = a->group,
+                        .x = {a->x, a->x_stride},
+                        .y = {a->y, a->y_stride},
+                        .base = {a->base, a->base_stride},
+                        .in = a->in};
+    int64_t cells = a->step->use_start[a->step->blocks] * a->group->count;
     call.cells = malloc((size_t)cells * sizeof *call.cells);
     if (!call.cells) return 1;
     int64_t floats = read_cells(&call);

@@ -47,6 +47,14 @@ struct lora_matrix {
     int64_t stride; /* elements from row to row */
 };
 
+/* One call: the adapters of a step, added to what a group of linears gave. */
+struct lora {
+    const struct lora_step *step;
+    const struct lora_group *group;
+    void *x, *y, *base; /* base: y before any adapter, or y itself; strides in elements */
+    int64_t in, x_stride, y_stride, base_stride;
+};
+
 /* What one adapter does to one linear for one block of rows. */
 struct lora_cell {
     const void *a, *b;

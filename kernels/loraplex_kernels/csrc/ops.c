@@ -48,9 +48,10 @@ static void norm_row(void *context, int64_t index, int thread) {
     }
 }
 
-LP_EXPORT void loraplex_rms_norm(const struct norm *a, int threads) {
+LP_EXPORT int loraplex_rms_norm(const struct norm *a, int threads) {
     int64_t rows = a->outer * a->inner;
     lp_parallel_for(threads_for(threads, rows, a->width), rows, norm_row, (void *)(uintptr_t)a);
+    return 0;
 }
 
 struct rotary {
@@ -81,9 +82,10 @@ static void turn_row(void *context, int64_t row, int thread) {
     }
 }
 
-LP_EXPORT void loraplex_rotary(const struct rotary *a, int threads) {
+LP_EXPORT int loraplex_rotary(const struct rotary *a, int threads) {
     int64_t width = (a->q_heads + a->k_heads) * a->half * 2;
     lp_parallel_for(threads_for(threads, a->rows, width), a->rows, turn_row, (void *)(uintptr_t)a);
+    return 0;
 }
 
 struct gate {
@@ -109,7 +111,8 @@ static void gate_run(void *context, int64_t index, int thread) {
     }
 }
 
-LP_EXPORT void loraplex_gate(const struct gate *a, int threads) {
+LP_EXPORT int loraplex_gate(const struct gate *a, int threads) {
     int64_t runs = (a->width + GATE_RUN - 1) / GATE_RUN;
     lp_parallel_for(threads_for(threads, a->rows, a->width), a->rows * runs, gate_run, (void *)(uintptr_t)a);
+    return 0;
 }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from loraplex_kernels import native
+from loraplex_kernels.launch import empty, launch
 from loraplex_kernels.linear.check import check_linear
 from loraplex_kernels.linear.codes4 import Codes4
 from loraplex_kernels.linear.forms import GroupedInts, Lookup, WeightForm
@@ -94,7 +95,7 @@ class Int4Weight:
         if bias is not None:
             bias = bias.contiguous()
         codes, rows = self._codes, x.shape[0]
-        y = x.new_empty(rows, self.out_features)
+        y = empty(rows, self.out_features, dtype=x.dtype)
         copy, x_sum = self._scratch(x)
         arguments = _Linear(
             x.data_ptr(),
@@ -121,7 +122,7 @@ class Int4Weight:
             codes.zero_type,
             0,
         )
-        self._library.loraplex_linear_int4(ctypes.byref(arguments), torch.get_num_threads())
+        launch(self._library.loraplex_linear_int4, arguments)
         return y
 
     def rows(self, index: Tensor) -> Tensor:
@@ -148,9 +149,9 @@ class Int4Weight:
             and x.stride(0) * x.itemsize % 4 == 0
             and self._pairs == (x.dtype == torch.bfloat16)
         )
-        copy = None if usable else torch.empty(rows, codes.steps * (1 if self._pairs else 2), dtype=torch.int32)
+        copy = None if usable else empty(rows, codes.steps * (1 if self._pairs else 2), dtype=torch.int32)
         blocks = -(-codes.steps // codes.block_steps)
-        return copy, torch.empty(rows, blocks) if codes.zero_type >= 0 else None
+        return copy, empty(rows, blocks) if codes.zero_type >= 0 else None
 
 
 def _address(tensor: Tensor | None) -> int | None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loraplex_kernels import native
+from loraplex_kernels.launch import empty, launch
 from loraplex_kernels.linear.check import check_linear
 from loraplex_kernels.linear.panels import Panels
 from loraplex_kernels.linear.rounding import round_rows
@@ -80,8 +81,8 @@ class Int8Weight:
             x = x.contiguous()
         if bias is not None:
             bias = bias.contiguous()
-        y = x.new_empty(x.shape[0], self.out_features)
-        scratch = torch.empty(x.shape[0], self._panels.steps + 1, dtype=torch.int32)  # each row's bytes, and its scale
+        y = empty(x.shape[0], self.out_features, dtype=x.dtype)
+        scratch = empty(x.shape[0], self._panels.steps + 1, dtype=torch.int32)  # each row's bytes, and its scale
         arguments = _Linear(
             x.data_ptr(),
             self._panels.packed.data_ptr(),
@@ -99,7 +100,7 @@ class Int8Weight:
             y.stride(0) * y.itemsize,
             int(x.dtype == torch.bfloat16),
         )
-        self._library.loraplex_linear_int8(ctypes.byref(arguments), torch.get_num_threads())
+        launch(self._library.loraplex_linear_int8, arguments)
         return y
 
     def dequantized(self) -> Tensor:

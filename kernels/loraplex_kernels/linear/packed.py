@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from loraplex_kernels import native
+from loraplex_kernels.launch import empty, launch
 from loraplex_kernels.linear.check import check_linear
 from loraplex_kernels.linear.panels import Panels
 
@@ -71,7 +72,7 @@ class PackedWeight:
             x = x.contiguous()
         if bias is not None:
             bias = bias.contiguous()
-        y = x.new_empty(x.shape[0], self.out_features)
+        y = empty(x.shape[0], self.out_features, dtype=x.dtype)
         arguments = _Linear(
             x.data_ptr(),
             self._panels.packed.data_ptr(),
@@ -84,7 +85,7 @@ class PackedWeight:
             y.stride(0) * y.itemsize,
             _FORMATS[x.dtype],
         )
-        self._library.loraplex_linear(ctypes.byref(arguments), torch.get_num_threads())
+        launch(self._library.loraplex_linear, arguments)
         return y
 
     def rows(self, index: Tensor) -> Tensor:

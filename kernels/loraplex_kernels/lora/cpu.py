@@ -9,11 +9,21 @@ import torch
 from torch import Tensor
 
 from loraplex_kernels import native
+from loraplex_kernels.launch import launch
 from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_kernels.lora.cpu_plan import group_struct
 from loraplex_kernels.lora.eager import add_lora_eager, add_runs
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
+
+
+class _Lora(ctypes.Structure):
+    """`struct lora`."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("step", "group", "x", "y", "base")),
+        *((name, ctypes.c_int64) for name in ("inputs", "x_stride", "y_stride", "base_stride")),
+    )
 
 
 def add_lora_cpu(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable) -> None:
@@ -56,29 +66,13 @@ def _add_blocks(
     """Add all runs but the bulky; `base` is y before any adapter, or y itself where nothing was added yet."""
     if x.stride(1) != 1:
         x = x.contiguous()
-    failed = function(
-        batch.cpu_plan.bind(table),
-        ctypes.addressof(group_struct(group)),
-        *(x.data_ptr(), x.stride(0), x.shape[1]),
-        *(y.data_ptr(), y.stride(0)),
-        *(base.data_ptr(), base.stride(0)),
-        torch.get_num_threads(),
-    )
-    if failed:
-        raise MemoryError("no memory for the adapters' intermediate values")
+    step, group_at = batch.cpu_plan.bind(table), ctypes.addressof(group_struct(group))
+    addresses = (x.data_ptr(), y.data_ptr(), base.data_ptr())
+    launch(function, _Lora(step, group_at, *addresses, x.shape[1], x.stride(0), y.stride(0), base.stride(0)))
 
 
 @functools.cache
 def kernel() -> ctypes._NamedFuncPointer | None:
     """The best build's `loraplex_lora`, None where there is none."""
     library = native.library()
-    return None if library is None else bind(library)
-
-
-def bind(library: ctypes.CDLL) -> ctypes._NamedFuncPointer:
-    """`loraplex_lora` of one build, told its arguments."""
-    function = library.loraplex_lora
-    pointer, size = ctypes.c_void_p, ctypes.c_int64
-    function.argtypes = [pointer, pointer, pointer, size, size, pointer, size, pointer, size, ctypes.c_int]
-    function.restype = ctypes.c_int
-    return function
+    return None if library is None else library.loraplex_lora

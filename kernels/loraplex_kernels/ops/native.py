@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from loraplex_kernels import native
+from loraplex_kernels.launch import empty, launch
 
 _BFLOAT16 = {torch.float32: 0, torch.bfloat16: 1}
 
@@ -52,7 +53,7 @@ def kernels(*tensors: Tensor) -> ctypes.CDLL | None:
 
 def rms_norm(library: ctypes.CDLL, x: Tensor, weight: Tensor, eps: float, offset: float) -> Tensor:
     """`ops.norm.rms_norm` of two or three dimensions."""
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    y = empty(*x.shape, dtype=x.dtype)
     heads = x.dim() == 3
     arguments = _Norm(
         *(x.data_ptr(), weight.data_ptr(), None, None, y.data_ptr()),
@@ -60,7 +61,7 @@ def rms_norm(library: ctypes.CDLL, x: Tensor, weight: Tensor, eps: float, offset
         *(x.stride(0), x.stride(1) if heads else 0, 0, _BFLOAT16[x.dtype]),
         *(eps, offset),
     )
-    library.loraplex_rms_norm(ctypes.byref(arguments), torch.get_num_threads())
+    launch(library.loraplex_rms_norm, arguments)
     return y
 
 
@@ -68,14 +69,14 @@ def add_rms_norm(
     library: ctypes.CDLL, x: Tensor, residual: Tensor, weight: Tensor, eps: float, offset: float
 ) -> tuple[Tensor, Tensor]:
     """`ops.norm.add_rms_norm`."""
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    total = torch.empty_like(y)
+    y = empty(*x.shape, dtype=x.dtype)
+    total = empty(*x.shape, dtype=x.dtype)
     arguments = _Norm(
         *(x.data_ptr(), weight.data_ptr(), residual.data_ptr(), total.data_ptr(), y.data_ptr()),
         *(x.shape[0], 1, x.shape[1], x.stride(0), 0, residual.stride(0), _BFLOAT16[x.dtype]),
         *(eps, offset),
     )
-    library.loraplex_rms_norm(ctypes.byref(arguments), torch.get_num_threads())
+    launch(library.loraplex_rms_norm, arguments)
     return y, total
 
 
@@ -86,12 +87,12 @@ def rotary(library: ctypes.CDLL, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor)
         *(q.shape[0], cos.shape[1], q.shape[1], k.shape[1]),
         *(q.stride(0), q.stride(1), k.stride(0), k.stride(1), _BFLOAT16[q.dtype]),
     )
-    library.loraplex_rotary(ctypes.byref(arguments), torch.get_num_threads())
+    launch(library.loraplex_rotary, arguments)
 
 
 def gate(library: ctypes.CDLL, x: Tensor, gelu: bool) -> Tensor:
     """`ops.activation.silu_and_mul`, or `gelu_tanh_and_mul`."""
-    y = torch.empty(x.shape[0], x.shape[1] // 2, dtype=x.dtype)
+    y = empty(x.shape[0], x.shape[1] // 2, dtype=x.dtype)
     arguments = _Gate(x.data_ptr(), y.data_ptr(), *y.shape, x.stride(0), _BFLOAT16[x.dtype], gelu)
-    library.loraplex_gate(ctypes.byref(arguments), torch.get_num_threads())
+    launch(library.loraplex_gate, arguments)
     return y

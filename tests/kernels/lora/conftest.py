@@ -107,6 +107,6 @@ def add_lora(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         return add_lora_eager
     if request.param == "none":
         pytest.skip(native.status())
-    function = cpu.bind(native.load(request.param))
+    function = native.load(request.param).loraplex_lora
     monkeypatch.setattr(cpu, "kernel", lambda: function)
     return cpu.add_lora_cpu
