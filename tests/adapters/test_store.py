@@ -20,13 +20,14 @@ from loraplex_adapters.catalog import Catalog
 from loraplex_adapters.errors import AdapterError, AdapterRefusedError, AdapterTooLargeError
 from loraplex_adapters.fingerprint import TENSOR_FILE
 from loraplex_adapters.lease import Lease
+from loraplex_adapters.loader import Loader, Outcome
 from loraplex_adapters.loading import read
 from loraplex_adapters.package import inspect
 from loraplex_adapters.store import AdapterStore
 from loraplex_kernels.lora import AdapterTable
 
 CPU = torch.device("cpu")
-WAIT_S = 30
+WAIT_S = 120
 NAMES = ["a", "b", "c", "d", "e"]
 RANKS = {"a": 2, "b": 2, "c": 2, "d": 4, "e": 8}
 
@@ -74,6 +75,8 @@ class Bench:
             on_ready=self.woken.release,
             **options,
         )
+        self.loading = 0
+        self._count_work(self.store._intake._loader)
 
     def ask(self, name: str) -> Lease:
         return self.store.request(self.catalog.resolve(name))
@@ -94,16 +97,32 @@ class Bench:
         return lease
 
     def settle(self) -> None:
-        """Poll until nothing is on its way."""
-        deadline = time.monotonic() + WAIT_S
-        while self.store.stats().waiting or not self._quiet():
-            assert time.monotonic() < deadline
+        """Poll until nothing waits and nothing is on its way."""
+        self.rest()
+        assert not self.store.stats().waiting
 
-    def _quiet(self) -> bool:
+    def rest(self) -> None:
+        """Poll until the loader has nothing to do, whoever waits for something else."""
+        deadline = time.monotonic() + WAIT_S
         self.store.poll()
-        woken = self.woken.acquire(timeout=0.2)
-        self.store.poll()
-        return not woken
+        while self.loading:
+            assert time.monotonic() < deadline
+            self.woken.acquire(timeout=0.5)
+            self.store.poll()
+
+    def _count_work(self, loader: Loader) -> None:
+        submit = loader.submit
+
+        def counted(name: str, work: Callable[[], Any], done: Callable[[Outcome[Any]], None]) -> None:
+            self.loading += 1
+
+            def noted(outcome: Outcome[Any]) -> None:
+                done(outcome)  # which may submit more
+                self.loading -= 1
+
+            submit(name, work, noted)
+
+        loader.submit = counted  # type: ignore[method-assign]
 
     def tiers(self) -> dict[str, str]:
         return {entry.name: entry.tier for entry in self.store.stats().entries}
@@ -234,8 +253,7 @@ def test_a_large_one_that_waits_is_not_passed_by_small_ones(bench: MakeBench) ->
     large = found.ask("e")
     for _ in range(3):
         small = found.ask("c")
-        while found.woken.acquire(timeout=0.2):
-            found.store.poll()
+        found.rest()
         assert (large.state, small.state) == ("waiting", "waiting")
         found.store.release(small)
     for lease in held:
@@ -542,8 +560,7 @@ def test_files_replaced_while_they_wait_for_room_are_read_as_they_are_then(
     found = bench("d")
     held = found.get("d")
     same_size, larger = found.ask("a"), found.ask("b")
-    while found.woken.acquire(timeout=0.2):  # both are inspected
-        found.store.poll()
+    found.rest()  # both are inspected
     for name, source in (("a", "c"), ("b", "e")):
         shutil.rmtree(root / name)
         shutil.copytree(saved[source].folder, root / name)

@@ -16,7 +16,7 @@ from typing import Any
 ADAPTERS = tuple(f"adapter-{number:03}" for number in range(4))
 FIRST_S, GAP_S = 0.02, 0.005
 # A stub that a failing test leaves behind ends by itself.
-LIFETIME_S = 30.0
+LIFETIME_S = 300.0
 
 
 class Stub:

@@ -150,6 +150,6 @@ async def command(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:
         sys.executable, str(BENCHMARKS / "load.py"), *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, table = await asyncio.wait_for(process.communicate(), 30)
+    out, table = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode is not None
     return process.returncode, [json.loads(line) for line in out.splitlines()], table.decode()

@@ -63,7 +63,7 @@ def show(server: Server, name: str) -> dict[str, Any]:
     return dict(admin(server, "GET", f"/v1/adapters/{name}").raise_for_status().json())
 
 
-def until(found: Callable[[], bool], limit_s: float = 20.0) -> None:
+def until(found: Callable[[], bool], limit_s: float = 120.0) -> None:
     deadline = time.monotonic() + limit_s
     while not found():
         if time.monotonic() > deadline:

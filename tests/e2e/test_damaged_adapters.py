@@ -80,7 +80,7 @@ def adapter_bytes(server: Server) -> float:
 
 def reported_bytes(server: Server) -> float:
     """Of the good adapter, once the engine has told of it: it does so now and then."""
-    for _ in range(200):
+    for _ in range(1200):
         if found := adapter_bytes(server):
             return found
         time.sleep(0.05)

@@ -97,7 +97,7 @@ class Api:
         return await self.post("/v1/chat/completions", body, headers)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait for something that somebody else brings about."""
     deadline = time.monotonic() + seconds
     while not condition():

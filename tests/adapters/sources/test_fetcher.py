@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.adapter_files import Files, adapter_files
@@ -13,6 +15,7 @@ from support.adapter_files import Files, adapter_files
 from loraplex_adapters.errors import DiskFullError, SourceUnavailableError
 from loraplex_adapters.fingerprint import TENSOR_FILE
 from loraplex_adapters.sources import Address, DiskCache, parse_address
+from loraplex_adapters.sources import fetcher as fetcher_module
 from loraplex_adapters.sources.listing import Listing, RemoteFile
 
 from .conftest import Fetch
@@ -58,7 +61,7 @@ def at(path: str) -> Address:
 
 
 async def until_reading(remote: GatedRemote, count: int) -> None:
-    for _ in range(1000):
+    for _ in range(12_000):
         if remote.read_now >= count:
             return
         await asyncio.sleep(0.005)
@@ -145,18 +148,23 @@ async def test_a_copy_that_was_damaged_is_fetched_again(fetch: Fetch, remote: Ga
     again.release()
 
 
-async def test_a_place_that_is_down_is_not_asked_on_every_request(fetch: Fetch, remote: GatedRemote) -> None:
-    fetcher = fetch("s3", remote, revalidate_s=0.2)
+async def test_a_place_that_is_down_is_not_asked_on_every_request(
+    fetch: Fetch, remote: GatedRemote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = 0.0
+    moved = SimpleNamespace(time=lambda: time.time() + late, monotonic=lambda: time.monotonic() + late)
+    monkeypatch.setattr(fetcher_module, "time", moved)
+    fetcher = fetch("s3", remote, revalidate_s=1000)
     remote.places["a"] = adapter_files()
     (await fetcher.open(at("a"))).release()
-    await asyncio.sleep(0.25)
+    late += 1001
     remote.down = True
     for _ in range(5):
         (await fetcher.open(at("a"))).release()
     assert remote.listed == 1 + 2  # once, and once more
     remote.down = False
     remote.places["a"] = adapter_files(1)
-    await asyncio.sleep(0.25)
+    late += 1001
     held = await fetcher.open(at("a"))
     assert (Path(held.path) / TENSOR_FILE).read_bytes() == adapter_files(1)[TENSOR_FILE]
     held.release()

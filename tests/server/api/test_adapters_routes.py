@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api import Api
+from support.api import Api, until
 
 from loraplex_adapters.errors import SourceUnavailableError
 from loraplex_server.engine.interface import AdapterUnusableError, EngineDeadError
@@ -190,8 +190,7 @@ async def test_a_request_in_flight_outlives_its_adapters_name(api: Api, places: 
     await add(api, "new", places / "one")
     api.engine.gate, api.engine.gate_after = asyncio.Event(), 1
     asked = asyncio.create_task(api.complete({"prompt": "x", "model": "new", "max_tokens": 50}))
-    for _ in range(1000):
-        await asyncio.sleep(0 if api.engine.requests else 0.001)
+    await until(lambda: api.engine.requests)
     await api.ask("DELETE", "/v1/adapters/new")
     api.engine.gate.set()
     assert (await asked).json()["choices"][0]["text"] == "hello from new 0"

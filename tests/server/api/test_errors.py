@@ -222,7 +222,7 @@ async def test_an_engine_that_ends_a_request_without_finishing_it_is_an_error(ap
 @pytest.mark.parametrize("prompt", ["one", ["several", "prompts"]])
 async def test_work_that_is_cancelled_from_below_is_answered(api: Api, prompt: str | list[str]) -> None:
     api.engine.failure = asyncio.CancelledError()
-    response = await asyncio.wait_for(api.complete({"prompt": prompt}), 5)
+    response = await asyncio.wait_for(api.complete({"prompt": prompt}), 60)
     assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.api import Api, write_adapters
+from support.api import Api, until, write_adapters
 from support.fake_engine import FakeEngine
 
 from loraplex_server.engine.interface import EngineDeadError, QueueFullError
-from loraplex_server.engine.messages import AdapterStats, EngineStats
+from loraplex_server.engine.messages import AdapterStats, EngineInfo, EngineStats
+from loraplex_server.metrics import registry
 
 Says = Callable[..., FakeEngine]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -119,20 +121,32 @@ async def test_there_is_one_live_series_of_lora_requests(api: Api) -> None:
         assert value(samples, "vllm:lora_requests_info") > 1_700_000_000
 
 
-async def test_text_is_rendered_once_for_many_scrapers(api: Api) -> None:
+async def test_text_is_rendered_once_for_many_scrapers(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1.0
+    monkeypatch.setattr(registry, "time", SimpleNamespace(monotonic=lambda: now))
     first = (await api.get("/metrics")).text
     api.engine.stats = EngineStats(running=5)
     assert (await api.get("/metrics")).text == first
-    await asyncio.sleep(0.3)
+    now += 2 * registry.FRESH_S
     assert "vllm:num_requests_running" in (text := (await api.get("/metrics")).text)
     assert text != first
 
 
-async def test_the_app_absorbs_each_word_of_the_engine_while_nobody_scrapes(api: Api) -> None:
+async def test_the_app_absorbs_each_word_of_the_engine_while_nobody_scrapes(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absorbed: list[EngineStats] = []
+    absorb = api.services.metrics.engine.absorb
+
+    def noted(info: EngineInfo | None, stats: EngineStats) -> None:
+        absorb(info, stats)
+        absorbed.append(stats)
+
+    monkeypatch.setattr(api.services.metrics.engine, "absorb", noted)
     async with api.app.router.lifespan_context(api.app):
         for tokens in (3, 5):
             api.engine.stats = EngineStats(step_tokens=[tokens] * 2)
-            await asyncio.sleep(0.25)
+            await until(lambda: api.engine.stats in absorbed)
     samples = await scrape(api)
     assert value(samples, "vllm:iteration_tokens_total_count") == 4
     assert value(samples, "vllm:iteration_tokens_total_sum") == 16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from support.api import Api
+from support.api import Api, until
 from support.fake_engine import INFO
 
 from loraplex_server.api import pin_keeper
@@ -126,10 +125,7 @@ async def test_it_runs_while_the_app_lives(
     api = make_api()
     api.catalog.pin("alpha", True)
     async with api.app.router.lifespan_context(api.app):
-        for _ in range(200):
-            await asyncio.sleep(0 if "alpha" in api.engine.pins else 0.005)
+        await until(lambda: "alpha" in api.engine.pins)
         first = api.engine.pins["alpha"]
         os.utime(adapters / "alpha" / "adapter_config.json", ns=(1, 1))
-        for _ in range(200):
-            await asyncio.sleep(0 if api.engine.pins["alpha"] != first else 0.005)
-        assert api.engine.pins["alpha"] != first
+        await until(lambda: api.engine.pins["alpha"] != first)
