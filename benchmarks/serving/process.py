@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,30 +41,53 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], port: int, log: Path, ready_s: float = READY_S) -> Iterator[Running]:
-    """Run `command` while the block runs; its output goes to `log`, and its `GET /ready` is 200 as the block begins.
+def running(
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    ready_s: float = READY_S,
+    *,
+    environment: Mapping[str, str] | None = None,
+    ready: str = "/ready",
+) -> Iterator[Running]:
+    """Run `command` while the block runs; its output goes to `log`, and its `GET {ready}` is 200 as the block begins.
 
-    The packages of this tree are on its path, so that what is measured is what lies here.
+    Args:
+        command: the server's.
+        port: that it listens on.
+        log: a file for what it says.
+        ready_s: seconds that it may take.
+        environment: of the server; if not given this process's, with the packages of this tree on its path, so that
+            what is measured is what lies here.
+        ready: the path that tells.
 
     Raises:
         ServerError: it ended, or was not ready in `ready_s`; with the last lines of its log.
     """
-    packages = [str(ROOT / folder) for folder in ("server", "kernels", "adapters")]
-    path = os.pathsep.join([*packages, *filter(None, [os.environ.get("PYTHONPATH")])])
     with log.open("wb") as sink:
-        process = subprocess.Popen(
-            command,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # a group of its own: whatever it starts is stopped with it
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=own_environment() if environment is None else dict(environment),
+                start_new_session=True,  # a group of its own: whatever it starts is stopped with it
+            )
+        except OSError as error:
+            raise ServerError(f"{command[0]}: {error.strerror or error}") from error
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait_ready(process, url, log, ready_s)
+        _wait_ready(process, url + ready, log, ready_s)
         yield Running(url, process.pid)
     finally:
         _stop(process)
+
+
+def own_environment() -> dict[str, str]:
+    """This process's, with the packages of this tree first on the path."""
+    packages = [str(ROOT / folder) for folder in ("server", "kernels", "adapters")]
+    path = os.pathsep.join([*packages, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def _wait_ready(process: subprocess.Popen[bytes], url: str, log: Path, ready_s: float) -> None:
@@ -73,7 +96,7 @@ def _wait_ready(process: subprocess.Popen[bytes], url: str, log: Path, ready_s: 
         if process.poll() is not None:
             raise ServerError(f"the server ended with status {process.returncode}:\n{_tail(log)}")
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/ready", timeout=5).status_code == 200:
+            if httpx.get(url, timeout=5).status_code == 200:
                 return
         time.sleep(0.1)
     raise ServerError(f"the server was not ready in {ready_s:g} s:\n{_tail(log)}")

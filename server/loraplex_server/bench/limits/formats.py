@@ -38,3 +38,8 @@ FORMATS = {
         Format("int4", 0.5 + 2 / 128, "bfloat16"),
     )
 }
+
+
+def head_format(form: Format) -> Format:
+    """The lm_head's format in this server, where the layers' linears have `form`: what is quantized are the layers."""
+    return FORMATS[form.activations]
