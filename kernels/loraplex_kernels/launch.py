@@ -1,7 +1,7 @@
 """The one way into a compiled CPU kernel, and to the memory that it writes: so that a step can be recorded.
 
 Every kernel of a step has the signature `int kernel(const struct its_own *arguments, int threads)` and returns 0, or
-else there was no memory for what it needs itself.
+else there was no memory for what it needs itself, or, with OUTSIDE, an index is past the end of what it counts in.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+
+OUTSIDE = 2
 
 
 class Recorder(Protocol):
@@ -40,8 +42,12 @@ def launch(function: ctypes._NamedFuncPointer, arguments: ctypes.Structure) -> N
 
     Raises:
         MemoryError: there is none for the kernel's intermediate values.
+        IndexError: an index in the memory that it reads is out of range.
     """
-    if function(ctypes.byref(arguments), torch.get_num_threads()):
+    status = function(ctypes.byref(arguments), torch.get_num_threads())
+    if status == OUTSIDE:
+        raise IndexError(f"{function.__name__}: an index is past the end of what it counts in")
+    if status:
         raise MemoryError(f"no memory for what {function.__name__} keeps while it runs")
     if _recorder is not None and threading.get_ident() == _recording_thread:
         _recorder.launched(function, arguments)

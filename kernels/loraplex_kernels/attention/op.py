@@ -8,6 +8,7 @@ import importlib.util
 import torch
 from torch import Tensor
 
+from loraplex_kernels.attention import native_write
 from loraplex_kernels.attention.batch import AttentionBatch
 from loraplex_kernels.attention.cache import KVLayer
 from loraplex_kernels.attention.native import native_attention, supported
@@ -75,6 +76,7 @@ def write_kv(k: Tensor, v: Tensor, cache: KVLayer, slot_mapping: Tensor) -> None
 
     Raises:
         ValueError: the cache is float8 and the tensors are not on a GPU with Triton.
+        IndexError: on a CPU, a slot is past the cache's end.
     """
     if k.is_cuda and triton_installed():
         from loraplex_kernels.attention import triton_op
@@ -84,6 +86,9 @@ def write_kv(k: Tensor, v: Tensor, cache: KVLayer, slot_mapping: Tensor) -> None
             return
     if cache.rounded:
         raise ValueError(f"keys and values in float8: the Triton kernels alone write them, not {k.dtype} on {k.device}")
+    if native_write.supported(k, v, cache, slot_mapping):
+        native_write.native_write(k, v, cache, slot_mapping)
+        return
     if bool((slot_mapping < 0).any()):
         written = slot_mapping >= 0
         k, v, slot_mapping = k[written], v[written], slot_mapping[written]

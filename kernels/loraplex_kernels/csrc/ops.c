@@ -1,7 +1,5 @@
 /* The small ops between the linears. A row at a time, in float32, each row by itself. */
-#include <math.h>
-
-#include "lanes.h"
+#include "heads.h"
 #include "parallel.h"
 
 enum { ELEMENTS_PER_THREAD = 1 << 14 }; /* fewer are done before another thread has woken */
@@ -36,16 +34,7 @@ static void norm_row(void *context, int64_t index, int thread) {
         }
         x = sum; /* what is normed is what is kept, rounding included */
     }
-    f32x16 squares = splat(0);
-    for (int64_t i = 0; i < n; i += LANES) {
-        f32x16 v = load_part(x, i, n - i, (int)a->bf16);
-        squares = squares + v * v;
-    }
-    float inverse = 1 / sqrtf(lanes_sum(squares) / (float)n + (float)a->eps);
-    for (int64_t i = 0; i < n; i += LANES) {
-        f32x16 scale = load_part(a->weight, i, n - i, (int)a->bf16) + (float)a->offset;
-        store_part(y, i, n - i, (int)a->bf16, load_part(x, i, n - i, (int)a->bf16) * inverse * scale);
-    }
+    norm_head(x, a->weight, n, (float)a->eps, (float)a->offset, (int)a->bf16, y);
 }
 
 LP_EXPORT int loraplex_rms_norm(const struct norm *a, int threads) {
@@ -60,25 +49,18 @@ struct rotary {
     int64_t rows, half, q_heads, k_heads, q_row, q_head, k_row, k_head, bf16;
 };
 
-static void turn_head(char *head, const float *cos, const float *sin, int64_t half, int bf16) {
-    for (int64_t i = 0; i < half; i += LANES) {
-        f32x16 a = load_part(head, i, half - i, bf16), b = load_part(head, half + i, half - i, bf16);
-        f32x16 c = load_part(cos, i, half - i, 0), s = load_part(sin, i, half - i, 0);
-        store_part(head, i, half - i, bf16, a * c - b * s);
-        store_part(head, half + i, half - i, bf16, b * c + a * s);
-    }
-}
-
 static void turn_row(void *context, int64_t row, int thread) {
     (void)thread;
     const struct rotary *a = context;
     const float *cos = a->cos + row * a->half, *sin = a->sin + row * a->half;
     int64_t size = a->bf16 ? 2 : 4;
     for (int64_t h = 0; h < a->q_heads; h++) {
-        turn_head(a->q + (row * a->q_row + h * a->q_head) * size, cos, sin, a->half, (int)a->bf16);
+        char *head = a->q + (row * a->q_row + h * a->q_head) * size;
+        turn_head(head, cos, sin, a->half, (int)a->bf16, head);
     }
     for (int64_t h = 0; h < a->k_heads; h++) {
-        turn_head(a->k + (row * a->k_row + h * a->k_head) * size, cos, sin, a->half, (int)a->bf16);
+        char *head = a->k + (row * a->k_row + h * a->k_head) * size;
+        turn_head(head, cos, sin, a->half, (int)a->bf16, head);
     }
 }
 

@@ -40,6 +40,12 @@ class _Gate(ctypes.Structure):
     _fields_ = _fields("x y", "rows width x_stride bf16 gelu")
 
 
+class _GatherAngles(ctypes.Structure):
+    """`struct gather_angles`."""
+
+    _fields_ = _fields("cos_table sin_table positions cos sin", "rows half length")
+
+
 def kernels(*tensors: Tensor) -> ctypes.CDLL | None:
     """The compiled kernels, where they are there and take these tensors: one dtype, on the CPU, rows contiguous."""
     dtype = tensors[0].dtype
@@ -88,6 +94,15 @@ def rotary(library: ctypes.CDLL, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor)
         *(q.stride(0), q.stride(1), k.stride(0), k.stride(1), _BFLOAT16[q.dtype]),
     )
     launch(library.loraplex_rotary, arguments)
+
+
+def gather_angles(library: ctypes.CDLL, cos: Tensor, sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """`ops.rope.gather_angles`, all contiguous."""
+    length, half = cos.shape
+    out = empty(len(positions), half), empty(len(positions), half)
+    pointers = (tensor.data_ptr() for tensor in (cos, sin, positions, *out))
+    launch(library.loraplex_gather_angles, _GatherAngles(*pointers, len(positions), half, length))
+    return out
 
 
 def gate(library: ctypes.CDLL, x: Tensor, gelu: bool) -> Tensor:

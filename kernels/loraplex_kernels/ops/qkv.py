@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from loraplex_kernels.attention import native_write
 from loraplex_kernels.attention.cache import KVLayer
 from loraplex_kernels.attention.op import write_kv
 from loraplex_kernels.ops.dispatch import use_triton
@@ -26,7 +27,7 @@ def norm_rotary_write(
     """Norm and turn queries and keys, and put keys and values into the cache.
 
     Semantics: `q, k = rms_norm(q), rms_norm(k)` where there are norms, `rotary(q, k)`, `write_kv(k, v)`, each rounding
-    as it does by itself. One launch on a GPU.
+    as it does by itself. One launch, on a GPU and on a CPU.
 
     Args:
         q: `[T, num_heads, head_dim]`; may be a view of the packed q, k, v. What is in q and k afterwards is not said.
@@ -43,6 +44,7 @@ def norm_rotary_write(
 
     Raises:
         ValueError: the shapes do not fit each other, or the angles are not float32.
+        IndexError: on a CPU, a slot is past the cache's end.
     """
     check_rotary(q, k, cos, sin)
     heads = (k.shape[0], cache.num_kv_heads, cache.head_dim)
@@ -56,6 +58,10 @@ def norm_rotary_write(
         from loraplex_kernels.ops.triton_rotary import norm_rotary_write_triton
 
         return norm_rotary_write_triton(q, k, v, _rows(cos), _rows(sin), cache, slot_mapping, norms)
+    if native_write.supported(k, v, cache, slot_mapping, q, *weights):
+        turn = native_write.Turn(q, cos.contiguous(), sin.contiguous(), norms)
+        native_write.native_write(k, v, cache, slot_mapping, turn)
+        return q
     if norms is not None:
         q, k = rms_norm(q, norms.q, norms.eps, norms.offset), rms_norm(k, norms.k, norms.eps, norms.offset)
     rotary(q, k, cos, sin)

@@ -38,6 +38,29 @@ def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
         reference.rotary(q, k, cos, sin)
 
 
+def gather_angles(cos: Tensor, sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of a table of angles, one a row of the step.
+
+    Semantics: `cos[positions], sin[positions]`.
+
+    Args:
+        cos: float32 `[length, R/2]`.
+        sin: float32 `[length, R/2]`.
+        positions: int64 `[T]`.
+
+    Returns:
+        cos and sin for `rotary`, float32 `[T, R/2]` each.
+
+    Raises:
+        IndexError: a position is not in the table.
+    """
+    library = native.kernels(cos, sin)
+    contiguous = cos.is_contiguous() and sin.is_contiguous() and positions.is_contiguous()
+    if library is not None and cos.dtype == torch.float32 and positions.dtype == torch.int64 and contiguous:
+        return native.gather_angles(library, cos, sin, positions)
+    return cos.index_select(0, positions), sin.index_select(0, positions)
+
+
 def check_rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
     """Raise the ValueError of `rotary` where its arguments do not fit."""
     rows, half = cos.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from loraplex_kernels.ops import gather_angles
 from loraplex_server.models.config import RopeConfig
 
 Angles = tuple[Tensor, Tensor]  # cos and sin, float32 [T, rotary_dim / 2] each
@@ -29,7 +30,7 @@ class RopeTable:
 
     def __call__(self, positions: Tensor) -> Angles:
         """Rows of the table for int64 `[T]` positions."""
-        return self.cos.index_select(0, positions), self.sin.index_select(0, positions)
+        return gather_angles(self.cos, self.sin, positions)
 
     @property
     def nbytes(self) -> int:
