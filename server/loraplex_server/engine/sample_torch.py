@@ -1,4 +1,8 @@
-"""Choosing tokens through torch: what the CPU does. The likeliest candidates are looked at first, more if need be."""
+"""Choosing tokens through torch: what a CPU without the compiled kernels does.
+
+The likeliest candidates are looked at first, more if need be. As everywhere, a row's number is held against the
+weights of what is kept by ascending id, so that a seed draws the same token whoever draws.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +86,8 @@ def _sample_filtered(probs: Tensor, uniform: Tensor, inputs: SampleInputs, rows:
         if decided:
             break
         width = min(width * 8, vocab)
-    column = _inverse(kept, uniform[:, 0] * kept.sum(dim=-1))
+    ids, order = ids.sort(dim=-1)
+    column = _inverse(kept.gather(1, order), uniform[:, 0] * kept.sum(dim=-1))
     return ids.gather(1, column[:, None])[:, 0]
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from loraplex_kernels.ops.dispatch import has_triton
 from loraplex_kernels.ops.sampling import Columns
+from loraplex_kernels.ops.sampling.columns import LARGEST_VOCABULARY
+from loraplex_kernels.ops.sampling.native import draw_native, library
 from loraplex_server.engine.logprobs import Scored, score, score_likeliest, score_rows
 from loraplex_server.engine.penalties import adjust
 from loraplex_server.engine.sample_inputs import SampleInputs, sample_inputs
@@ -53,16 +55,25 @@ def sample_on_device(logits: Tensor, inputs: SampleInputs) -> Sampled:
     adjusted = logits
     if inputs.adjustments is not None:
         adjusted = adjust(logits, upload(inputs.adjustments.arrays(), logits.device))
+    coded = _draw(adjusted, inputs)
+    return Sampled(coded, _score(logits, coded, inputs) if len(inputs.asked) else None)
+
+
+def _draw(logits: Tensor, inputs: SampleInputs) -> Tensor:
+    """int64 `[R]`, see `Sampled.coded`: on a CPU through the compiled kernel where there is one."""
+    kernels = library() if logits.is_cpu and logits.dtype == torch.float32 else None
+    if kernels is not None and logits.shape[1] <= LARGEST_VOCABULARY:
+        return draw_native(kernels, logits.contiguous(), Columns(*map(torch.from_numpy, inputs.columns)))
     coded = torch.empty(inputs.rows, dtype=torch.int64, device=logits.device)
     # Over just the row's own vocabulary: what a row on the base gets does not depend, not in its last bit, on whether
     # an adapter with more tokens is in the step.
     for vocab in np.unique(inputs.vocab).tolist():
         rows = np.flatnonzero(inputs.vocab == vocab)
         if len(rows) == inputs.rows:
-            coded = sample_rows(adjusted[:, :vocab], inputs, rows)
+            coded = sample_rows(logits[:, :vocab], inputs, rows)
         else:
-            coded[torch.from_numpy(rows)] = sample_rows(adjusted[torch.from_numpy(rows), :vocab], inputs, rows)
-    return Sampled(coded, _score(logits, coded, inputs) if len(inputs.asked) else None)
+            coded[torch.from_numpy(rows)] = sample_rows(logits[torch.from_numpy(rows), :vocab], inputs, rows)
+    return coded
 
 
 def _sample_gpu(logits: Tensor, inputs: SampleInputs) -> Sampled:

@@ -7,12 +7,23 @@ from collections import Counter
 import pytest
 import torch
 
+from loraplex_kernels import native
+from loraplex_server.engine import sampler
 from loraplex_server.engine.choice import choose
 from loraplex_server.engine.messages import SamplingParams
 from loraplex_server.engine.sampler import sample
 from loraplex_server.engine.sequence import Sequence
 
 VOCAB = 1300  # more than two blocks of the cumulative sum, more than the first candidates
+
+
+@pytest.fixture(autouse=True, params=["compiled", "torch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the compiled kernel, and through torch as where there is none."""
+    if request.param == "torch":
+        monkeypatch.setattr(sampler, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip(native.status())
 
 
 def sequence(prompt: list[int] | None = None, output: list[int] | None = None, **sampling: object) -> Sequence:
@@ -94,6 +105,18 @@ def test_a_row_does_not_depend_on_its_neighbours(logits: torch.Tensor) -> None:
     apart = [sequence(**each) for each in params]
     for _ in range(20):
         assert sample(rows, together) == [sample(rows[i : i + 1], [apart[i]])[0] for i in range(3)]
+
+
+@pytest.mark.parametrize("flatness", [1.0, 0.05])
+def test_a_seed_draws_the_same_tokens_with_and_without_the_compiled_kernel(
+    logits: torch.Tensor, flatness: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = [{}, {"top_p": 0.9}, {"top_k": 3}, {"min_p": 0.05}, {"top_k": 300, "top_p": 0.7, "temperature": 1.7}]
+    rows = (logits * flatness).expand(len(params), -1)
+    here, there = ([sequence(seed=9, **each) for each in params] for _ in range(2))
+    found = [sample(rows, here) for _ in range(20)]
+    monkeypatch.setattr(sampler, "library", lambda: None)
+    assert found == [sample(rows, there) for _ in range(20)]
 
 
 def test_answers_of_one_seeded_request_differ_from_each_other(logits: torch.Tensor) -> None:
