@@ -32,6 +32,7 @@ from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.decoder import Decoder
 from loraplex_server.models.folder import model_folder
 from loraplex_server.models.load import load_model
+from loraplex_server.models.mapped import trim_heap
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         if config.graphs and device.type == "cuda":
             _capture_graphs(core)
         _warm(core)
+    trim_heap()
     info = EngineInfo(
         model=config.model,
         architecture=model.config.architecture,

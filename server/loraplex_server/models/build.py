@@ -99,7 +99,9 @@ class _Builder:
 
     def linear(self, plan: LinearPlan) -> Linear:
         bias = self.floats(*(f"{name}.bias" for name in plan.names)) if plan.bias else None
-        return Linear(self.weights.make(plan), bias, plan.group)
+        weight = self.weights.make(plan)
+        self.checkpoint.release()
+        return Linear(weight, bias, plan.group)
 
     def head(self, plan: LinearPlan, table: Tensor | None) -> BaseWeight:
         """The output layer's weight; `table` is the embedding's where it is tied to that."""

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from loraplex_server.models.errors import CheckpointError
+from loraplex_server.models.mapped import MappedFiles
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -43,6 +44,8 @@ class Checkpoint:
         self.folder = folder
         self.fingerprint = ""  # while it is open: changes whenever one of the files does
         self._files: dict[str, Any] = {}  # tensor -> the open file that holds it
+        self._given: list[Tensor] = []  # views that were handed out since the last `release`
+        self._mapped = MappedFiles(())
         self._open = ExitStack()
 
     def __enter__(self) -> Checkpoint:
@@ -57,6 +60,7 @@ class Checkpoint:
                 except (OSError, SafetensorError) as error:
                     raise CheckpointError(f"{path} cannot be read: {error}") from error
                 self._files.update(dict.fromkeys(file.keys(), file))
+            self._mapped = MappedFiles(shards)
             self._open = opening.pop_all()
         return self
 
@@ -64,6 +68,7 @@ class Checkpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._files.clear()
+        self._given.clear()
         self._open.close()
 
     def __contains__(self, name: str) -> bool:
@@ -116,7 +121,18 @@ class Checkpoint:
             KeyError: there is no such tensor.
         """
         tensor: Tensor = self._files[name].get_tensor(name)
+        self._given.append(tensor)
         return tensor
+
+    def release(self) -> None:
+        """Let go of the memory behind the views handed out so far; one that is still used is read from the file again.
+
+        Otherwise the whole checkpoint is in the process's memory by the time that it is loaded, beside what was made
+        of it. The system would take the pages back when it is short of memory, but a container's limit counts them.
+        """
+        for tensor in self._given:
+            self._mapped.discard(tensor)
+        self._given.clear()
 
     def stack(self, names: Sequence[str], dtype: torch.dtype) -> Tensor:
         """Tensors of the same width copied one below the other into memory of their own, converted on the way.

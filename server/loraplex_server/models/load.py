@@ -20,6 +20,7 @@ from loraplex_server.models.describe import describe, read_config
 from loraplex_server.models.errors import UnsupportedModelError
 from loraplex_server.models.folder import model_folder
 from loraplex_server.models.linear_weights import LinearWeights, Target
+from loraplex_server.models.mapped import trim_heap
 from loraplex_server.models.progress import progress
 from loraplex_server.models.quantized import weight_reader
 from loraplex_server.models.quantized.settings import find_settings
@@ -76,6 +77,7 @@ def load_model(
         started = time.monotonic()
         with progress(f"loading {path_or_id}, quantization: {weights.name}", config.num_layers) as step:
             decoder = build(config, checkpoint, weights, step)
+    trim_heap()
     logger.info("loaded in %.1f s: %s", time.monotonic() - started, weights.summary())
     if weights.unpacked:
         logger.warning(
