@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ def make_engine(model: Path, **options: Any) -> EngineCore:
         "device": "cpu",
         "dtype": "float32",
         "kv_cache_memory": 8 << 20,
-        "adapter_memory": 64 << 20,
+        "adapter_memory": 16 << 20,  # all of it is touched at the start
         "block_size": 8,
         "threads": min(2, os.cpu_count() or 1),
     }
@@ -67,9 +68,17 @@ def run(core: EngineCore, requests: Iterable[GenerateRequest]) -> dict[tuple[str
     for each in requests:
         collect(core.submit(each), outputs)
     while core.has_work:
-        collect(core.step(), outputs)
+        collect(step(core), outputs)
     core.check_integrity()
     return outputs
+
+
+def step(core: EngineCore) -> list[Delta | Failed]:
+    """One step. One that computes nothing gives way to the threads that load, which it would only keep from it."""
+    events = core.step()
+    if not core.computed:
+        time.sleep(0.0002)
+    return events
 
 
 def collect(events: Iterable[Delta | Failed], outputs: dict[tuple[str, int], Output]) -> None:

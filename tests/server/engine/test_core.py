@@ -12,7 +12,7 @@ import pytest
 import torch
 from support import engines
 from support.checkpoints import VARIANTS, VOCAB, load_adapter, load_base, write_adapters, write_base
-from support.engines import Output, collect, request, run
+from support.engines import Output, collect, request, run, step
 from support.oracle import Answer, greedy
 
 from loraplex_server.engine.core import EngineCore
@@ -224,7 +224,7 @@ def test_an_abort_ends_its_answers_and_returns_what_they_held(
     asked = request("a", prompt(9, 1), ["dora"], root=adapters, n=2, max_tokens=100)
     collect(core.submit(asked), outputs)
     while not outputs["a", 0].tokens:
-        collect(core.step(), outputs)
+        collect(step(core), outputs)
     collect(core.abort("a", 0), outputs)
     assert outputs["a", 0].finish_reason == "abort"
     collect(core.step(), outputs)

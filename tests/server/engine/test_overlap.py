@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.checkpoints import VOCAB, write_adapters, write_base
-from support.engines import make_engine, request
+from support.engines import make_engine, request, step
 
 from loraplex_server.engine.core import EngineCore, Event
 from loraplex_server.engine.messages import Delta, Failed, GenerateRequest
@@ -75,7 +75,7 @@ def answers(core: EngineCore, requests: list[GenerateRequest]) -> Told:
         for each in coming[:2]:
             tell(told, core.submit(each))
         del coming[:2]
-        tell(told, core.step())
+        tell(told, step(core))
         core.scheduler.check_integrity()
     core.check_integrity()
     return told

@@ -13,7 +13,7 @@ from peft.tuners.ia3 import IA3Layer
 from peft.tuners.lora import LoraLayer
 from peft.utils.other import ModulesToSaveWrapper
 from support.checkpoints import VOCAB
-from support.engines import Output, make_engine, run
+from support.engines import Output, make_engine, run, step
 from support.oracle import Answer, greedy
 from support.term_world import ADDED, FAMILIES, INVOCATION, TOKENS, World, make_world, prompt
 
@@ -183,7 +183,7 @@ def test_a_larger_vocabulary_is_nobody_elses(world: World, engine: Engine) -> No
     ]
     events = [event for each in asked for event in core.submit(each)]
     while core.has_work:
-        events += core.step()
+        events += step(core)
     for event in events:
         own = VOCAB + ADDED if event.request_id == "larger" else VOCAB
         for logprob in event.logprobs:

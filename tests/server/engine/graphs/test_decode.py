@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support.checkpoints import VOCAB, write_adapters, write_base
-from support.engines import Output, collect, make_engine, request, run
+from support.engines import Output, collect, make_engine, request, run, step
 from support.static_steps import CallAgain, with_graphs
 
 from loraplex_server.engine.core import EngineCore
@@ -151,7 +151,7 @@ def test_warming_captures_what_steps_of_plain_adapters_need(base: Path, adapters
         names = ["plain-r4"] if place % 2 else []
         collect(core.submit(request(f"r{place}", prompt(4, place), names, root=adapters)), outputs)
     while core.has_work:
-        collect(core.step(), outputs)
+        collect(step(core), outputs)
     assert capture.captures == 2 * len((1, 2, 4, 8))
     assert capture.replays > 0
     core.store.close()
