@@ -3,8 +3,8 @@
     python benchmarks/http_cost.py MODEL [--format int8] [--concurrency 64] [-- --threads 2]
 
 One table: tokens a second of both, the share that is left over HTTP, and the processor seconds that the server's HTTP
-process, its engine and the client took for 1000 tokens. The client runs on the same cores, and what it takes is nobody's
-fault; the HTTP process's own seconds are the figure that a busy machine changes least. Arguments after `--` go to
+process, its engine and the client took for 1000 tokens. The client runs on the same cores, which is nobody's fault;
+the HTTP process's own seconds are the figure that a busy machine changes least. Arguments after `--` go to
 `loraplex serve`.
 """
 
@@ -33,7 +33,6 @@ from loraplex_server.bench.load.runs import run_load
 from loraplex_server.bench.load.table import report_console
 from loraplex_server.bench.load.targets import Targets, find_targets
 from loraplex_server.bench.load.workload import plan
-from loraplex_server.engine.core import EngineCore
 
 RATES = ("output_tok_s", "steady_decode_tok_s")
 SECONDS = ("engine_cpu_s_per_1000", "http_cpu_s_per_1000", "client_cpu_s_per_1000")

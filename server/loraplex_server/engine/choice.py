@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -15,8 +15,7 @@ from loraplex_server.engine.sequence import Sequence
 from loraplex_server.engine.upload import Download
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """Of one row."""
 
     token: int | None  # None where the row's logits are not finite

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -13,14 +14,16 @@ from loraplex_server.engine.scheduler import Scheduled
 from loraplex_server.engine.sequence import Sequence
 
 
-@dataclass(frozen=True)
-class StepResult:
+class StepResult(NamedTuple):
     """What a step gave one scheduled sequence."""
 
     token: int | None = None  # the next token; None where the prompt is not wholly computed, or none was asked for
     logprob: TokenLogprob | None = None
     prompt_logprobs: tuple[TokenLogprob, ...] = ()  # of the prompt tokens from `num_scored` on, as far as computed
     finite: bool = True  # False: the model gave NaN or infinity, and the sequence cannot go on
+
+
+NOTHING_CHOSEN = StepResult()
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,10 @@ class Flight:
     def results(self) -> list[StepResult]:
         """One for each entry of the plan, in its order; waits for the device."""
         chosen = {} if self.chosen is None else self.chosen.results()
+        results = [chosen.get(scheduled.sequence, NOTHING_CHOSEN) for scheduled in self.plan]
+        if not self.prompt_logprobs:
+            return results
         return [
-            replace(
-                chosen.get(scheduled.sequence, StepResult()),
-                prompt_logprobs=self.prompt_logprobs.get(scheduled.sequence, ()),
-            )
-            for scheduled in self.plan
+            result._replace(prompt_logprobs=self.prompt_logprobs.get(scheduled.sequence, ()))
+            for result, scheduled in zip(results, self.plan, strict=True)
         ]

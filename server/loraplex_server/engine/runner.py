@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from itertools import accumulate
 
@@ -18,9 +19,10 @@ from loraplex_server.engine.choice import Choosing
 from loraplex_server.engine.flight import Chosen, Flight
 from loraplex_server.engine.graphs.decode import DecodeGraphs
 from loraplex_server.engine.prompt_scores import score_prompt
-from loraplex_server.engine.sample_inputs import sample_inputs
+from loraplex_server.engine.sample_inputs import SampleSettings
 from loraplex_server.engine.sampler import sample_on_device
 from loraplex_server.engine.scheduler import Scheduled
+from loraplex_server.engine.sequence import Sequence
 from loraplex_server.engine.token_feed import token_ids
 from loraplex_server.models.decoder import Decoder
 
@@ -39,6 +41,7 @@ class ModelRunner:
         self.device = cache[0].k.device
         self.graphs: DecodeGraphs | None = None
         self._last: Chosen | None = None  # by the step before
+        self._settings: SampleSettings | None = None  # of the rows that it chose for
 
     @torch.inference_mode()
     def launch(self, plan: list[Scheduled]) -> Flight:
@@ -62,7 +65,9 @@ class ModelRunner:
         """Hidden states `[T, H]`, good until the next step."""
         tokens = token_ids(plan, self._last, self.device)
         spans = [attention.Span(entry.count, entry.end, entry.sequence.block_table) for entry in plan]
-        step = adapter_step([Stretch(entry.sequence, entry.start, entry.count) for entry in plan], self.table)
+        step = None
+        if _on_adapters(entry.sequence for entry in plan):
+            step = adapter_step([Stretch(entry.sequence, entry.start, entry.count) for entry in plan], self.table)
         replayed = None if self.graphs is None else self.graphs.run(tokens, spans, step)
         if replayed is not None:
             return replayed
@@ -74,17 +79,24 @@ class ModelRunner:
         if not ends:
             return None
         sequences = [entry.sequence for entry, _ in ends]
-        last = [Stretch(entry.sequence, entry.end - 1, 1) for entry, _ in ends]
         rows = _rows(hidden, [row for _, row in ends])
-        logits = self.model.logits(rows, adapter_step(last, self.table, head=True))
-        inputs = sample_inputs(sequences, logits.shape[1], [sequence.in_flight for sequence in sequences])
+        last = [Stretch(entry.sequence, entry.end - 1, 1) for entry, _ in ends] if _on_adapters(sequences) else []
+        logits = self.model.logits(rows, adapter_step(last, self.table, head=True) if last else None)
+        if self._settings is None or not self._settings.hold_for(sequences, logits.shape[1]):
+            self._settings = SampleSettings.of(sequences, logits.shape[1])
+        inputs = self._settings.inputs([sequence.in_flight for sequence in sequences])
         sampled = sample_on_device(logits, inputs)
         places = {sequence: row for row, sequence in enumerate(sequences)}
         return Chosen(places, sampled.next_ids, Choosing(sampled, inputs))
 
 
+def _on_adapters(sequences: Iterable[Sequence]) -> bool:
+    """Whether any of them is not on the base alone."""
+    return any(sequence.adapters for sequence in sequences)
+
+
 def _rows(hidden: Tensor, rows: list[int]) -> Tensor:
     """`[R, H]`; a step of decoding takes them all as they are."""
-    if rows == list(range(hidden.shape[0])):
+    if len(rows) == hidden.shape[0]:  # ascending, and none twice
         return hidden
     return hidden.index_select(0, upload([np.array(rows, dtype=np.int64)], hidden.device)[0])

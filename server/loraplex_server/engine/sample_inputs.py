@@ -63,6 +63,56 @@ class SampleInputs:
         return self.adjustments is None and not self.random.any()
 
 
+@dataclass(frozen=True)
+class SampleSettings:
+    """What of `SampleInputs` stays the same while the same sequences are decoded: read once, and not at each step."""
+
+    sequences: tuple[Sequence, ...]
+    logits: int  # of a row
+    random: tuple[int, ...]  # rows that need a number
+    adjusted: bool  # whether any row may ever ask for an adjustment
+    own: tuple[int, ...]  # vocabulary of each row
+    arrays: dict[str, npt.NDArray[Any]]  # fields of SampleInputs
+
+    @classmethod
+    def of(cls, sequences: Seq[Sequence], logits: int) -> SampleSettings:
+        """Read the sequences, which know their vocabularies once their adapters are in memory."""
+        sampling = [sequence.sampling for sequence in sequences]
+        temperature = _array([each.temperature for each in sampling], np.float32)
+        temperature[_array([each.temperature for each in sampling], np.float64) < GREEDY_BELOW] = 0
+        own = [sequence.vocab or logits for sequence in sequences]
+        asked = [row for row, each in enumerate(sampling) if each.logprobs is not None]
+        arrays = {
+            "temperature": temperature,
+            "top_k": _array([min(each.top_k, vocab) for each, vocab in zip(sampling, own, strict=True)], np.int32),
+            "top_p": _array([each.top_p for each in sampling], np.float64),
+            "min_p": _array([each.min_p for each in sampling], np.float64),
+            "vocab": _array(own, np.int32),
+            "asked": _array(asked, np.int64),
+            "alternatives": _array([min(sampling[row].logprobs or 0, own[row]) for row in asked], np.int64),
+        }
+        adjusted = any(
+            sequence.reads_output or each.logit_bias or (each.min_tokens and each.stop_token_ids)
+            for sequence, each in zip(sequences, sampling, strict=True)
+        )
+        random = tuple(np.flatnonzero(temperature).tolist())
+        return cls(tuple(sequences), logits, random, bool(adjusted), tuple(own), arrays)
+
+    def hold_for(self, sequences: Seq[Sequence], logits: int) -> bool:
+        """Whether these are the settings of just these rows."""
+        return self.logits == logits and self.sequences == tuple(sequences)
+
+    def inputs(self, pending: Seq[int] | None = None) -> SampleInputs:
+        """Those of one step: draws the one random number of each row that is not greedy; see `sample_inputs`."""
+        uniform = np.zeros(len(self.sequences))
+        for row in self.random:
+            uniform[row] = self.sequences[row].rng.random()
+        changes = None
+        if self.adjusted:
+            changes = adjustments(self.sequences, self.own, pending or [0] * len(self.sequences))
+        return SampleInputs(uniform=uniform, adjustments=changes, **self.arrays)
+
+
 def sample_inputs(sequences: Seq[Sequence], vocab: int, pending: Seq[int] | None = None) -> SampleInputs:
     """Read the sequences, and draw the one random number of each that is not greedy.
 
@@ -75,26 +125,7 @@ def sample_inputs(sequences: Seq[Sequence], vocab: int, pending: Seq[int] | None
     Raises:
         ValueError: a sequence `reads_output` and has pending tokens: wait for them first.
     """
-    ahead = [0] * len(sequences) if pending is None else pending
-    sampling = [sequence.sampling for sequence in sequences]
-    temperature = _array([each.temperature for each in sampling], np.float32)
-    temperature[_array([each.temperature for each in sampling], np.float64) < GREEDY_BELOW] = 0
-    draws = [
-        sequence.rng.random() if warmth > 0 else 0.0 for sequence, warmth in zip(sequences, temperature, strict=True)
-    ]
-    own = [sequence.vocab or vocab for sequence in sequences]
-    asked = [row for row, each in enumerate(sampling) if each.logprobs is not None]
-    return SampleInputs(
-        temperature=temperature,
-        uniform=_array(draws, np.float64),
-        top_k=_array([min(each.top_k, vocab) for each, vocab in zip(sampling, own, strict=True)], np.int32),
-        top_p=_array([each.top_p for each in sampling], np.float64),
-        min_p=_array([each.min_p for each in sampling], np.float64),
-        vocab=_array(own, np.int32),
-        adjustments=adjustments(sequences, own, ahead),
-        asked=_array(asked, np.int64),
-        alternatives=_array([min(sampling[row].logprobs or 0, own[row]) for row in asked], np.int64),
-    )
+    return SampleSettings.of(sequences, vocab).inputs(pending)
 
 
 def _array(values: Seq[Any], dtype: type) -> npt.NDArray[Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.sequence import Sequence
 
 
-@dataclass(frozen=True)
-class Scheduled:
+class Scheduled(msgspec.Struct, frozen=True):
     """One sequence's share of a step: its next `count` tokens. It stays as it is while the sequence goes on."""
 
     sequence: Sequence
@@ -103,7 +103,8 @@ class Scheduler:
             self._preempt(victim)
             if victim is sequence:
                 return False
-        sequence.block_table += self.pool.allocate(max(missing, 0))
+        if missing > 0:
+            sequence.block_table += self.pool.allocate(missing)
         return True
 
     def _preempt(self, sequence: Sequence) -> None:

@@ -35,10 +35,10 @@ def token_ids(plan: Seq[Scheduled], before: Chosen | None, device: torch.device)
             rows.append(len(ids))
             places.append(_place(scheduled, before))
             ids.append(PLACEHOLDER)
+    if before is None or not rows:
+        return upload([np.array(ids, dtype=np.int64)], device)[0]
     filled, to, at = upload([np.array(each, dtype=np.int64) for each in (ids, rows, places)], device)
-    if before is not None and rows:
-        filled.index_copy_(0, to, before.tokens.index_select(0, at))
-    return filled
+    return filled.index_copy_(0, to, before.tokens.index_select(0, at))
 
 
 def _place(scheduled: Scheduled, before: Chosen | None) -> int:
