@@ -35,7 +35,7 @@ def unpacked(data: Tensor, arrays: Sequence[np.ndarray]) -> list[Tensor]:
 
 
 def upload(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-    """The arrays as tensors on the device; the host does not wait for the copy. On a CPU they are the arrays' memory."""
+    """The arrays as tensors on the device; the host does not wait for the copy. On a CPU they share memory."""
     if device.type == "cpu":
         return [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
     return unpacked(packed(arrays, device).to(device, non_blocking=True), arrays)
