@@ -6,6 +6,7 @@ import gc
 import os
 
 import pytest
+from hypothesis import settings
 from support.covering import covering
 from support.places import ByPlace, in_order
 
@@ -20,7 +21,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests that run pytest in a process of its own hand it on."""
+    """How many examples hypothesis tries; and tests that run pytest in a process of its own hand --exhaustive on."""
+    settings.register_profile("everyday", max_examples=40)
+    settings.register_profile("exhaustive", max_examples=300)
+    settings.load_profile("exhaustive" if config.getoption("exhaustive") else "everyday")
     if config.getoption("exhaustive"):
         os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --exhaustive"
 

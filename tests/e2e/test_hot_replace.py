@@ -17,7 +17,7 @@ from support.servers import DEMO, Server, serving
 
 from loraplex_adapters.fingerprint import TENSOR_FILE
 
-REPLACEMENTS = 200  # at least, and until there are so many answers
+REPLACEMENTS = {True: 200, False: 60}  # if exhaustive: at least, and until there are so many answers
 ANSWERS = 100
 CLIENTS = 6
 PAUSE_S = 0.05
@@ -96,12 +96,12 @@ def write_versions(root: Path) -> None:
         save_file(scaled, root / version / TENSOR_FILE)
 
 
-async def under_load(server: Server, root: Path, replace: Replace) -> tuple[set[Said], list[Said]]:
+async def under_load(server: Server, root: Path, replace: Replace, replacements: int) -> tuple[set[Said], list[Said]]:
     async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
         alone = {await ask(client, version, prompt) for version in VERSIONS for prompt in PROMPTS}
         done, said, replaced = asyncio.Event(), list[Said](), 0
         clients = [asyncio.create_task(keep_asking(client, number, said, done)) for number in range(CLIENTS)]
-        while (replaced < REPLACEMENTS or len(said) < ANSWERS) and not any(task.done() for task in clients):
+        while (replaced < replacements or len(said) < ANSWERS) and not any(task.done() for task in clients):
             replaced += 1
             replace(root, VERSIONS[replaced % len(VERSIONS)])
             await asyncio.sleep(PAUSE_S)
@@ -111,8 +111,8 @@ async def under_load(server: Server, root: Path, replace: Replace) -> tuple[set[
 
 
 @pytest.mark.parametrize("replace", [replace_file, replace_link])
-def test_every_answer_is_wholly_of_one_version(tmp_path: Path, replace: Replace) -> None:
-    root = tmp_path / "adapters"
+def test_every_answer_is_wholly_of_one_version(tmp_path: Path, replace: Replace, pytestconfig: pytest.Config) -> None:
+    root, replacements = tmp_path / "adapters", REPLACEMENTS[pytestconfig.getoption("exhaustive")]
     write_versions(root)
     if replace is replace_file:
         shutil.copytree(root / VERSIONS[0], root / "hot")
@@ -120,7 +120,7 @@ def test_every_answer_is_wholly_of_one_version(tmp_path: Path, replace: Replace)
         replace_link(root, VERSIONS[0])
     arguments = ["serve", str(DEMO / "base"), "--adapters", str(root), "--dtype", "float32", "--no-request-log"]
     with serving(arguments, tmp_path / "log") as server:
-        alone, said = asyncio.run(under_load(server, root, replace))
+        alone, said = asyncio.run(under_load(server, root, replace, replacements))
         seen = Counter(generation for generation, _, _ in said)
         assert set(said) <= alone
         assert len(seen) == len(VERSIONS), seen
