@@ -11,7 +11,8 @@ from loraplex_kernels import native
 from loraplex_server.engine import sampler
 from loraplex_server.engine.choice import choose
 from loraplex_server.engine.messages import SamplingParams
-from loraplex_server.engine.sampler import sample
+from loraplex_server.engine.sample_inputs import SampleSettings
+from loraplex_server.engine.sampler import sample, sample_on_device
 from loraplex_server.engine.sequence import Sequence
 
 VOCAB = 1300  # more than two blocks of the cumulative sum, more than the first candidates
@@ -213,3 +214,22 @@ def test_virtual_tokens_are_not_penalized() -> None:
     assert sample(logits, [one]) == [1]
     one.virtual = 2
     assert sample(logits, [one]) == [0]
+
+
+def test_settings_that_were_read_once_choose_as_fresh_ones_do_at_every_step(logits: torch.Tensor) -> None:
+    params = [{"temperature": 0}, {"top_p": 0.8, "logit_bias": {3: 2.0}}, {"min_p": 0.1, "logprobs": 2}]
+    kept, fresh = ([sequence(seed=4, **each) for each in params] for _ in range(2))
+    settings = SampleSettings.of(kept, VOCAB)
+    rows = logits.expand(3, -1)
+    for _ in range(10):
+        once, anew = settings.inputs(), SampleSettings.of(fresh, VOCAB).inputs()
+        assert torch.equal(sample_on_device(rows, once).coded, sample_on_device(rows, anew).coded)
+
+
+def test_settings_hold_for_no_other_rows_than_those_that_they_were_read_from() -> None:
+    one, other = sequence(), sequence()
+    settings = SampleSettings.of([one, other], VOCAB)
+    assert settings.hold_for([one, other], VOCAB)
+    assert not settings.hold_for([other, one], VOCAB)
+    assert not settings.hold_for([one], VOCAB)
+    assert not settings.hold_for([one, other], VOCAB + 1)
