@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -59,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draw(given.plot, content)
         console.print(f"wrote {given.plot}", markup=False)
     return 1 if failed else 0
+
+
+def run_as_command(arguments: Sequence[str] | None = None) -> int:
+    """`main`, where SIGTERM comes as an exception, so that the server that is running is stopped too."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return main(arguments)
 
 
 def _inputs(given: argparse.Namespace, console: Console) -> Inputs:
@@ -112,4 +119,4 @@ def _kept(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_command())

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] not in PEERS:
         print(f"run.py: name one of {', '.join(PEERS)}; then compare.py's options", file=sys.stderr)
         return 2
-    return compare.main(["--servers", given[0], *given[1:]])
+    return compare.run_as_command(["--servers", given[0], *given[1:]])
 
 
 if __name__ == "__main__":

@@ -60,6 +60,13 @@ def adapters(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def bench(arguments: Sequence[str]) -> int:
+    """`loraplex bench`."""
+    from loraplex_server.commands.bench import bench as run
+
+    return run(arguments)
+
+
 def version(arguments: Sequence[str]) -> int:
     """`loraplex version`."""
     if arguments:
@@ -72,6 +79,7 @@ COMMANDS = {
     "serve": Command("serve a model and its adapters", serve),
     "demo": Command("serve the bundled demo", demo),
     "adapters": Command("check adapters' files; list, add and remove those of a running server", adapters),
+    "bench": Command("measure throughput and latency, of a server or of an engine alone", bench),
     "version": Command("print the version", version),
 }
 

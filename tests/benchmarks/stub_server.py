@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 ADAPTERS = tuple(f"adapter-{number:03}" for number in range(4))
@@ -20,9 +20,14 @@ LIFETIME_S = 300.0
 
 
 class Stub:
-    """Attributes: bodies: of all requests so far. peak: most requests in flight at once. usage: whether it is sent."""
+    """Attributes: bodies: of all requests so far. peak: most requests in flight at once. usage: whether it is sent.
 
-    def __init__(self) -> None:
+    Args: adapters: their names. deaf: whether every model's token ids are those of the base.
+    """
+
+    def __init__(self, adapters: Sequence[str] = ADAPTERS, deaf: bool = False) -> None:
+        self.adapters = tuple(adapters)
+        self.deaf = deaf
         self.bodies: list[dict[str, Any]] = []
         self.peak = 0
         self.usage = True
@@ -55,12 +60,16 @@ class Stub:
 
     async def _respond(self, writer: asyncio.StreamWriter, method: str, path: str, body: dict[str, Any]) -> None:
         if method == "GET":
-            models = [{"id": "base", "parent": None}, *({"id": name, "parent": "base"} for name in ADAPTERS)]
+            models = [{"id": "base", "parent": None}, *({"id": name, "parent": "base"} for name in self.adapters)]
             _whole(writer, 200, {"data": models} if path == "/v1/models" else {})
             return
         self.bodies.append(body)
-        if body["model"] not in {"base", "cut", "error", "garbage", "silent", *ADAPTERS}:
+        if body["model"] not in {"base", "cut", "error", "garbage", "silent", *self.adapters}:
             _whole(writer, 404, {"error": {"message": f"no model {body['model']}"}})
+            return
+        if not body.get("stream"):
+            number = 0 if self.deaf or body["model"] == "base" else 1 + self.adapters.index(body["model"])
+            _whole(writer, 200, {"choices": [{"text": "a", "token_ids": [number] * body["max_tokens"]}]})
             return
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         if await self._stream(writer, body, chat=path.endswith("/chat/completions")):
@@ -104,9 +113,11 @@ def _event(writer: asyncio.StreamWriter, payload: object) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(port: int = 0) -> AsyncIterator[tuple[Stub, str]]:
+async def running(
+    port: int = 0, adapters: Sequence[str] = ADAPTERS, deaf: bool = False
+) -> AsyncIterator[tuple[Stub, str]]:
     """A stub and its address, while the block runs."""
-    stub = Stub()
+    stub = Stub(adapters, deaf)
     server = await asyncio.start_server(stub.connection, "127.0.0.1", port)
     async with server:
         try:
@@ -115,12 +126,15 @@ async def running(port: int = 0) -> AsyncIterator[tuple[Stub, str]]:
             await stub.close()
 
 
-async def _serve(port: int) -> None:
-    async with running(port):
+async def _serve(port: int, adapters: int, deaf: bool) -> None:
+    async with running(port, [f"adapter-{number:03}" for number in range(adapters)], deaf):
         await asyncio.sleep(LIFETIME_S)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    asyncio.run(_serve(parser.parse_args().port))
+    parser.add_argument("--adapters", type=int, default=len(ADAPTERS))
+    parser.add_argument("--deaf", action="store_true")
+    given = parser.parse_args()
+    asyncio.run(_serve(given.port, given.adapters, given.deaf))

@@ -12,7 +12,7 @@ from loraplex_server.bench.load.workload import Planned
 
 
 def answer() -> Answer:
-    return Answer(Trace(Planned("base", None, 4, None, b""), start=0.0, sent=0.0))
+    return Answer(Trace(Planned("base", None, [], 4, None, b""), start=0.0, sent=0.0))
 
 
 def fed(*events: Any, ends: bool = True) -> Trace:

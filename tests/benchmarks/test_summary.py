@@ -15,7 +15,7 @@ from loraplex_server.bench.load.workload import Planned
 
 def trace(start: float, first: float, gap: float, tokens: int, adapter: int | None = None, **more: Any) -> Trace:
     times = [first + gap * number for number in range(tokens)]
-    planned = Planned("m", adapter, tokens, None, b"")
+    planned = Planned("m", adapter, [], tokens, None, b"")
     return Trace(
         planned, start, start, times, [1.0] * tokens, times[-1], prompt_tokens=10, output_tokens=tokens, **more
     )
@@ -67,7 +67,7 @@ def test_a_run_without_any_answer_has_no_figures_and_no_exception() -> None:
 
 def test_answers_shorter_than_asked_are_told() -> None:
     short = trace(0.0, 1.0, 0.5, 5)
-    short.planned = Planned("m", None, 64, None, b"")
+    short.planned = Planned("m", None, [], 64, None, b"")
     assert summarize([short], options(requests=1)).short_outputs == 1
 
 

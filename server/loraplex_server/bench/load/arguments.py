@@ -1,4 +1,4 @@
-"""load.py's command line."""
+"""The command line of a load: on a server, or on an engine in this process."""
 
 from __future__ import annotations
 
@@ -13,19 +13,39 @@ from loraplex_server.bench.load.counts import not_negative, positive
 from loraplex_server.bench.load.options import ENDPOINTS, LoadOptions, Slo
 
 T = TypeVar("T")
+DEFAULT_TIMEOUT_S = 600.0
 
 
-def parser() -> argparse.ArgumentParser:
-    """All settings, in groups."""
+def server_parser(prog: str) -> argparse.ArgumentParser:
+    """All settings of a load on a server, in groups."""
     parser = argparse.ArgumentParser(
-        prog="load.py",
+        prog=prog,
         description="Load on an OpenAI-compatible server: throughput and latency, one JSON line a run, and a table.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     _add_server(parser.add_argument_group("server"))
     _add_load(parser.add_argument_group("load"))
     _add_requests(parser.add_argument_group("requests"))
     _add_report(parser.add_argument_group("runs and report"))
+    return parser
+
+
+def engine_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """The same settings but for the server's; it knows none of the engine's own."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} MODEL [options of `loraplex serve` that an engine has] [options below]",
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    group = parser.add_argument_group("load")
+    group.add_argument("--num-adapters", type=positive, metavar="N", help="use only N of --adapters; fewer is an error")
+    _add_load(group)
+    _add_requests(parser.add_argument_group("requests"))
+    _add_report(parser.add_argument_group("runs and report"))
+    parser.add_argument("--no-roofline", action="store_true", help="do not measure the machine, give no bounds")
     return parser
 
 
@@ -36,7 +56,7 @@ def _add_server(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--models", nargs="+", help="the adapters' names; without it, those listed with a parent")
     group.add_argument("--adapters", type=positive, metavar="N", help="use only N adapters; fewer is an error")
     group.add_argument("--api-key", help="sent as a bearer token")
-    group.add_argument("--timeout", type=float, default=600.0, help="seconds for a whole answer")
+    group.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, help="seconds for a whole answer")
     group.add_argument(
         "--extra", type=_object, default={}, metavar="JSON",
         help='more fields for each request; "{i}" becomes the adapter\'s index, null takes a field out',
@@ -95,11 +115,11 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
         prompt=given.prompt,
         output=given.output,
         token_ids=given.token_ids,
-        endpoint=given.endpoint,
+        endpoint=getattr(given, "endpoint", ENDPOINTS[0]),
         ignore_eos=not given.no_ignore_eos,
-        extra=given.extra,
+        extra=getattr(given, "extra", {}),
         slo=Slo(given.slo_ttft, given.slo_itl),
-        timeout_s=given.timeout,
+        timeout_s=getattr(given, "timeout", DEFAULT_TIMEOUT_S),
     )
 
 

@@ -29,7 +29,9 @@ def pyplot() -> Any:
         importlib.import_module("matplotlib").use("Agg")
         return importlib.import_module("matplotlib.pyplot")
     except ImportError as error:
-        raise PlotError(f"--plot needs matplotlib, which is not installed ({error}): pip install matplotlib") from error
+        raise PlotError(
+            f"--plot needs matplotlib, which is not installed ({error}): pip install 'loraplex[bench]'"
+        ) from error
 
 
 def plot_runs(path: Path, title: str, runs: Sequence[tuple[str, Sequence[Trace]]]) -> None:

@@ -38,6 +38,14 @@ class Popularity:
             return [i % adapters for i in range(count)]
         return [int(i) for i in rng.choice(adapters, size=count, p=self.shares(adapters))]
 
+    def distinct(self, adapters: int, at_once: int) -> float:
+        """Different adapters among so many requests, on average."""
+        if self.law == "base" or not at_once:
+            return 0.0
+        if self.law in ("one", "distinct"):
+            return 1.0 if self.law == "one" else float(min(adapters, at_once))
+        return sum(1 - (1 - share) ** at_once for share in self.shares(adapters))
+
     def shares(self, adapters: int) -> list[float]:
         """The probability of each adapter under `uniform` or `zipf`; sums to 1."""
         weights = np.arange(1, adapters + 1, dtype=np.float64) ** -self.exponent

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -13,7 +14,17 @@ from loraplex_server.bench.load.extra import extra_fields
 from loraplex_server.bench.load.options import LoadOptions
 from loraplex_server.bench.load.popularity import with_base_share
 from loraplex_server.bench.load.prompts import random_ids, random_words
-from loraplex_server.bench.load.targets import Targets
+
+
+class Names(Protocol):
+    """What the base model and the adapters are called."""
+
+    @property
+    def adapters(self) -> Sequence[str]:
+        """The adapters' names."""
+
+    def name(self, adapter: int | None) -> str:
+        """The name that a request for this adapter gives as its model."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,8 @@ class Planned:
 
     model: str
     adapter: int | None
+    prompt: list[int] | str
+    """Token ids, or words for the chat endpoint."""
     output_tokens: int
     due: float | None
     """Seconds from the start of the run; None in a closed loop, where the requests before it decide."""
@@ -29,7 +42,7 @@ class Planned:
     """Encoded beforehand: while the run goes on, the processor is the server's."""
 
 
-def plan(options: LoadOptions, targets: Targets, seed: int) -> list[Planned]:
+def plan(options: LoadOptions, names: Names, seed: int) -> list[Planned]:
     """All requests of one run, in the order of their sending; the same for the same seed.
 
     Raises:
@@ -37,25 +50,27 @@ def plan(options: LoadOptions, targets: Targets, seed: int) -> list[Planned]:
     """
     count = options.requests
     if options.popularity.law == "distinct" and options.at_once is not None and options.base_share == 0:
-        _check_distinct(len(targets.adapters), options.at_once)
+        _check_distinct(len(names.adapters), options.at_once)
     # A stream of random numbers each: another length distribution must not change which adapters are drawn.
     adapters_rng, lengths_rng, prompts_rng, arrivals_rng = (
         np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(seed).spawn(4)
     )
-    picks = options.popularity.draw(len(targets.adapters), count, adapters_rng)
+    picks = options.popularity.draw(len(names.adapters), count, adapters_rng)
     picks = with_base_share(picks, options.base_share, adapters_rng)
-    prompts = options.prompt.draw(count, lengths_rng)
+    lengths = options.prompt.draw(count, lengths_rng)
     outputs = options.output.draw(count, lengths_rng)
+    prompts = [_prompt(options, length, prompts_rng) for length in lengths]
     due: list[float] | list[None] = [None] * count
     if options.rate is not None:
         due = arrival_times(options.rate, options.burstiness, count, arrivals_rng)
     return [
         Planned(
-            model=targets.name(pick),
+            model=names.name(pick),
             adapter=pick,
+            prompt=prompt,
             output_tokens=output,
             due=when,
-            body=_body(options, targets.name(pick), pick, prompt, output, prompts_rng),
+            body=_body(options, names.name(pick), pick, prompt, output),
         )
         for pick, prompt, output, when in zip(picks, prompts, outputs, due, strict=True)
     ]
@@ -66,9 +81,11 @@ def _check_distinct(adapters: int, at_once: int) -> None:
         raise ValueError(f"popularity distinct: {at_once} requests at once need as many adapters, there are {adapters}")
 
 
-def _body(
-    options: LoadOptions, model: str, adapter: int | None, prompt: int, output: int, rng: np.random.Generator
-) -> bytes:
+def _prompt(options: LoadOptions, tokens: int, rng: np.random.Generator) -> list[int] | str:
+    return random_words(tokens, rng) if options.endpoint == "chat" else random_ids(tokens, *options.token_ids, rng)
+
+
+def _body(options: LoadOptions, model: str, adapter: int | None, prompt: list[int] | str, output: int) -> bytes:
     fields: dict[str, Any] = {
         "model": model,
         "max_tokens": output,
@@ -77,9 +94,9 @@ def _body(
         "stream_options": {"include_usage": True},
     }
     if options.endpoint == "chat":
-        fields["messages"] = [{"role": "user", "content": random_words(prompt, rng)}]
+        fields["messages"] = [{"role": "user", "content": prompt}]
     else:
-        fields["prompt"] = random_ids(prompt, *options.token_ids, rng)
+        fields["prompt"] = prompt
     if options.ignore_eos:
         fields["ignore_eos"] = True
     fields.update(extra_fields(options.extra, adapter))
