@@ -30,7 +30,7 @@ from serving.usage import peak_rss_mb
 from synthetic.model import ModelFolderError
 
 from loraplex_server.bench.limits.bound import Served
-from loraplex_server.bench.limits.formats import FORMATS
+from loraplex_server.bench.limits.formats import FORMATS, head_format
 from loraplex_server.bench.limits.machine import cores, measure
 from loraplex_server.bench.limits.model import model_shape
 from loraplex_server.bench.load.lengths import Fixed
@@ -76,7 +76,8 @@ def _measured(given: argparse.Namespace, console: Console) -> dict[str, Any]:
         peak = {} if server.pid is None else peak_rss_mb(server.pid)
     modes = compare(runs)
     if rates is not None and inputs is not None:
-        served = Served(model_shape(str(inputs.model)), rates, FORMATS[given.format], inputs.rank)
+        form = FORMATS[given.format]
+        served = Served(model_shape(str(inputs.model)), rates, form, inputs.rank, head_format(form))
         add_bounds(modes, served, given.concurrency, given.prompt, given.output)
     return {
         "tool": "adapter_tax",

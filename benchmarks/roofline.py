@@ -12,7 +12,7 @@ from rich.console import Console
 from synthetic.named import named_shape
 
 from loraplex_server.bench.limits.bound import Served
-from loraplex_server.bench.limits.formats import FORMATS
+from loraplex_server.bench.limits.formats import FORMATS, Format, head_format
 from loraplex_server.bench.limits.machine import GEMM_SIZES, Rates, cores, measure
 from loraplex_server.bench.limits.report import bound_row, bound_table, legend, machine_table
 from loraplex_server.bench.load.counts import positive
@@ -29,10 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machines = [] if given.rates else [measure(threads, given.scale) for threads in sorted({1, given.threads})]
     rates = given.rates or machines[-1].best
     context = given.prompt + given.output / 2 if given.context is None else given.context
-    head = FORMATS[given.head] if given.head else None
     rows = [
         bound_row(
-            Served(model, rates, FORMATS[form], given.rank, head), batch, distinct, given.prompt, given.output, context
+            Served(model, rates, FORMATS[form], given.rank, _head(form, given.head)),
+            batch,
+            distinct,
+            given.prompt,
+            given.output,
+            context,
         )
         for form in given.formats
         for batch in given.batch
@@ -51,13 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _head(form: str, given: str | None) -> Format:
+    return FORMATS[given] if given else head_format(FORMATS[form])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="roofline.py", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--model", default="qwen2.5-0.5b", metavar="DIR|SHAPE", help="a checkpoint, or make_model's")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["bfloat16", "int8"])
-    parser.add_argument("--head", choices=FORMATS, help="the lm_head's format, where it is another")
+    parser.add_argument("--head", choices=FORMATS, help="the lm_head's; if not given, as it is served")
     parser.add_argument("--batch", nargs="+", type=positive, default=[1, 8, 32], help="requests at once")
     parser.add_argument("--distinct", type=int, metavar="U", help="distinct adapters; none, one and all if not given")
     parser.add_argument("--rank", type=positive, default=16)

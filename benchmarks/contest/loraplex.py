@@ -50,7 +50,9 @@ class Loraplex:
     @property
     def head(self) -> Format:
         """Of the lm_head."""
-        return head_format(self.form)
+        option = "--head-quantization"
+        asked = self.serve[self.serve.index(option) + 1] if option in self.serve else "auto"
+        return head_format(self.form, asked)
 
     def versions(self) -> Mapping[str, str]:
         """It is always there."""

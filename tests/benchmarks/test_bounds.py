@@ -9,7 +9,7 @@ import roofline
 from synthetic.named import named_shape
 
 from loraplex_server.bench.limits.bound import Served, staged
-from loraplex_server.bench.limits.formats import FORMATS
+from loraplex_server.bench.limits.formats import FORMATS, head_format
 from loraplex_server.bench.limits.machine import Rates, measure
 from loraplex_server.bench.limits.timing import rate
 
@@ -112,3 +112,26 @@ def test_a_rate_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         roofline.main(["--rates", "read=3350,bfloat16=989"])
     assert "float32" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("form", "asked", "head"),
+    [
+        ("bfloat16", "auto", "bfloat16"),
+        ("int8", "auto", "int8"),
+        ("int4", "auto", "int8"),
+        ("int4", "none", "bfloat16"),
+        ("float32", "auto", "float32"),
+        ("bfloat16", "int8", "int8"),
+    ],
+)
+def test_the_heads_format_follows_the_linears_unless_asked_for(form: str, asked: str, head: str) -> None:
+    assert head_format(FORMATS[form], asked).name == head
+
+
+def test_an_int8_head_is_read_and_multiplied_as_such() -> None:
+    rates = Rates(64.0, {"float32": 0.2, "bfloat16": 0.8, "int8": 1.6})
+    (qwen, int4), int8 = (named_shape("qwen2.5-0.5b"), FORMATS["int4"]), FORMATS["int8"]
+    stage = Served(qwen, rates, int4, head=int8).decode(1, 160, 0).stages[1]
+    assert (stage.name, stage.nbytes) == ("lm_head", 896 * 151936)
+    assert stage.compute_ms == pytest.approx(2 * 896 * 151936 / 1.6e12 * 1e3)

@@ -76,7 +76,8 @@ def _measured(given: argparse.Namespace, settings: ServeSettings, console: Conso
     title = f"{options.requests} requests to {info.model}, {info.dtype}, quantization {info.quantization}"
     lines.report(runs, given.label or title, console, given.plot)
     if rates is not None:
-        _roofline(lines, console, rates, info, adapters, options, runs)
+        head = str(getattr(settings, "head_quantization", "auto"))
+        _roofline(lines, console, rates, info, head, adapters, options, runs)
     return 0 if all(run.summary.ok for run in runs) else 1
 
 
@@ -85,13 +86,15 @@ def _roofline(
     console: Console,
     rates: Rates,
     info: EngineInfo,
+    head: str,
     adapters: Adapters,
     options: LoadOptions,
     runs: Sequence[Run],
 ) -> None:
     """The line, and the words, about what share of the bound was reached."""
     try:
-        served = served_as(info, model_shape(model_folder(info.model, weights=False)), rates, adapters.rank)
+        shape = model_shape(model_folder(info.model, weights=False))
+        served = served_as(info, shape, rates, adapters.rank, head)
     except ValueError as error:
         console.print(f"no roofline: {error}", style="yellow", markup=False)
         return

@@ -40,8 +40,8 @@ class Fractions:
         return "; ".join(parts)
 
 
-def served_as(info: EngineInfo, shape: ModelShape, rates: Rates, rank: int) -> Served:
-    """The model as this engine has it.
+def served_as(info: EngineInfo, shape: ModelShape, rates: Rates, rank: int, head: str = "auto") -> Served:
+    """The model as this engine has it; `head` is `--head-quantization`.
 
     Raises:
         ValueError: bounds are not known for its device or its format.
@@ -49,7 +49,7 @@ def served_as(info: EngineInfo, shape: ModelShape, rates: Rates, rank: int) -> S
     form = info.dtype if info.quantization == "none" else info.quantization
     if info.device != "cpu" or form not in FORMATS:
         raise ValueError(f"no bounds for {form} on {info.device}: they are for {', '.join(FORMATS)} on the CPU")
-    return Served(shape, rates, FORMATS[form], rank, head_format(FORMATS[form]))
+    return Served(shape, rates, FORMATS[form], rank, head_format(FORMATS[form], head))
 
 
 def fractions(served: Served, options: LoadOptions, summary: RunSummary, adapters: int) -> Fractions:

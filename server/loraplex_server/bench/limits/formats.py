@@ -40,6 +40,12 @@ FORMATS = {
 }
 
 
-def head_format(form: Format) -> Format:
-    """The lm_head's format in this server, where the layers' linears have `form`: what is quantized are the layers."""
-    return FORMATS[form.activations]
+def head_format(form: Format, asked: str = "auto") -> Format:
+    """The lm_head's format in this server, where the layers' linears have `form`.
+
+    Args:
+        form: of the linears, on a CPU that multiplies bytes.
+        asked: `--head-quantization`; auto is int8 where the linears are rounded too.
+    """
+    rounded = asked == "int8" or (asked == "auto" and form.name != form.activations)
+    return FORMATS["int8"] if rounded else FORMATS[form.activations]
