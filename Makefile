@@ -9,7 +9,7 @@ STAMPS := .stamps
 export TORCH_INDEX ALLOW_CUDA
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench lock clean
+.PHONY: help demo serve test check duplicates types bench lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,11 +35,17 @@ test: $(STAMPS)/dev  ## all the tests
 	$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 4 $(PYTEST_ARGS)
 
 check: $(STAMPS)/dev  ## ruff, mypy strict, import-linter, duplicates
+	@$(MAKE) --no-print-directory -j 2 duplicates types
+
+# The search for duplicates takes as long as all the rest.
+duplicates: $(STAMPS)/dev
+	$(BIN)/pylint --disable=all --enable=duplicate-code --min-similarity-lines=10 server adapters kernels
+
+types: $(STAMPS)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pylint --disable=all --enable=duplicate-code --min-similarity-lines=10 server adapters kernels
 
 bench: $(STAMPS)/dev  ## what LoRA costs on this machine: base, one adapter, 32 adapters
 	$(BIN)/python benchmarks/adapter_tax.py

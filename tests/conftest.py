@@ -22,8 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """How many examples hypothesis tries; and tests that run pytest in a process of its own hand --exhaustive on."""
-    settings.register_profile("everyday", max_examples=40)
-    settings.register_profile("exhaustive", max_examples=300)
+    settings.register_profile("everyday", max_examples=150)
+    settings.register_profile("exhaustive", max_examples=1000)
     settings.load_profile("exhaustive" if config.getoption("exhaustive") else "everyday")
     if config.getoption("exhaustive"):
         os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --exhaustive"
