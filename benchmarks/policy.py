@@ -43,9 +43,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--kv-tokens", type=positive, default=34128)
     parser.add_argument("--prompt", type=parse_lengths, default="lognormal:256,0.9,16-2048")
     parser.add_argument("--output", type=parse_lengths, default="lognormal:64,0.7,8-256")
-    parser.add_argument(
-        "--shared", type=not_negative, default=0, help="tokens that all begin with, on top"
-    )
+    parser.add_argument("--shared", type=not_negative, default=0, help="tokens that all begin with, on top")
     parser.add_argument("--loads", nargs="+", type=float, default=[0.5, 0.8], help="shares of what can be served")
     parser.add_argument("--tokens", nargs="+", type=positive, default=[128, 256, 512, 1024, 2048], help="a step, most")
     parser.add_argument("--seed", type=int, default=0)
