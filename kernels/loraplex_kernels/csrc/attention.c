@@ -10,6 +10,8 @@
 #include "attention_block.h"
 #include "parallel.h"
 
+enum { RUNS_PER_THREAD = 4, MOST_RUN = 8 };
+
 static void clear(struct gathered *g, int64_t rows, int64_t width) {
     for (int64_t r = 0; r < rows; r++) g->top[r] = LOWEST;
     memset(g->sum, 0, (size_t)rows * sizeof *g->sum);
@@ -25,34 +27,44 @@ static void find_tile(const struct call *c, const struct item *b, int64_t base, 
     find_rows(c, b, base, c->a->v, tile->rows + TOKENS);
 }
 
-/* Walk the tiles of [first, end), first being a tile's. */
-static void gather(const struct call *c, const struct item *b, const uint32_t *queries, int64_t first, int64_t end,
+/* Part of the context of an item. */
+struct stretch {
+    const struct item *item;
+    int64_t first, end; /* positions; the first is a tile's */
+};
+
+/* Walk the tiles of one stretch; meanwhile the memory is asked for each next tile, and at the end for that of `then`. */
+static void gather(const struct call *c, const uint32_t *queries, struct stretch now, struct stretch then,
                    struct gathered *g) {
     u32x16 packed[MOST_HEAD_DIM * TOKEN_VECTORS];
     _Alignas(64) float scores[BLOCK_ROWS * TOKENS];
     float decay[BLOCK_ROWS] = {0};
     f32x16 sum[BLOCK_ROWS] = {{0}};
-    struct ahead tiles[2], *now = &tiles[0], *next = &tiles[1];
+    struct ahead tiles[2], *tile = &tiles[0], *next = &tiles[1];
+    const struct item *b = now.item;
     enum format format = format_of(c->element);
     int64_t steps = steps_of(format, c->a->head_dim);
     tiles[0].bytes = tiles[1].bytes = c->a->head_dim * element_size(c->element);
     clear(g, b->rows, c->width);
-    find_tile(c, b, first, end, now);
-    for (int64_t base = first; base < end; base += TOKENS) {
-        find_tile(c, b, base + TOKENS, end, next);
-        pack_panel(now->rows, steps, c->element, format, packed, next);
-        multiply(format, b->rows, TOKEN_VECTORS,
+    find_tile(c, b, now.first, now.end, tile);
+    for (int64_t base = now.first; base < now.end; base += TOKENS) {
+        int last = base + TOKENS >= now.end;
+        /* Vectors past the end of the context would have weights of 0, which change nothing. */
+        int vectors = last ? (int)((now.end - base + LANES - 1) / LANES) : TOKEN_VECTORS;
+        find_tile(c, last ? then.item : b, last ? then.first : base + TOKENS, last ? then.end : now.end, next);
+        pack_groups(tile->rows, vectors, steps, c->element, format, packed, next);
+        multiply(format, b->rows, vectors,
                  (struct product){.steps = steps, .a = queries, .lda = steps, .b = (const uint32_t *)packed, .ldb = TOKENS,
                                   .c = scores, .ldc = TOKENS});
-        weigh(scores, b->rows, c->group, format, &c->how, base, b->position, g->top, sum, decay, next);
-        pack_values(now->rows + TOKENS, c->a->head_dim, c->element, packed, next);
+        weigh(scores, b->rows, vectors, c->group, format, &c->how, base, b->position, g->top, sum, decay, next);
+        pack_values(tile->rows + TOKENS, LANES * vectors, c->a->head_dim, c->element, packed, next);
         multiply(format, b->rows, (int)(c->width / LANES),
-                 (struct product){.steps = steps_of(format, TOKENS), .a = (const uint32_t *)scores, .lda = TOKENS,
+                 (struct product){.steps = steps_of(format, LANES * vectors), .a = (const uint32_t *)scores, .lda = TOKENS,
                                   .b = (const uint32_t *)packed, .ldb = c->width, .c = g->values, .ldc = c->width, .keep = 1,
                                   .decay = decay});
         while (next->next < next->count) look_ahead(next);
-        struct ahead *done = now;
-        now = next;
+        struct ahead *done = tile;
+        tile = next;
         next = done;
     }
     for (int64_t r = 0; r < b->rows; r++) g->sum[r] = lanes_sum(sum[r]);
@@ -85,25 +97,42 @@ static void write_out(const struct call *c, const struct item *b, const struct g
     }
 }
 
-static void attend(void *context, int64_t index, int thread) {
-    (void)thread;
-    const struct call *c = context;
-    const struct item *b = &c->items[c->count - 1 - index]; /* the longest contexts first, so that they end together */
+/* What of its part `p` an item walks; nothing for no item. */
+static struct stretch stretch_of(const struct call *c, const struct item *b, int64_t p) {
+    if (b == NULL) return (struct stretch){0};
+    int64_t end = b->position + b->positions, seen = first_seen(&c->how, b->position) / TOKENS * TOKENS;
+    int64_t from = p * PART > seen ? p * PART : seen, to = (p + 1) * PART < end ? (p + 1) * PART : end;
+    return (struct stretch){b, from, to};
+}
+
+/* `then` is the item that this thread takes next, or NULL. */
+static void attend(const struct call *c, const struct item *b, const struct item *then) {
     _Alignas(64) char space[2][sizeof(struct gathered) + sizeof(float) * BLOCK_ROWS * MOST_HEAD_DIM];
     struct gathered *part = (struct gathered *)space[0], *total = (struct gathered *)space[1];
     uint32_t queries[BLOCK_ROWS * MOST_HEAD_DIM];
     gather_queries(c, b, steps_of(format_of(c->element), c->a->head_dim), queries);
-    int64_t end = b->position + b->positions, seen = first_seen(&c->how, b->position) / TOKENS * TOKENS;
     clear(total, b->rows, c->width);
     for (int64_t p = b->first_part; p < b->end_part; p++) {
-        int64_t from = p * PART > seen ? p * PART : seen, to = (p + 1) * PART < end ? (p + 1) * PART : end;
-        gather(c, b, queries, from, to, part);
-        merge(total, part, b->rows, c->width);
+        int first = p == b->first_part, last = p + 1 == b->end_part;
+        struct stretch next = stretch_of(c, last ? then : b, last && then != NULL ? then->first_part : p + 1);
+        gather(c, queries, stretch_of(c, b, p), next, first ? total : part);
+        if (!first) merge(total, part, b->rows, c->width);
     }
     if (b->partial >= 0) {
         memcpy(partial_of(c, b->partial), total, sizeof *total + sizeof(float) * (size_t)(b->rows * c->width));
     } else {
         write_out(c, b, total);
+    }
+}
+
+/* A run of items, so that a thread knows what it reads next. */
+static void attend_run(void *context, int64_t index, int thread) {
+    (void)thread;
+    const struct call *c = context;
+    int64_t first = index * c->run, end = first + c->run < c->count ? first + c->run : c->count;
+    for (int64_t i = first; i < end; i++) {
+        const struct item *item = &c->items[c->count - 1 - i]; /* the longest contexts first, so that they end together */
+        attend(c, item, i + 1 < end ? item - 1 : NULL);
     }
 }
 
@@ -171,7 +200,9 @@ LP_EXPORT int loraplex_attention(const struct attention *a, int threads) {
     int status = c.items == NULL || c.partials == NULL ? -1 : 0;
     if (status == 0) {
         plan(&c);
-        lp_parallel_for(threads, c.count, attend, &c);
+        c.run = c.count / (threads * RUNS_PER_THREAD);
+        c.run = c.run < 1 ? 1 : c.run > MOST_RUN ? MOST_RUN : c.run;
+        lp_parallel_for(threads, (c.count + c.run - 1) / c.run, attend_run, &c);
         if (partials > 0) lp_parallel_for(threads, c.count, join, &c);
     }
     free(c.partials);

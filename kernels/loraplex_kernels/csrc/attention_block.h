@@ -41,7 +41,7 @@ struct call {
     enum element element;
     int64_t group, width; /* query heads of a kv head; floats of a row of values, whole vectors */
     struct item *items;
-    int64_t count;
+    int64_t count, run; /* items, and how many of them a thread takes at a time */
     char *partials;
     int64_t partial_size;
 };

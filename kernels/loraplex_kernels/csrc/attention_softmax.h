@@ -23,13 +23,13 @@ LP_INLINE f32x16 cap_scores(f32x16 s, float cap) {
     return cap - 2 * cap / (exponential(2 * x) + 1);
 }
 
-/* Scale, cap and mask one row of a tile that begins at `base`; its greatest score. */
-LP_INLINE float finish_scores(float *scores, const struct scoring *how, int64_t base, int64_t position) {
+/* Scale, cap and mask one row of a tile that begins at `base`, as many vectors of it as are used; its greatest score. */
+LP_INLINE float finish_scores(float *scores, int vectors, const struct scoring *how, int64_t base, int64_t position) {
     const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     int64_t first = first_seen(how, position);
-    int whole = base >= first && base + TOKENS - 1 <= position;
+    int whole = base >= first && base + LANES * vectors - 1 <= position;
     f32x16 top = splat(LOWEST);
-    for (int j = 0; j < TOKEN_VECTORS; j++) {
+    for (int j = 0; j < vectors; j++) {
         f32x16 s = load_floats(scores + LANES * j) * how->scale;
         if (how->softcap > 0) s = cap_scores(s, how->softcap);
         if (!whole) {
@@ -38,18 +38,28 @@ LP_INLINE float finish_scores(float *scores, const struct scoring *how, int64_t 
             s = (f32x16)(((i32x16)s & seen) | ((i32x16)splat(-__builtin_inff()) & ~seen));
         }
         store_floats(scores + LANES * j, s);
-        top = __builtin_elementwise_max(top, s);
+        top = greater(s, top);
     }
-    return __builtin_reduce_max(top);
+    return greatest(top);
 }
 
-/* Scores [rows][TOKENS] become weights e^(score - top), in place, in the format that they are multiplied in. `top` and
- * `sum` move on; `decay` is what the rows' earlier sums must be multiplied by. Each `group` rows share a position. */
-static inline void weigh(float *scores, int rows, int64_t group, enum format format, const struct scoring *how,
-                         int64_t base, int64_t first_position, float *top, f32x16 *sum, float *decay,
-                         struct ahead *ahead) {
-    for (int r = 0; r < rows; r++) {
-        float reached = finish_scores(scores + r * TOKENS, how, base, first_position + r / group);
+/* Weights, which are 0 or normal numbers, so that the machine's own rounding of them is narrow's. */
+LP_INLINE bf16x16 narrow_weights(f32x16 weight) {
+#ifdef __AVX512BF16__
+    return (bf16x16)_mm512_cvtneps_pbh((__m512)weight);
+#else
+    return narrow(weight);
+#endif
+}
+
+/* Scores [rows][TOKENS], of which `vectors` are used, become weights e^(score - top), in place, in the format that they are
+ * multiplied in. `top` and `sum` move on; `decay` is what the rows' earlier sums must be multiplied by. Each `group` rows
+ * share a position. */
+LP_INLINE void weigh(float *scores, int rows, int vectors, int64_t group, enum format format, const struct scoring *how,
+                     int64_t base, int64_t first_position, float *top, f32x16 *sum, float *decay, struct ahead *ahead) {
+    for (int64_t r = 0, position = first_position, left = group; r < rows; r++) {
+        float reached = finish_scores(scores + r * TOKENS, vectors, how, base, position);
+        if (--left == 0) left = group, position++;
         reached = reached > top[r] ? reached : top[r];
         decay[r] = top[r] - reached;
         look_ahead(ahead);
@@ -59,10 +69,10 @@ static inline void weigh(float *scores, int rows, int64_t group, enum format for
     for (int r = 0; r < rows; r++) {
         float *row = scores + r * TOKENS;
         f32x16 total = sum[r] * decay[r];
-        for (int j = 0; j < TOKEN_VECTORS; j++) {
+        for (int j = 0; j < vectors; j++) {
             f32x16 weight = exponential(load_floats(row + LANES * j) - top[r]);
             if (format == PAIRS) {
-                bf16x16 rounded = narrow(weight);
+                bf16x16 rounded = narrow_weights(weight);
                 memcpy((lp_bf16 *)row + LANES * j, &rounded, sizeof rounded);
                 weight = widen(rounded); /* what is multiplied is what is summed: the weights add up to one */
             } else {

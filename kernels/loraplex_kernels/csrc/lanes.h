@@ -7,6 +7,10 @@
 
 #include "simd.h"
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 enum { LANES = 16 };
 
 typedef float f32x16 __attribute__((vector_size(64)));
@@ -58,6 +62,24 @@ LP_INLINE u32x16 load_bits_part(const void *p, int64_t n) {
     return v;
 }
 
+/* The greater of each two, b's where a's is NaN. */
+LP_INLINE f32x16 greater(f32x16 a, f32x16 b) {
+#ifdef __AVX512F__
+    return (f32x16)_mm512_max_ps((__m512)a, (__m512)b); /* one instruction, where IEEE's maximum is three */
+#else
+    return __builtin_elementwise_max(a, b);
+#endif
+}
+
+/* Of lanes none of which is NaN. */
+LP_INLINE float greatest(f32x16 v) {
+#ifdef __AVX512F__
+    return _mm512_reduce_max_ps((__m512)v);
+#else
+    return __builtin_reduce_max(v);
+#endif
+}
+
 LP_INLINE float lanes_sum(f32x16 v) {
     float lanes[LANES];
     memcpy(lanes, &v, sizeof v);
@@ -98,7 +120,11 @@ LP_INLINE void store_part(void *row, int64_t at, int64_t n, int bf16, f32x16 v) 
 LP_INLINE f32x16 exponential(f32x16 x) {
     const f32x16 shift = splat(12582912.0f); /* 1.5 * 2^23: adding it leaves the nearest integer in the lowest bits */
     i32x16 tiny = x < -87.0f;                /* not max(x, -87), which would lose a NaN */
+#ifdef __AVX512F__
+    f32x16 clamped = greater(splat(-87.0f), x);
+#else
     f32x16 clamped = (f32x16)((tiny & (i32x16)splat(-87.0f)) | (~tiny & (i32x16)x));
+#endif
     f32x16 shifted = clamped * 1.44269504f + shift;
     f32x16 whole = shifted - shift;
     f32x16 r = clamped - whole * 0.693145752f; /* ln 2 in two parts, so that n of them are subtracted exactly */

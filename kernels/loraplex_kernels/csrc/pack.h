@@ -71,20 +71,30 @@ LP_INLINE void look_ahead(struct ahead *ahead) {
     }
 }
 
-/* 64 rows become out[step][row / 16]: a vector is one step of 16 rows. */
-static inline void pack_panel(const char *const rows[PANEL], int64_t steps, enum element element, enum format format,
-                              u32x16 *out, struct ahead *ahead) {
+/* 64 rows become out[step][row / 16]: a vector is one step of 16 rows; of the first `groups` times 16 rows only. */
+LP_INLINE void pack_groups(const char *const rows[PANEL], int groups, int64_t steps, enum element element,
+                           enum format format, u32x16 *out, struct ahead *ahead) {
     for (int64_t step = 0; step < steps; step += LANES) {
         int64_t count = steps - step < LANES ? steps - step : LANES;
-        for (int group = 0; group < PANEL_VECTORS; group++) {
+        for (int group = 0; group < groups; group++) {
             u32x16 v[LANES];
 #pragma clang loop unroll(full)
             for (int i = 0; i < LANES; i++) v[i] = load_steps(rows[LANES * group + i], step, steps, element, format);
             transpose(v);
             look_ahead(ahead);
+            if (count == LANES) { /* apart, so that v stays in registers */
+#pragma clang loop unroll(full)
+                for (int i = 0; i < LANES; i++) out[(step + i) * PANEL_VECTORS + group] = v[i];
+                continue;
+            }
             for (int64_t i = 0; i < count; i++) out[(step + i) * PANEL_VECTORS + group] = v[i];
         }
     }
+}
+
+static inline void pack_panel(const char *const rows[PANEL], int64_t steps, enum element element, enum format format,
+                              u32x16 *out, struct ahead *ahead) {
+    pack_groups(rows, PANEL_VECTORS, steps, element, format, out, ahead);
 }
 
 #endif
