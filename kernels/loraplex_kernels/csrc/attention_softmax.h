@@ -43,15 +43,6 @@ LP_INLINE float finish_scores(float *scores, int vectors, const struct scoring *
     return greatest(top);
 }
 
-/* Weights, which are 0 or normal numbers, so that the machine's own rounding of them is narrow's. */
-LP_INLINE bf16x16 narrow_weights(f32x16 weight) {
-#ifdef __AVX512BF16__
-    return (bf16x16)_mm512_cvtneps_pbh((__m512)weight);
-#else
-    return narrow(weight);
-#endif
-}
-
 /* Scores [rows][TOKENS], of which `vectors` are used, become weights e^(score - top), in place, in the format that they are
  * multiplied in. `top` and `sum` move on; `decay` is what the rows' earlier sums must be multiplied by. Each `group` rows
  * share a position. */
@@ -72,7 +63,7 @@ LP_INLINE void weigh(float *scores, int rows, int vectors, int64_t group, enum f
         for (int j = 0; j < vectors; j++) {
             f32x16 weight = exponential(load_floats(row + LANES * j) - top[r]);
             if (format == PAIRS) {
-                bf16x16 rounded = narrow_weights(weight);
+                bf16x16 rounded = narrow(weight);
                 memcpy((lp_bf16 *)row + LANES * j, &rounded, sizeof rounded);
                 weight = widen(rounded); /* what is multiplied is what is summed: the weights add up to one */
             } else {

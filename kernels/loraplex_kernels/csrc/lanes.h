@@ -34,6 +34,12 @@ LP_INLINE f32x16 widen(bf16x16 value) { return (f32x16)(__builtin_convertvector(
 
 /* As lp_narrow. */
 LP_INLINE bf16x16 narrow(f32x16 value) {
+#ifdef __AVX512BF16__
+    enum { SUBNORMAL = 0x20 }; /* what the machine's own conversion takes for 0; else it is the same */
+    if (__builtin_expect(_mm512_fpclass_ps_mask((__m512)value, SUBNORMAL) == 0, 1)) {
+        return (bf16x16)_mm512_cvtneps_pbh((__m512)value);
+    }
+#endif
     u32x16 bits = (u32x16)value;
     u32x16 rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
     u32x16 quiet = bits >> 16 | 0x40;

@@ -19,27 +19,40 @@ struct norm {
     double eps, offset;
 };
 
-static void norm_row(void *context, int64_t index, int thread) {
-    (void)thread;
-    const struct norm *a = context;
-    int64_t size = a->bf16 ? 2 : 4, n = a->width, outer = index / a->inner;
-    const char *x = a->x + (outer * a->outer_stride + index % a->inner * a->inner_stride) * size;
-    char *y = a->y + index * n * size;
+/* x + residual, as it is kept. */
+LP_INLINE void add_residual(const struct norm *a, const char *x, int64_t outer, const int bf16, char *sum) {
+    const char *residual = a->residual + outer * a->residual_stride * (bf16 ? 2 : 4);
+    for (int64_t i = 0, n = a->width; i < n; i += LANES) {
+        store_part(sum, i, n - i, bf16, load_part(x, i, n - i, bf16) + load_part(residual, i, n - i, bf16));
+    }
+}
+
+LP_INLINE void norm_row(const struct norm *a, int64_t index, const int bf16) {
+    int64_t size = bf16 ? 2 : 4, outer = index, inner = 0;
+    if (a->inner > 1) outer = index / a->inner, inner = index % a->inner;
+    const char *x = a->x + (outer * a->outer_stride + inner * a->inner_stride) * size;
     if (a->residual != NULL) {
-        const char *residual = a->residual + outer * a->residual_stride * size;
-        char *sum = a->sum + index * n * size;
-        for (int64_t i = 0; i < n; i += LANES) {
-            f32x16 v = load_part(x, i, n - i, (int)a->bf16) + load_part(residual, i, n - i, (int)a->bf16);
-            store_part(sum, i, n - i, (int)a->bf16, v);
-        }
+        char *sum = a->sum + index * a->width * size;
+        add_residual(a, x, outer, bf16, sum);
         x = sum; /* what is normed is what is kept, rounding included */
     }
-    norm_head(x, a->weight, n, (float)a->eps, (float)a->offset, (int)a->bf16, y);
+    norm_head(x, a->weight, a->width, (float)a->eps, (float)a->offset, bf16, a->y + index * a->width * size);
+}
+
+static void norm_halves(void *context, int64_t index, int thread) {
+    (void)thread;
+    norm_row(context, index, 1);
+}
+
+static void norm_floats(void *context, int64_t index, int thread) {
+    (void)thread;
+    norm_row(context, index, 0);
 }
 
 LP_EXPORT int loraplex_rms_norm(const struct norm *a, int threads) {
     int64_t rows = a->outer * a->inner;
-    lp_parallel_for(threads_for(threads, rows, a->width), rows, norm_row, (void *)(uintptr_t)a);
+    lp_item_fn fn = a->bf16 ? norm_halves : norm_floats;
+    lp_parallel_for(threads_for(threads, rows, a->width), rows, fn, (void *)(uintptr_t)a);
     return 0;
 }
 
@@ -78,19 +91,27 @@ struct gate {
 
 enum { GATE_RUN = 1 << 11 }; /* columns an item: one row may be worth several threads */
 
+LP_INLINE void gate_columns(const struct gate *a, int64_t row, int64_t first, int64_t end, const int bf16,
+                            const int gelu) {
+    int64_t size = bf16 ? 2 : 4;
+    const char *gates = a->x + row * a->x_stride * size, *ups = gates + a->width * size;
+    for (int64_t i = first; i < end; i += LANES) {
+        f32x16 gate = load_part(gates, i, end - i, bf16), up = load_part(ups, i, end - i, bf16);
+        /* gelu's 0.5 (1 + tanh u) is the sigmoid of 2 u */
+        f32x16 u = gelu ? gate * (1.59576912f + 0.0713548163f * gate * gate) : gate;
+        f32x16 most = -greater(u, splat(-88));
+        store_part(a->y + row * a->width * size, i, end - i, bf16, gate / (1 + exponential(most)) * up);
+    }
+}
+
 static void gate_run(void *context, int64_t index, int thread) {
     (void)thread;
     const struct gate *a = context;
     int64_t runs = (a->width + GATE_RUN - 1) / GATE_RUN, row = index / runs, first = index % runs * GATE_RUN;
-    int64_t end = first + GATE_RUN < a->width ? first + GATE_RUN : a->width, size = a->bf16 ? 2 : 4;
-    const char *gates = a->x + row * a->x_stride * size, *ups = gates + a->width * size;
-    for (int64_t i = first; i < end; i += LANES) {
-        f32x16 gate = load_part(gates, i, end - i, (int)a->bf16), up = load_part(ups, i, end - i, (int)a->bf16);
-        /* gelu's 0.5 (1 + tanh u) is the sigmoid of 2 u */
-        f32x16 u = a->gelu ? gate * (1.59576912f + 0.0713548163f * gate * gate) : gate;
-        f32x16 most = __builtin_elementwise_min(-u, splat(88));
-        store_part(a->y + row * a->width * size, i, end - i, (int)a->bf16, gate / (1 + exponential(most)) * up);
-    }
+    int64_t end = first + GATE_RUN < a->width ? first + GATE_RUN : a->width;
+    if (a->bf16 && a->gelu) return gate_columns(a, row, first, end, 1, 1);
+    if (a->bf16) return gate_columns(a, row, first, end, 1, 0);
+    gate_columns(a, row, first, end, 0, (int)a->gelu);
 }
 
 LP_EXPORT int loraplex_gate(const struct gate *a, int threads) {
