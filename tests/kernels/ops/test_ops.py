@@ -52,6 +52,16 @@ def test_add_rms_norm_norms_the_sum_that_it_keeps(width, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_the_smallest_numbers_are_kept(dtype):
+    """A processor's own rounding to bfloat16 takes subnormal numbers for 0; ours does not."""
+    x = (torch.arange(-40, 40) * 1.3e-40).to(dtype)[None]
+    x[0, 7], x[0, 50] = 1e38, -3.0
+    _, total = add_rms_norm(x, torch.zeros_like(x), torch.ones(80, dtype=dtype), 1e-5)
+    assert torch.equal(total, x)
+    assert total[0, 20] != 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("head_dim", "half"), [(64, 32), (80, 40), (96, 36), (128, 64), (6, 3), (256, 128)])
 def test_rotary_is_transformers_rotate_half_and_leaves_the_rest(head_dim, half, dtype):
     packed = torch.randn(9, 8, head_dim).to(dtype)  # 4 heads of q, 2 of k, 2 of v
