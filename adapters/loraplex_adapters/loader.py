@@ -104,7 +104,9 @@ class Loader:
 
     def _run(self) -> None:
         if sys.platform == "linux":  # elsewhere priorities belong to processes
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            own = threading.get_native_id()
+            # Below the rest of the process, whatever that was started at: only root may go above it.
+            os.setpriority(os.PRIO_PROCESS, own, min(os.getpriority(os.PRIO_PROCESS, own) + NICENESS, 19))
         while True:
             job = self._jobs.get()
             if job is None or self.closing:
