@@ -21,7 +21,7 @@ OUTSIDE = 2
 class Recorder(Protocol):
     """Sees what one thread launches and allocates."""
 
-    def launched(self, function: ctypes._NamedFuncPointer, arguments: ctypes.Structure) -> None:
+    def launched(self, function: ctypes._NamedFuncPointer, arguments: ctypes.Structure, keep: object) -> None:
         """A kernel ran with these arguments, which their owner may change after this call."""
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -32,13 +32,14 @@ _recorder: Recorder | None = None
 _recording_thread = 0
 
 
-def launch(function: ctypes._NamedFuncPointer, arguments: ctypes.Structure) -> None:
+def launch(function: ctypes._NamedFuncPointer, arguments: ctypes.Structure, keep: object = None) -> None:
     """Run a kernel on torch's threads.
 
     Args:
         function: of the library that `native.library()` is.
         arguments: its structure. The memory that it points to is a tensor's of `empty`, or else outlives the model's
             step: what a recorder may call again.
+        keep: what else must live as long as the arguments do.
 
     Raises:
         MemoryError: there is none for the kernel's intermediate values.
@@ -50,7 +51,7 @@ def launch(function: ctypes._NamedFuncPointer, arguments: ctypes.Structure) -> N
     if status:
         raise MemoryError(f"no memory for what {function.__name__} keeps while it runs")
     if _recorder is not None and threading.get_ident() == _recording_thread:
-        _recorder.launched(function, arguments)
+        _recorder.launched(function, arguments, keep)
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -39,8 +39,8 @@ def paged_attention(
         `[T, num_heads, head_dim]` in q's dtype, contiguous.
 
     Raises:
-        ValueError: shapes or dtypes do not fit each other, the window or the softcap is not positive, or a float8 cache
-            or a static batch came without a GPU.
+        ValueError: shapes or dtypes do not fit each other, the window or the softcap is not positive, a float8 cache
+            came without a GPU, or a static batch for which there is no compiled kernel.
     """
     _check(q, cache, batch, window, softcap)
     if q.is_cuda and triton_installed():
@@ -48,11 +48,12 @@ def paged_attention(
 
         if triton_op.supported(q, cache):
             return triton_op.paged_attention_triton(q, cache, batch, scale, window, softcap)
-    if cache.rounded or batch.static:
-        what = "keys and values in float8" if cache.rounded else "a static batch"
-        raise ValueError(f"{what}: served by the Triton kernels alone, which do not take {q.dtype} on {q.device}")
+    if cache.rounded:
+        raise ValueError(f"keys and values in float8: the Triton kernels alone read them, not {q.dtype} on {q.device}")
     if supported(q, cache):
         return native_attention(q, cache, batch, scale, window, softcap)
+    if batch.static:
+        raise ValueError(f"a static batch: only compiled kernels serve it, and none takes {q.dtype} on {q.device}")
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     row = 0
     for sequence, count in enumerate(batch.query_counts):

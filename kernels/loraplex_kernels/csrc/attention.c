@@ -154,6 +154,11 @@ static int64_t plan_block(struct call *c, int64_t sequence, int64_t done, int64_
     int64_t rows = a->starts[sequence + 1] - a->starts[sequence];
     struct item b = {.sequence = sequence, .row = a->starts[sequence] + done, .partial = -1};
     b.positions = rows - done < step ? rows - done : step;
+    if (a->contexts[sequence] == 0) { /* a row of padding, which sees nothing */
+        int64_t bytes = a->heads * a->head_dim * element_size(c->element);
+        if (c->items == NULL) memset(a->out + b.row * bytes, 0, (size_t)(b.positions * bytes));
+        return 0;
+    }
     b.rows = b.positions * c->group;
     b.position = a->contexts[sequence] - rows + done;
     b.first_part = first_seen(&c->how, b.position) / PART;

@@ -66,9 +66,13 @@ def _add_blocks(
     """Add all runs but the bulky; `base` is y before any adapter, or y itself where nothing was added yet."""
     if x.stride(1) != 1:
         x = x.contiguous()
-    step, group_at = batch.cpu_plan.bind(table), ctypes.addressof(group_struct(group))
-    addresses = (x.data_ptr(), y.data_ptr(), base.data_ptr())
-    launch(function, _Lora(step, group_at, *addresses, x.shape[1], x.stride(0), y.stride(0), base.stride(0)))
+    linears = group_struct(group)
+    arguments = _Lora(
+        *(batch.cpu_plan.bind(table), ctypes.addressof(linears)),
+        *(x.data_ptr(), y.data_ptr(), base.data_ptr()),
+        *(x.shape[1], x.stride(0), y.stride(0), base.stride(0)),
+    )
+    launch(function, arguments, keep=linears)
 
 
 @functools.cache

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from loraplex_kernels import native
 from loraplex_kernels.attention import DecodeBuffers, Span, build_batch, paged_attention
 
 CPU = torch.device("cpu")
@@ -78,9 +79,21 @@ def test_a_size_that_is_not_positive_is_refused_by_name():
         DecodeBuffers(2, 0, 16, CPU)
 
 
-def test_what_reads_lengths_on_the_host_refuses_a_static_batch(scene):
+def test_what_reads_lengths_on_the_host_refuses_a_static_batch(scene, monkeypatch):
     made = scene([(1, 9)])
     buffers = DecodeBuffers(1, 32, 16, CPU)
     buffers.fill(made.spans)
-    with pytest.raises(ValueError, match="static batch: served by the Triton kernels alone"):
+    monkeypatch.setattr(native, "library", lambda: None)
+    with pytest.raises(ValueError, match="static batch: only compiled kernels serve it"):
         paged_attention(made.q, made.cache, buffers.batch, 1.0)
+
+
+@pytest.mark.skipif(native.library() is None, reason=native.status())
+def test_padding_attends_to_nothing_and_disturbs_nobody(scene):
+    made = scene([(1, 9), (1, 30)])
+    buffers = DecodeBuffers(4, 32, made.cache.block_size, CPU)
+    buffers.fill(made.spans)
+    q = torch.cat([made.q, torch.full_like(made.q, torch.nan)])
+    out = paged_attention(q, made.cache, buffers.batch, 0.5)
+    assert torch.equal(out[:2], paged_attention(made.q, made.cache, made.batch, 0.5))
+    assert not out[2:].any()
