@@ -18,7 +18,7 @@ from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.device import checkpoint_dtype, resolve_device, resolve_dtype, room_for, set_threads
-from loraplex_server.engine.graphs.build import decode_graphs
+from loraplex_server.engine.graphs.build import decode_graphs, decode_tapes
 from loraplex_server.engine.loaders import loader_threads, usable_cores
 from loraplex_server.engine.measure import measure_steps
 from loraplex_server.engine.memory import MemoryPlan, kv_cache_dtype, plan_memory
@@ -74,8 +74,8 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
     memory = plan_memory(config, sizes.length, _block_bytes(model.config, config, stored), device, needs)
     with room_for("what it was shared out to", "lower --kv-cache-memory or --adapter-memory"):
         core = _wire(config, model, memory, dtype, device, wake)
-        if config.graphs and device.type == "cuda":
-            _capture_graphs(core)
+        if config.graphs:
+            _capture_graphs(core) if device.type == "cuda" else _record_tapes(core)
         _warm(core)
     trim_heap()
     info = EngineInfo(
@@ -167,6 +167,15 @@ def _capture_graphs(core: EngineCore) -> None:
     else:
         runner.graphs.warm()
         give_back(runner.device)  # the scratch of the runs before each capture, on a stream that nothing else runs on
+
+
+def _record_tapes(core: EngineCore) -> None:
+    runner, most = core.runner, core.scheduler.max_num_seqs
+    runner.graphs = decode_tapes(
+        runner.model, runner.cache, runner.table, max_num_seqs=most, max_context=core.limits.max_model_len
+    )
+    if runner.graphs is None:
+        logger.warning("decode steps are not replayed from tapes: no compiled kernel reads this model's heads; slower")
 
 
 def _block_bytes(shape: DecoderConfig, config: EngineConfig, dtype: torch.dtype) -> int:

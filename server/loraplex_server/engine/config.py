@@ -36,7 +36,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     block_size: int = 16
     enable_prefix_caching: bool = True
     overlap: bool | None = None  # a step is chosen while the one before it runs; None: on a GPU
-    graphs: bool = True  # decode steps are replayed from CUDA graphs, where there is a GPU
+    graphs: bool = True  # decode steps are replayed: from CUDA graphs on a GPU, from tapes on the CPU
     threads: int | None = None
     log_level: str = "info"
     log_format: Literal["json", "console"] = "console"

@@ -17,7 +17,7 @@ from loraplex_kernels.upload import upload
 from loraplex_server.engine.adapter_rows import Stretch, adapter_step
 from loraplex_server.engine.choice import Choosing
 from loraplex_server.engine.flight import Chosen, Flight
-from loraplex_server.engine.graphs.decode import DecodeGraphs
+from loraplex_server.engine.graphs.replay import Replay
 from loraplex_server.engine.prompt_scores import score_prompt
 from loraplex_server.engine.sample_inputs import SampleSettings
 from loraplex_server.engine.sampler import sample_on_device
@@ -39,7 +39,7 @@ class ModelRunner:
         self.block_size = block_size
         self.table = table
         self.device = cache[0].k.device
-        self.graphs: DecodeGraphs | None = None
+        self.graphs: Replay | None = None
         self._last: Chosen | None = None  # by the step before
         self._settings: SampleSettings | None = None  # of the rows that it chose for
 

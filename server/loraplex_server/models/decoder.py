@@ -11,6 +11,7 @@ from loraplex_adapters.base import BaseShape
 from loraplex_kernels.attention import AttentionBatch, KVLayer
 from loraplex_server.models.adapter_step import AdapterStep
 from loraplex_server.models.config import DecoderConfig
+from loraplex_server.models.embedded import Embedded
 from loraplex_server.models.embedding import Embedding
 from loraplex_server.models.head import Head
 from loraplex_server.models.layer import Layer
@@ -78,11 +79,28 @@ class Decoder:
         Returns:
             Hidden states `[T, H]` in the model's dtype, after the final norm.
         """
-        angles = [rope(batch.positions) for rope in self.ropes]
-        x = self.embedding(token_ids, adapters)
+        return self.run_layers(self.embed(token_ids, batch.positions, adapters), batch, cache, adapters)
+
+    @torch.inference_mode()
+    def embed(self, token_ids: Tensor, positions: Tensor, adapters: AdapterStep | None) -> Embedded:
+        """What the first layer is given; see `forward`.
+
+        Args:
+            token_ids: int64 `[T]`.
+            positions: int64 `[T]`, of each row in its sequence.
+            adapters: the rows'.
+        """
+        return Embedded(self.embedding(token_ids, adapters), tuple(rope(positions) for rope in self.ropes))
+
+    @torch.inference_mode()
+    def run_layers(
+        self, given: Embedded, batch: AttentionBatch, cache: Sequence[KVLayer], adapters: AdapterStep | None
+    ) -> Tensor:
+        """The rest of `forward`, which a tape may record (loraplex_kernels.tape)."""
+        x = given.x
         residual: Tensor | None = None
         for layer, kv in zip(self.layers, cache, strict=True):
-            x, residual = layer(x, residual, angles[layer.rope], batch, kv, adapters)
+            x, residual = layer(x, residual, given.angles[layer.rope], batch, kv, adapters)
         if residual is None:  # a model without layers
             return self.norm(x, adapters)
         return self.norm.add(x, residual, adapters)[0]

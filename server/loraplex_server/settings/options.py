@@ -134,7 +134,9 @@ class ServeSettings(BaseSettings):
     overlap: bool | None = _option(
         None, "Scheduling", "", "choose a step while the one before it runs (default: on a GPU only)"
     )
-    graphs: bool = _option(_ENGINE.graphs, "Scheduling", "", "replay decode steps from CUDA graphs, on a GPU")
+    graphs: bool = _option(
+        _ENGINE.graphs, "Scheduling", "", "replay decode steps: from CUDA graphs, or on the CPU tapes"
+    )
     threads: int | None = _option(None, "Scheduling", "N", "CPU threads of the engine (default: all cores)", gt=0)
 
     host: str = _option("127.0.0.1", "HTTP", "ADDRESS", "address to listen on", min_length=1)

@@ -1,4 +1,4 @@
-"""Graphs for an engine on a GPU."""
+"""What an engine replays its decode steps from: graphs on a GPU, tapes on the CPU."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from loraplex_kernels.attention import KVLayer
+from loraplex_kernels.attention.native import supported
 from loraplex_kernels.attention.op import triton_installed
 from loraplex_kernels.lora import AdapterTable
 from loraplex_server.engine.graphs.capture import CudaCapture
 from loraplex_server.engine.graphs.decode import DecodeGraphs, DecodeShape, forward_on
+from loraplex_server.engine.graphs.tapes import DecodeTapes
 from loraplex_server.models.decoder import Decoder
 
 
@@ -45,3 +47,22 @@ def decode_graphs(
         dtype=dtype,
     )
     return DecodeGraphs(forward_on(model, cache), table, shape, CudaCapture(device))
+
+
+def decode_tapes(
+    model: Decoder, cache: Sequence[KVLayer], table: AdapterTable, *, max_num_seqs: int, max_context: int
+) -> DecodeTapes | None:
+    """Nothing recorded yet; None where the forward cannot be, since no compiled kernel reads such heads.
+
+    Args:
+        model: on the CPU.
+        cache: that the forward reads and writes.
+        table: the adapters' low-rank weights.
+        max_num_seqs: sequences of the largest step.
+        max_context: tokens of the longest sequence.
+    """
+    layer = cache[0]
+    q = torch.empty(1, model.config.num_heads, layer.head_dim, dtype=table.dtype)
+    if not supported(q, layer):
+        return None
+    return DecodeTapes(model, cache, table, max_num_seqs=max_num_seqs, max_context=max_context)
