@@ -39,7 +39,7 @@ def record(run: Callable[[], Result], arena: Arena) -> tuple[Tape, Result]:
     """
     recorder = _Recorder(arena)
     arena.rewind()
-    with recorded_by(recorder), _ViewsOnly():
+    with recorded_by(recorder), _ViewsOnly():  # type: ignore[no-untyped-call]
         result = run()
     return Tape(recorder.calls), result
 
@@ -58,7 +58,7 @@ class _Recorder:
         return self._arena.empty(shape, dtype)
 
 
-class _ViewsOnly(TorchDispatchMode):
+class _ViewsOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Lets torch look at tensors in other shapes, and neither write nor make any."""
 
     def __torch_dispatch__(
