@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from limits.machine import Machine, measure
+from loraplex_server.bench.limits.machine import Machine, measure
 from torch import Tensor
 
 from loraplex_kernels import native
