@@ -87,5 +87,12 @@ class BaseWeights(Protocol):
         ...
 
     def embedding_rows(self, first: int, last: int) -> Tensor:
-        """`[last - first, H]` of the embedding's table, without its scale."""
+        """`[last - first, H]` of the embedding's table as it is served, without its scale."""
+        ...
+
+    def original(self, name: str) -> Tensor:
+        """`[vocab, H]` of the embedding's or the output layer's table as the checkpoint has it, any float dtype.
+
+        PEFT saves such tables beside adapters: they are compared with this, not with what rounding at start left of it.
+        """
         ...

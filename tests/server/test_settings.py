@@ -49,6 +49,7 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--device", "cpu"], "device", "cpu"),
     (["--dtype", "bfloat16"], "dtype", "bfloat16"),
     (["--quantization", "int8"], "quantization", "int8"),
+    (["--head-quantization", "none"], "head_quantization", "none"),
     (["--quantization-cache", "/new/weights"], "quantization_cache", "/new/weights"),
     (["--max-model-len", "100"], "max_model_len", "100"),
     (["--kv-cache-memory", "2GiB"], "kv_cache_memory", "2GiB"),

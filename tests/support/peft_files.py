@@ -77,6 +77,9 @@ class Base:
     def embedding_rows(self, first: int, last: int) -> Tensor:
         return self.model.get_input_embeddings().weight.data[first:last]
 
+    def original(self, name: str) -> Tensor:
+        return self.model.get_submodule(name).weight.data
+
 
 def make_base(family: str) -> Base:
     torch.manual_seed(0)

@@ -116,11 +116,11 @@ def originals_of(tables: Tables, base: BaseShape) -> list[Original]:
     """What of the tables may be the base's own."""
     found = []
     if tables.embedding is not None:
-        rows = base.embedding.rows
-        found.append(Original(tables.embedding, lambda weights: weights.embedding_rows(0, rows)))
+        embedding = base.embedding.name
+        found.append(Original(tables.embedding, lambda weights: weights.original(embedding)))
     if tables.head is not None and tables.head is not tables.embedding:
-        index = base.head.index
-        found.append(Original(tables.head, lambda weights: weights.site_weight(index)))
+        head = base.head.name
+        found.append(Original(tables.head, lambda weights: weights.original(head)))
     return found
 
 

@@ -73,8 +73,10 @@ def _copy(candidate: Candidate, spec: TensorSpec, index: int) -> Recipe:
     """PEFT saves the output layer's own weight beside its adapter and puts it back: fine if that changes nothing."""
     nothing = Recipe((), (), Traits(), lambda room, base: Filling({spec.name: skipped()}))
 
+    head = candidate.base.head
+
     def settle(is_base: IsBase, base: BaseWeights) -> Recipe:
-        if not is_base(spec, lambda: base.site_weight(index)):
+        if not is_base(spec, lambda: base.original(head.name) if index == head.index else base.site_weight(index)):
             raise AdapterRefusedError(
                 candidate.name,
                 [

@@ -7,7 +7,8 @@ struct linear {
     const char *bias; /* [N], or NULL */
     char *y;          /* [rows, N], y_stride bytes apart */
     int64_t rows, outputs, steps, x_stride, y_stride;
-    int64_t format; /* enum format: of x, weight, bias and y */
+    int64_t format; /* enum format: of x, weight and bias */
+    int64_t bf16;   /* whether y is bfloat16; else it is float32 */
 };
 
 static void write_rows(const void *context, int64_t first, int64_t rows, int64_t column, int64_t count,
@@ -18,7 +19,7 @@ static void write_rows(const void *context, int64_t first, int64_t rows, int64_t
         f32x16 bias = a->bias != NULL ? load_part(a->bias, column + i, count - i, bf16) : splat(0);
         for (int64_t r = 0; r < rows; r++) {
             char *y = a->y + (first + r) * a->y_stride;
-            store_part(y, column + i, count - i, bf16, load_floats(sums + r * PANEL + i) + bias);
+            store_part(y, column + i, count - i, (int)a->bf16, load_floats(sums + r * PANEL + i) + bias);
         }
     }
 }

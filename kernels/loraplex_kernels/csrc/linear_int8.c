@@ -17,10 +17,11 @@ struct linear_int8 {
     const float *scale;     /* [N] */
     const int32_t *sum;     /* [N]: of each output's weights */
     const char *bias;       /* [N] of x's type, or NULL */
-    char *y;                /* [rows, N] of x's type, y_stride bytes apart */
+    char *y;                /* [rows, N], y_stride bytes apart */
     uint8_t *rounded;       /* scratch [rows, 4 steps] */
     float *row_scale;       /* scratch [rows] */
-    int64_t rows, inputs, outputs, steps, x_stride, y_stride, bf16;
+    int64_t rows, inputs, outputs, steps, x_stride, y_stride;
+    int64_t bf16, y_bf16; /* whether x, and y, are bfloat16 rather than float32 */
 };
 
 static void round_row(void *context, int64_t row, int thread) {
@@ -54,7 +55,7 @@ static void write_rows(const void *context, int64_t first, int64_t rows, int64_t
         for (int64_t r = 0; r < rows; r++) {
             f32x16 sum = __builtin_convertvector((i32x16)load_floats(sums + r * PANEL + i) - shift, f32x16);
             f32x16 v = sum * scale * a->row_scale[first + r] + bias;
-            store_part(a->y + (first + r) * a->y_stride, at, left, (int)a->bf16, v);
+            store_part(a->y + (first + r) * a->y_stride, at, left, (int)a->y_bf16, v);
         }
     }
 }

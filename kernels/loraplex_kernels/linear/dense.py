@@ -28,7 +28,7 @@ class DenseWeight:
         return F.linear(x, self.weight, bias)
 
     def rows(self, index: Tensor) -> Tensor:
-        """Rows of the weight: int64 `[T]` to `[T, K]`, for an embedding that is tied to it."""
+        """See `RowWeight`."""
         return F.embedding(index, self.weight)
 
     def dequantized(self) -> Tensor:

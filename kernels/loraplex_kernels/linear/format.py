@@ -1,8 +1,8 @@
-"""What a model asks of its linears, whatever their weights are stored as."""
+"""What a model asks of its linears and its embedding, whatever their weights are stored as."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -30,8 +30,23 @@ class BaseWeight(Protocol):
             bias: `[N]` in x's dtype.
 
         Returns:
-            `[T, N]` in x's dtype.
+            `[T, N]` in x's dtype, or in float32 where the weight was made `wide`.
         """
 
     def dequantized(self) -> Tensor:
         """float32 `[N, K]`: the weight that is really served, rounding included."""
+
+
+@runtime_checkable
+class RowWeight(BaseWeight, Protocol):
+    """A weight that an embedding can be: alone, or tied to the output layer without a second copy."""
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows of the weight as it is served, rounding included.
+
+        Args:
+            index: int64 `[T]` in `[0, N)`, on the weight's device. On a CPU others may give zeros or raise IndexError.
+
+        Returns:
+            `[T, K]` in the activations' dtype.
+        """

@@ -23,20 +23,25 @@ class _Linear(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("x", "weight", "scale", "sum", "bias", "y", "rounded", "row_scale")),
-        *((name, ctypes.c_int64) for name in ("rows", "inputs", "outputs", "steps", "x_stride", "y_stride", "bf16")),
+        *((name, ctypes.c_int64) for name in ("rows", "inputs", "outputs", "steps", "x_stride", "y_stride")),
+        *((name, ctypes.c_int64) for name in ("bf16", "y_bf16")),
+    )
+
+
+def available(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether this machine multiplies bytes, and the compiled kernel takes activations of `dtype`."""
+    library = native.library()
+    return (
+        device.type == "cpu"
+        and dtype in (torch.float32, torch.bfloat16)
+        and library is not None
+        and bool(library.loraplex_has_int8())
     )
 
 
 def packable(weight: Tensor, dtype: torch.dtype) -> bool:
-    """Whether this machine multiplies bytes and the compiled kernel takes this weight, for activations of `dtype`."""
-    library = native.library()
-    return (
-        weight.device.type == "cpu"
-        and dtype in (torch.float32, torch.bfloat16)
-        and weight.shape[1] <= _MOST_INPUTS
-        and library is not None
-        and bool(library.loraplex_has_int8())
-    )
+    """Whether the compiled kernel is `available` and takes this weight."""
+    return weight.shape[1] <= _MOST_INPUTS and available(dtype, weight.device)
 
 
 class Int8Weight:
@@ -49,17 +54,19 @@ class Int8Weight:
     Args:
         weight: `[N, K]`, floating point, `packable`.
         dtype: of the activations.
+        wide: what it gives is float32, not rounded to that dtype.
 
     Raises:
         ValueError: it is not packable.
     """
 
-    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, weight: Tensor, dtype: torch.dtype, wide: bool = False) -> None:
         library = native.library()
         if library is None or not packable(weight, dtype):
             raise ValueError(f"no int8 kernel for {dtype} by {list(weight.shape)} here: {native.status()}")
         self.out_features, self.in_features = weight.shape
         self.dtype = dtype
+        self.out_dtype = torch.float32 if wide else dtype
         rounded, self.scale = round_rows(weight)
         self._sum = rounded.sum(dim=1, dtype=torch.int32)
         self._library = library
@@ -81,7 +88,7 @@ class Int8Weight:
             x = x.contiguous()
         if bias is not None:
             bias = bias.contiguous()
-        y = empty(x.shape[0], self.out_features, dtype=x.dtype)
+        y = empty(x.shape[0], self.out_features, dtype=self.out_dtype)
         scratch = empty(x.shape[0], self._panels.steps + 1, dtype=torch.int32)  # each row's bytes, and its scale
         arguments = _Linear(
             x.data_ptr(),
@@ -99,9 +106,14 @@ class Int8Weight:
             x.stride(0) * x.itemsize,
             y.stride(0) * y.itemsize,
             int(x.dtype == torch.bfloat16),
+            int(self.out_dtype == torch.bfloat16),
         )
         launch(self._library.loraplex_linear_int8, arguments)
         return y
+
+    def rows(self, index: Tensor) -> Tensor:
+        """See `RowWeight`: in the activations' dtype, each weight times its scale, rounded once."""
+        return self._panels.scaled_rows(index, self.scale, self.in_features, self.dtype)
 
     def dequantized(self) -> Tensor:
         """See `BaseWeight`."""

@@ -20,7 +20,7 @@ class _Linear(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "y")),
-        *((name, ctypes.c_int64) for name in ("rows", "outputs", "steps", "x_stride", "y_stride", "format")),
+        *((name, ctypes.c_int64) for name in ("rows", "outputs", "steps", "x_stride", "y_stride", "format", "bf16")),
     )
 
 
@@ -42,17 +42,19 @@ class PackedWeight:
 
     Args:
         weight: `[N, K]`, `packable`.
+        wide: what it gives is float32, the sums as they are, whatever the weight's dtype.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not packable.
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, wide: bool = False) -> None:
         library = native.library()
         if library is None or not packable(weight):
             raise ValueError(f"a {weight.dtype} weight of {list(weight.shape)} cannot be packed: {native.status()}")
         self.out_features, self.in_features = weight.shape
         self.dtype = weight.dtype
+        self.out_dtype = torch.float32 if wide else weight.dtype
         self._library = library
         self._panels = Panels(weight.contiguous(), library)
 
@@ -72,7 +74,7 @@ class PackedWeight:
             x = x.contiguous()
         if bias is not None:
             bias = bias.contiguous()
-        y = empty(x.shape[0], self.out_features, dtype=x.dtype)
+        y = empty(x.shape[0], self.out_features, dtype=self.out_dtype)
         arguments = _Linear(
             x.data_ptr(),
             self._panels.packed.data_ptr(),
@@ -84,19 +86,13 @@ class PackedWeight:
             x.stride(0) * x.itemsize,
             y.stride(0) * y.itemsize,
             _FORMATS[x.dtype],
+            int(self.out_dtype == torch.bfloat16),
         )
         launch(self._library.loraplex_linear, arguments)
         return y
 
     def rows(self, index: Tensor) -> Tensor:
-        """Rows of the weight, so that an embedding tied to it needs no second copy.
-
-        Args:
-            index: int64 `[T]`.
-
-        Returns:
-            `[T, K]` in the weight's dtype.
-        """
+        """See `RowWeight`."""
         return self._panels.rows(index)
 
     def dequantized(self) -> Tensor:

@@ -9,6 +9,8 @@ from torch import Tensor
 LIMIT = 127
 # So that a row of zeros has a scale to be divided by.
 SMALLEST = 1e-30
+# Elements that are worked on at a time.
+_BLOCK = 1 << 22
 
 
 def round_rows(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -20,6 +22,12 @@ def round_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         int8 `[R, C]`, and the float32 `[R]` that the rows are to be multiplied by.
     """
-    wide = x.to(torch.float32)
-    scale = wide.abs().amax(dim=1).clamp_min(SMALLEST) / LIMIT
-    return (wide / scale[:, None]).round().to(torch.int8), scale
+    rounded = torch.empty(x.shape, dtype=torch.int8, device=x.device)
+    scale = torch.empty(x.shape[0], dtype=torch.float32, device=x.device)
+    block = max(1, _BLOCK // x.shape[1])
+    for first in range(0, x.shape[0], block):  # what is needed on the way stays small beside a table of the vocabulary
+        rows = slice(first, first + block)
+        wide = x[rows].to(torch.float32)
+        scale[rows] = wide.abs().amax(dim=1).clamp_min(SMALLEST) / LIMIT
+        rounded[rows] = (wide / scale[rows, None]).round_()
+    return rounded, scale

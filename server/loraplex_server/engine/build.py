@@ -64,6 +64,7 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
             device=device,
             dtype=dtype,
             quantization=config.quantization,
+            head_quantization=config.head_quantization,
             max_model_len=config.max_model_len,
             quantization_cache=None if config.quantization_cache is None else Path(config.quantization_cache),
         )

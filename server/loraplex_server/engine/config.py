@@ -10,6 +10,8 @@ Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 # auto: the checkpoint as it is, quantized or not; the others are what load_model knows.
 Quantization = Literal["auto", "none", "int4", "int4-32", "nf4", "int8", "int8-weight", "fp8"]
+# auto: int8 where the layers' linears are rounded at start too, on a CPU that multiplies bytes.
+HeadQuantization = Literal["auto", "none", "int8"]
 AdapterDType = Literal["auto", "int8"]
 KVCacheDType = Literal["auto", "fp8"]
 
@@ -21,6 +23,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     device: Device = "auto"
     dtype: DType = "auto"
     quantization: Quantization = "auto"
+    head_quantization: HeadQuantization = "auto"  # of lm_head, and of an embedding that is tied to it
     quantization_cache: str | None = None  # a folder that keeps rounded weights for the next start; None: none are kept
     max_model_len: int | None = None  # None: the model's own limit, as far as the KV cache allows
     max_num_seqs: int = 32

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
-from torch import Tensor
-
-from loraplex_kernels.linear import BaseWeight
 from loraplex_server.models.attention import Attention
 from loraplex_server.models.blueprint import Blueprint, LayerPlan, LinearPlan, blueprint
 from loraplex_server.models.checkpoint import Checkpoint
@@ -19,18 +15,14 @@ from loraplex_server.models.layer import Layer
 from loraplex_server.models.linear import Linear
 from loraplex_server.models.linear_weights import LinearWeights
 from loraplex_server.models.mlp import Mlp
-from loraplex_server.models.names import EMBEDDING, FINAL_NORM, HEAD, layer_prefix
+from loraplex_server.models.names import FINAL_NORM, HEAD, layer_prefix
 from loraplex_server.models.norm import RmsNorm
 from loraplex_server.models.rope import RopeTable
-
-_EMBEDDING, _HEAD = (f"{module}.weight" for module in (EMBEDDING, HEAD))
+from loraplex_server.models.tables import HEAD_WEIGHT, CheckpointTables, make_tables, same_table
 
 
 def build(config: DecoderConfig, checkpoint: Checkpoint, weights: LinearWeights, step: Callable[[], None]) -> Decoder:
     """Take the tensors one linear at a time, so that no more than one is in memory twice.
-
-    `lm_head` is never rounded here: tied to the embedding it must stay floating point for the look-up anyway, and the
-    scores of the tokens are where rounding shows most. It is served quantized where the checkpoint has it so.
 
     Args:
         config: of the model.
@@ -47,21 +39,24 @@ def build(config: DecoderConfig, checkpoint: Checkpoint, weights: LinearWeights,
     replaced = {f"{module}.weight" for module in quantized}
     checkpoint.check(
         {name: shape for name, shape in plan.tensors().items() if name not in replaced},
-        optional=[_HEAD] if config.tie_embeddings else [],
+        optional=[HEAD_WEIGHT] if config.tie_embeddings else [],
         quantized={name: shape for tensors in quantized.values() for name, shape in tensors.items()},
     )
-    builder = _Builder(config, checkpoint, weights, step)
-    table = builder.floats(_EMBEDDING)
-    tied = config.tie_embeddings and HEAD not in quantized and _same_table(checkpoint)
+    builder = _Builder(config, weights, step)
+    tied = config.tie_embeddings and HEAD not in quantized and same_table(checkpoint)
+    target = weights.target
+    table, head = make_tables(weights, plan.head, tied)
+    weights.release()
     return Decoder(
         config,
         plan.shape(config, tied),
-        Embedding(table, config.embedding_scale),
-        [RopeTable(rope, config.max_model_len, weights.target.device) for rope in config.ropes],
+        Embedding(table, target.dtype, target.device, config.embedding_scale),
+        [RopeTable(rope, config.max_model_len, target.device) for rope in config.ropes],
         [builder.layer(index, layer) for index, layer in enumerate(plan.layers)],
         builder.norm(FINAL_NORM),
-        Head(builder.head(plan.head, table if tied else None), plan.head.group, config.logit_softcap),
+        Head(head, plan.head.group, config.logit_softcap),
         weights.name,
+        None if target.head == "none" else CheckpointTables(checkpoint.folder, checkpoint.fingerprint, tied),
     )
 
 
@@ -75,39 +70,20 @@ def _quantized(
     return {module: tensors for linear in linears for module, tensors in weights.quantized(linear).items()}
 
 
-def _same_table(checkpoint: Checkpoint) -> bool:
-    """Tied, unless the checkpoint has a head that differs: transformers then takes the checkpoint's word for it."""
-    return _HEAD not in checkpoint or torch.equal(checkpoint.tensor(_HEAD), checkpoint.tensor(_EMBEDDING))
-
-
 class _Builder:
-    def __init__(
-        self, config: DecoderConfig, checkpoint: Checkpoint, weights: LinearWeights, step: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: DecoderConfig, weights: LinearWeights, step: Callable[[], None]) -> None:
         self.config = config
-        self.checkpoint = checkpoint
         self.weights = weights
         self.step = step
 
-    def floats(self, *names: str) -> Tensor:
-        """Tensors that stay floating point, stacked, where they will be used."""
-        target = self.weights.target
-        return self.checkpoint.stack(names, target.dtype).to(target.device)
-
     def norm(self, name: str) -> RmsNorm:
-        return RmsNorm(name, self.floats(f"{name}.weight"), self.config.norm_eps, self.config.norm_offset)
+        return RmsNorm(name, self.weights.floats(f"{name}.weight"), self.config.norm_eps, self.config.norm_offset)
 
     def linear(self, plan: LinearPlan) -> Linear:
-        bias = self.floats(*(f"{name}.bias" for name in plan.names)) if plan.bias else None
+        bias = self.weights.floats(*(f"{name}.bias" for name in plan.names)) if plan.bias else None
         weight = self.weights.make(plan)
-        self.checkpoint.release()
+        self.weights.release()
         return Linear(weight, bias, plan.group)
-
-    def head(self, plan: LinearPlan, table: Tensor | None) -> BaseWeight:
-        """The output layer's weight; `table` is the embedding's where it is tied to that."""
-        if table is None and self.weights.quantized(plan):
-            return self.weights.make(plan)
-        return self.weights.floating(self.floats(_HEAD) if table is None else table)
 
     def layer(self, index: int, plan: LayerPlan) -> Layer:
         config, layer, names = self.config, self.config.layers[index], self.config.names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ class Decoder:
         norm: after the last layer.
         head: `[R, H]` to `[R, vocab]`.
         quantization: what form the linears have, for people.
+        tables: the checkpoint's own embedding and head by name, where they were rounded; None: they were not.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Decoder:
         norm: RmsNorm,
         head: Head,
         quantization: str = "none",
+        tables: Callable[[str], Tensor] | None = None,
     ) -> None:
         self.config = config
         self.shape = shape
@@ -53,6 +55,7 @@ class Decoder:
         self.norm = norm
         self.head = head
         self.quantization = quantization
+        self._tables = tables
         linears = [linear for layer in self.layers for linear in layer.linears] + [head]
         self._linear_of_site = {site: linear for linear in linears for site in linear.group.sites}
         norms = [norm for layer in self.layers for norm in layer.norms] + [norm]
@@ -61,7 +64,7 @@ class Decoder:
             sum(linear.nbytes for linear in linears)
             + sum(norm.weight.nbytes for norm in norms)
             + sum(rope.nbytes for rope in self.ropes)
-            + (0 if shape.tied else embedding.weight.nbytes)
+            + (0 if embedding.weight is head.weight else embedding.weight.nbytes)
         )
 
     @torch.inference_mode()
@@ -144,5 +147,24 @@ class Decoder:
         return self._norm_of_name[name].weight
 
     def embedding_rows(self, first: int, last: int) -> Tensor:
-        """`[last - first, H]` of the embedding's table in the model's dtype, without its scale."""
-        return self.embedding.weight[first:last]
+        """`[last - first, H]` of the embedding's table in the model's dtype, as it is served, without its scale."""
+        return self.embedding.weight.rows(torch.arange(first, last, device=self.embedding.device))
+
+    @torch.inference_mode()
+    def original(self, name: str) -> Tensor:
+        """The embedding's or the output layer's table without what rounding at start did to it.
+
+        Args:
+            name: of either, as in `shape`.
+
+        Returns:
+            `[vocab, H]` in any floating-point dtype.
+
+        Raises:
+            CheckpointError: it was rounded, and the checkpoint that it came from is there no more.
+        """
+        if self._tables is not None:
+            return self._tables(name)
+        if name == self.shape.head.name:
+            return self.site_weight(self.shape.head.index)
+        return self.embedding_rows(0, self.shape.embedding.rows)

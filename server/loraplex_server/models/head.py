@@ -10,6 +10,7 @@ from torch import Tensor
 
 from loraplex_kernels.linear import BaseWeight
 from loraplex_kernels.lora import SiteGroup
+from loraplex_kernels.lora.op import add_lora
 from loraplex_server.models.adapter_step import AdapterStep, TermUse
 from loraplex_server.models.linear import Linear
 from loraplex_server.models.move import Move
@@ -30,6 +31,23 @@ class Head(Linear):
         self.vocab = group.widths[0]
         self.softcap = softcap
 
+    def __call__(self, x: Tensor, adapters: AdapterStep | None) -> Tensor:
+        """`[R, H]` to float32 `[R, vocab]`."""
+        y = self.weight(x).to(torch.float32)
+        if adapters is None:
+            return y
+        moves = self._moves(x, y, adapters.terms) if adapters.terms else []
+        if adapters.lora is not None:
+            # Low rank is added in x's dtype. Only the difference is taken over, so that rows without an update keep
+            # their float32 scores, whoever is beside them.
+            before = y.to(x.dtype)
+            after = before.clone()
+            add_lora(after, x, self.group, adapters.lora.batch, adapters.lora.table)
+            y += after.float() - before.float()
+        for move in moves:
+            move.add_to(y)
+        return y
+
     def logits(self, hidden: Tensor, adapters: AdapterStep | None) -> Tensor:
         """Scores of the next token.
 
@@ -41,7 +59,7 @@ class Head(Linear):
             float32 `[R, widest]`: as wide as the largest vocabulary of the rows' adapters, -inf where a row's own
             vocabulary has no such token.
         """
-        logits = self._cap(self(hidden, adapters).to(torch.float32))
+        logits = self._cap(self(hidden, adapters))
         uses = () if adapters is None else adapters.terms
         resized = [use for use in uses if self._rows(use) != self.vocab]
         extra = max((self._rows(use) for use in resized), default=0) - self.vocab

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loraplex_kernels.linear import BaseWeight, Quantization, make_weight
+from loraplex_kernels.linear import BaseWeight, Quantization, RowWeight, make_weight
+from loraplex_kernels.linear.dense import DenseWeight
 from loraplex_kernels.linear.forms import WeightForm
+from loraplex_kernels.linear.int8 import Int8Weight
+from loraplex_kernels.linear.packed import PackedWeight, packable
 from loraplex_kernels.linear.rounders import ROUNDERS, round_weight
 from loraplex_kernels.linear.serve import serve
 from loraplex_kernels.linear.side_by_side import SideBySide
@@ -18,6 +21,7 @@ from loraplex_kernels.linear.stored import StoredWeight
 from loraplex_server.models.blueprint import LinearPlan
 from loraplex_server.models.checkpoint import Checkpoint
 from loraplex_server.models.errors import UnsupportedModelError
+from loraplex_server.models.head_form import HeadForm
 from loraplex_server.models.quantized.reader import WeightReader
 from loraplex_server.models.rounded_cache import RoundedCache
 
@@ -26,11 +30,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Target:
-    """What the weights become: their device, the activations' dtype, the form of the layers' linears."""
+    """What the weights become: device, the activations' dtype, the form of the layers' linears and of the head."""
 
     device: torch.device
     dtype: torch.dtype
     quantization: Quantization
+    head: HeadForm = "none"
 
 
 class LinearWeights:
@@ -60,10 +65,11 @@ class LinearWeights:
 
     def summary(self) -> str:
         """What was done, for the log."""
+        head = "" if self.target.head == "none" else f"; lm_head in {self.target.head}"
         if self.target.quantization not in ROUNDERS:
-            return self.name
+            return f"{self.name}{head}"
         found = 0 if self._cache is None else self._cache.found
-        return f"{self._rounded_anew} linears rounded to {self.name}, {found} found rounded"
+        return f"{self._rounded_anew} linears rounded to {self.name}, {found} found rounded{head}"
 
     def quantized(self, plan: LinearPlan) -> dict[str, Mapping[str, tuple[int, ...]]]:
         """Of the plan's modules that the checkpoint has quantized, names and shapes of what stands for the weight."""
@@ -72,9 +78,26 @@ class LinearWeights:
         found = {module: self._reader.tensors(module, shape) for module, shape in plan.shapes()}
         return {module: tensors for module, tensors in found.items() if tensors}
 
-    def floating(self, weight: Tensor) -> BaseWeight:
-        """A weight that is served as the checkpoint has it."""
-        return make_weight(weight, "none", self.target.dtype, self.target.device)
+    def floats(self, *names: str) -> Tensor:
+        """Tensors that stay floating point, stacked, where they will be used."""
+        return self._checkpoint.stack(names, self.target.dtype).to(self.target.device)
+
+    def release(self) -> None:
+        """Let go of the memory that weights were made from."""
+        self._checkpoint.release()
+
+    def table(self, name: str) -> RowWeight:
+        """The output layer of a floating-point checkpoint, which may be the embedding too.
+
+        Its results are float32 where the kernel can: scores are chosen from in that type.
+        """
+        target, weight = self.target, self._checkpoint.tensor(name)
+        if target.head == "int8":  # what the checkpoint has is rounded, not what the model's dtype leaves of it
+            return Int8Weight(weight, target.dtype, wide=True)
+        if target.device.type == "cpu" and weight.dtype == target.dtype and packable(weight):
+            return PackedWeight(weight, wide=True)  # from the mapped file, which no other copy is made of
+        weight = self.floats(name)
+        return PackedWeight(weight, wide=True) if packable(weight) else DenseWeight(weight)
 
     def make(self, plan: LinearPlan) -> BaseWeight:
         """The weight of a plan's linears.

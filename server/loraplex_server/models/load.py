@@ -19,6 +19,7 @@ from loraplex_server.models.decoder import Decoder
 from loraplex_server.models.describe import describe, read_config
 from loraplex_server.models.errors import UnsupportedModelError
 from loraplex_server.models.folder import model_folder
+from loraplex_server.models.head_form import head_form
 from loraplex_server.models.linear_weights import LinearWeights, Target
 from loraplex_server.models.mapped import trim_heap
 from loraplex_server.models.progress import progress
@@ -38,6 +39,7 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype,
     quantization: str = AUTO,
+    head_quantization: str = AUTO,
     max_model_len: int | None = None,
     quantization_cache: Path | None = None,
 ) -> Decoder:
@@ -49,7 +51,8 @@ def load_model(
         device: where it runs.
         dtype: of the activations, and of the weights that stay floating point.
         quantization: "auto" serves the checkpoint as it is, quantized or not. Any other is the form that the layers'
-            linears of a floating-point checkpoint are rounded to; embedding and `lm_head` are not.
+            linears of a floating-point checkpoint are rounded to.
+        head_quantization: what its `lm_head`, and an embedding that is tied to it, are rounded to: see `head_form`.
         max_model_len: the longest sequence to serve; None for the longest that the model was made for. For models with
             LongRoPE it also chooses the factors: see `families.rope.rope_config`.
         quantization_cache: folder that keeps rounded weights for the next start; None keeps none.
@@ -58,7 +61,8 @@ def load_model(
         UnsupportedModelError: the architecture, or something that the config asks of it, is not supported; or the
             checkpoint is quantized already, and another form was asked for.
         CheckpointError: files are missing, unreadable, pickled, or do not fit the config.
-        ValueError: `max_model_len` or `quantization` is out of range, or the device cannot run the form.
+        ValueError: `max_model_len`, `quantization` or `head_quantization` is out of range, or the device cannot run the
+            form.
     """
     choices = (AUTO, *get_args(Quantization))
     if quantization not in choices:
@@ -69,11 +73,13 @@ def load_model(
     config, raw = describe(folder, max_model_len), read_config(folder)
     if quantization != AUTO:
         _refuse_quantized(raw, folder, quantization)
+    quantizer = find_settings(raw, folder)
+    head = head_form(head_quantization, form, dtype, device, None if quantizer is None else quantizer.method)
     with Checkpoint(model_folder(path_or_id)) as checkpoint:
         cache = None
         if quantization_cache is not None and form in ROUNDERS:
             cache = RoundedCache(quantization_cache, checkpoint, form)
-        weights = LinearWeights(checkpoint, Target(device, dtype, form), weight_reader(raw, checkpoint), cache)
+        weights = LinearWeights(checkpoint, Target(device, dtype, form, head), weight_reader(raw, checkpoint), cache)
         started = time.monotonic()
         with progress(f"loading {path_or_id}, quantization: {weights.name}", config.num_layers) as step:
             decoder = build(config, checkpoint, weights, step)

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from loraplex_server.engine.config import AdapterDType, Device, DType, EngineConfig, KVCacheDType, Quantization
+from loraplex_server.engine.config import (
+    AdapterDType,
+    Device,
+    DType,
+    EngineConfig,
+    HeadQuantization,
+    KVCacheDType,
+    Quantization,
+)
 from loraplex_server.settings.quantity import Bytes
 from loraplex_server.settings.user_cache import user_cache
 
@@ -60,6 +68,12 @@ class ServeSettings(BaseSettings):
     dtype: DType = _option(_ENGINE.dtype, "Model", "", "of weights and activations")
     quantization: Quantization = _option(
         _ENGINE.quantization, "Model", "", "of the base model's linears; auto takes them as the checkpoint has them"
+    )
+    head_quantization: HeadQuantization = _option(
+        _ENGINE.head_quantization,
+        "Model",
+        "",
+        "of lm_head, and of an embedding tied to it; auto: int8 on a CPU where --quantization rounds the linears",
     )
     quantization_cache: str | None = _option(
         None,

@@ -205,7 +205,7 @@ class Paged:
             config.num_kv_heads,
             self.BLOCK_SIZE,
             config.head_dim,
-            decoder.embedding.weight.dtype,
+            decoder.embedding.dtype,
             CPU,
         )
         for layer in self.cache:  # what nobody wrote must not be read

@@ -25,7 +25,7 @@ def oracle(request, make_oracle):
 
 @each_form
 def test_the_model_is_that_of_its_rounded_weights(form, oracle, paged, sequences):
-    decoder = oracle.load(form)
+    decoder = oracle.load(form, head_quantization="none")
     modules = dict(oracle.model.named_modules())
     with torch.no_grad():
         for site in decoder.sites[:-1]:
@@ -39,11 +39,8 @@ def test_the_model_is_that_of_its_rounded_weights(form, oracle, paged, sequences
 
 
 @each_form
-def test_head_and_embedding_are_not_rounded_and_the_rest_takes_less_memory(form, oracle):
+def test_rounded_linears_take_less_memory(form, oracle):
     exact, rounded = oracle.load(), oracle.load(form)
-    head = exact.sites[-1].index
-    assert torch.equal(exact.site_weight(head), rounded.site_weight(head))
-    assert torch.equal(exact.embedding.weight, rounded.embedding.weight)
     exact_bytes, rounded_bytes = (
         sum(linear.weight.nbytes for layer in model.layers for linear in layer.linears) for model in (exact, rounded)
     )
