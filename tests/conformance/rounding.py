@@ -22,8 +22,8 @@ class RoundedLinear(nn.Linear):
 
 @torch.no_grad()
 def round_as_served(model: PreTrainedModel, served: Decoder) -> None:
-    """Make every linear but the output layer what the engine computes with."""
-    for site in served.sites[:-1]:
+    """Make every linear, the output layer among them, what the engine computes with."""
+    for site in served.sites:
         linear = model.get_submodule(site.name)
         linear.weight.copy_(served.site_weight(site.index))
         linear.__class__ = RoundedLinear

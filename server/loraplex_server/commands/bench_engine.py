@@ -76,7 +76,7 @@ def _measured(given: argparse.Namespace, settings: ServeSettings, console: Conso
     title = f"{options.requests} requests to {info.model}, {info.dtype}, quantization {info.quantization}"
     lines.report(runs, given.label or title, console, given.plot)
     if rates is not None:
-        head = str(getattr(settings, "head_quantization", "auto"))
+        head = settings.head_quantization
         _roofline(lines, console, rates, info, head, adapters, options, runs)
     return 0 if all(run.summary.ok for run in runs) else 1
 

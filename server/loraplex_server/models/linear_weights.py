@@ -149,7 +149,7 @@ class LinearWeights:
 
     def _serve(self, part: WeightForm | Tensor) -> BaseWeight:
         if isinstance(part, Tensor):
-            return self.floating(part)
+            return make_weight(part, "none", self.target.dtype, self.target.device)
         weight = serve(part, self.target.dtype, self.target.device)
         self.unpacked |= isinstance(weight, StoredWeight)
         return weight

@@ -79,5 +79,5 @@ def test_float8_on_a_cpu_is_refused_where_it_would_be_written_and_where_it_would
     made = scene([(1, 9)], cache_dtype=FLOAT8)
     with pytest.raises(ValueError, match="float8: the Triton kernels alone"):
         write_kv(made.q[:, :2], made.q[:, :2], made.cache, made.batch.slot_mapping)
-    with pytest.raises(ValueError, match="float8: served by the Triton kernels alone"):
+    with pytest.raises(ValueError, match="float8: the Triton kernels alone read them"):
         paged_attention(made.q, made.cache, made.batch, 1.0)
