@@ -4,136 +4,138 @@
 
 #include "parallel.h"
 
-/* An item of the first phase is at most this many rows of A, of the second this many columns of B. Neither
- * changes a sum; they are small enough to share out a single adapter and large enough to read in long
- * stretches. */
-enum { ITEM_RANKS = 8, ITEM_COLUMNS = 1024 };
+/* An item of work is one linear of a block of rows, from x to y, so that nobody waits for anybody; of a large block where
+ * there are few, a part of its rows. */
+enum { ITEMS_PER_THREAD = 4, ITEM_ROWS = 8 };
 
-struct item {
-    int32_t block;
-    int32_t cell; /* of the first phase: its own; of the second: of the block's first adapter */
-    int32_t site; /* index in the group */
-    int32_t first;
+/* Where fewer linears than threads are as large as this many elements of A and B, they are shared out instead: so many
+ * rows of A an item, and when they are all done so many columns of B. */
+enum { LARGE = 1 << 16, ITEM_RANKS = 8, ITEM_COLUMNS = 1024 };
+
+struct work {
+    const struct lora *call;
+    struct lora_cell *cells; /* of each block, part and linear its uses */
+    float *v;
+    int64_t parts; /* in which the rows of each block are cut */
 };
 
-struct call {
-    const struct lora_step *step;
-    const struct lora_group *group;
-    struct lora_matrix x, y, base;
-    int64_t in;
-    struct lora_cell *cells; /* [uses, group->count] */
-    struct item *shrinks, *expands;
-    int64_t shrink_count, expand_count;
+/* One linear for some rows of one block. */
+struct linear {
+    int64_t index; /* in the group */
+    int64_t uses;
+    struct lora_rows rows;
+    struct lora_cell *cells; /* [uses] */
 };
 
-static struct lora_rows rows_of(const struct lora_step *step, int64_t block) {
-    int32_t start = step->row_start[block];
-    return (struct lora_rows){step->row + start, step->row_start[block + 1] - start};
-}
-
-static void shrink_item(void *context, int64_t index, int thread) {
-    const struct call *call = context;
-    const struct item *item = &call->shrinks[index];
-    const struct lora_cell *cell = &call->cells[item->cell];
-    int last = item->first + ITEM_RANKS < cell->rank ? item->first + ITEM_RANKS : cell->rank;
-    lora_shrink(cell, rows_of(call->step, item->block), call->x, call->in, item->first, last,
-                (int)call->step->bf16);
-    (void)thread;
-}
-
-static struct lora_matrix columns_from(struct lora_matrix matrix, int64_t column, int64_t bf16) {
-    return (struct lora_matrix){(char *)matrix.data + column * (bf16 ? 2 : 4), matrix.stride};
-}
-
-static void expand_item(void *context, int64_t index, int thread) {
-    const struct call *call = context;
-    const struct lora_step *step = call->step;
-    const struct item *item = &call->expands[index];
-    int64_t width = call->group->width[item->site], offset = call->group->offset[item->site];
-    int64_t last = item->first + ITEM_COLUMNS < width ? item->first + ITEM_COLUMNS : width;
-    int64_t uses = step->use_start[item->block + 1] - step->use_start[item->block];
-    lora_expand(&call->cells[item->cell], uses, call->group->count, rows_of(step, item->block),
-                columns_from(call->y, offset, step->bf16), columns_from(call->base, offset, step->bf16),
-                width, item->first, last, (int)step->bf16);
-    (void)thread;
-}
-
-/* Reads the table's cells of the step. Returns the floats of v that they need together. */
-static int64_t read_cells(struct call *call) {
-    const struct lora_step *step = call->step;
-    const struct lora_group *group = call->group;
-    struct lora_cell *cell = call->cells;
-    const float *weight = step->weight;
-    int64_t floats = 0;
-    for (int64_t block = 0; block < step->blocks; block++) {
-        int64_t rows = rows_of(step, block).count;
-        for (int32_t use = step->use_start[block]; use < step->use_start[block + 1]; use++, weight += rows) {
-            for (int64_t s = 0; s < group->count; s++, cell++) {
-                int64_t at = step->slot[use] * step->sites + group->site[s];
-                *cell = (struct lora_cell){.a = (const void *)step->a[at],
-                                           .b = (const void *)step->b[at],
-                                           .magnitude = (const float *)step->magnitude[at],
-                                           .factor = (const float *)step->factor[at],
-                                           .weight = weight,
-                                           .scale = step->scale[at],
-                                           .rank = step->rank[at]};
-                floats += rows * cell->rank;
-                call->shrink_count += (cell->rank + ITEM_RANKS - 1) / ITEM_RANKS;
-            }
-        }
-        for (int64_t s = 0; s < group->count; s++)
-            call->expand_count += (group->width[s] + ITEM_COLUMNS - 1) / ITEM_COLUMNS;
+/* Finds linear number `item` and reads what the table says of it. */
+static struct linear read_linear(const struct work *work, int64_t item) {
+    const struct lora_step *step = work->call->step;
+    int64_t count = work->call->group->count, part = item % work->parts;
+    int64_t s = item / work->parts % count, block = item / (work->parts * count);
+    int64_t whole = step->row_start[block + 1] - step->row_start[block];
+    int64_t first = whole * part / work->parts, rows = whole * (part + 1) / work->parts - first;
+    int64_t use = step->use_start[block], uses = step->use_start[block + 1] - use;
+    const float *weight = step->weight + step->weight_start[block] + first;
+    float *v = work->v + ((step->weight_start[block] + uses * first) * count + s * uses * rows) * step->highest;
+    struct lora_cell *cells = work->cells + (use * work->parts + part * uses) * count + s * uses;
+    for (int64_t i = 0; i < uses; i++) {
+        int64_t at = step->slot[use + i] * step->sites + work->call->group->site[s];
+        cells[i] = (struct lora_cell){.a = (const void *)step->a[at],
+                                      .b = (const void *)step->b[at],
+                                      .magnitude = (const float *)step->magnitude[at],
+                                      .factor = (const float *)step->factor[at],
+                                      .weight = weight + i * whole,
+                                      .v = v + i * rows * step->highest,
+                                      .scale = step->scale[at],
+                                      .rank = step->rank[at]};
     }
-    return floats;
+    return (struct linear){s, uses, {step->row + step->row_start[block] + first, rows}, cells};
 }
 
-/* Numbers the work in the order in which the weights lie: adapter by adapter, linear by linear. */
-static void list_items(struct call *call, float *v) {
-    const struct lora_step *step = call->step;
-    int32_t count = (int32_t)call->group->count, cell = 0;
-    struct item *shrink = call->shrinks, *expand = call->expands;
-    for (int32_t block = 0; block < step->blocks; block++) {
-        int64_t rows = rows_of(step, block).count;
-        int32_t uses = step->use_start[block + 1] - step->use_start[block], head = cell;
-        for (int32_t s = 0; s < count; s++) {
-            int32_t ranked = 0;
-            for (int32_t use = 0; use < uses; use++) ranked += call->cells[head + use * count + s].rank;
-            for (int32_t first = 0; ranked && first < call->group->width[s]; first += ITEM_COLUMNS)
-                *expand++ = (struct item){block, head + s, s, first};
-        }
-        for (; cell < head + uses * count; cell++) {
-            call->cells[cell].v = v;
-            v += rows * call->cells[cell].rank;
-            for (int32_t first = 0; first < call->cells[cell].rank; first += ITEM_RANKS)
-                *shrink++ = (struct item){block, cell, 0, first};
-        }
+static void expand(const struct lora *call, const struct linear *linear, int64_t first, int64_t last) {
+    int32_t ranks = 0, bf16 = (int32_t)call->step->bf16;
+    for (int64_t i = 0; i < linear->uses; i++) ranks |= linear->cells[i].rank;
+    if (!ranks) return; /* y keeps its very bits */
+    int64_t width = call->group->width[linear->index];
+    struct lora_matrix y = {(char *)call->y + call->group->offset[linear->index] * (bf16 ? 2 : 4), call->y_stride};
+    lora_expand(linear->cells, linear->uses, linear->rows, y, width, first, last < width ? last : width, bf16);
+}
+
+static void whole_item(void *context, int64_t item, int thread) {
+    (void)thread;
+    const struct work *work = context;
+    const struct lora *call = work->call;
+    struct linear linear = read_linear(work, item);
+    for (int64_t i = 0; i < linear.uses; i++) {
+        const struct lora_cell *cell = &linear.cells[i];
+        struct lora_matrix x = {call->x, call->x_stride};
+        lora_shrink(cell, linear.rows, x, call->in, 0, cell->rank, (int)call->step->bf16);
     }
-    call->expand_count = expand - call->expands; /* linears that no adapter touches have none */
+    expand(call, &linear, 0, call->group->width[linear.index]);
+}
+
+/* Some of a shared linear. */
+struct share {
+    const struct work *work;
+    const struct linear *linears;
+    int64_t pieces; /* of each linear */
+};
+
+static void shrink_piece(void *context, int64_t item, int thread) {
+    (void)thread;
+    const struct share *share = context;
+    const struct lora *call = share->work->call;
+    const struct linear *linear = &share->linears[item / share->pieces];
+    int64_t first = item % share->pieces * ITEM_RANKS;
+    for (int64_t i = 0; i < linear->uses; i++) {
+        const struct lora_cell *cell = &linear->cells[i];
+        struct lora_matrix x = {call->x, call->x_stride};
+        int64_t last = first + ITEM_RANKS < cell->rank ? first + ITEM_RANKS : cell->rank;
+        lora_shrink(cell, linear->rows, x, call->in, first, last, (int)call->step->bf16);
+    }
+}
+
+static void expand_piece(void *context, int64_t item, int thread) {
+    (void)thread;
+    const struct share *share = context;
+    int64_t first = item % share->pieces * ITEM_COLUMNS;
+    expand(share->work->call, &share->linears[item / share->pieces], first, first + ITEM_COLUMNS);
+}
+
+static void share_linears(const struct work *work, int64_t items, int64_t widest, int threads) {
+    struct linear linears[items];
+    for (int64_t item = 0; item < items; item++) linears[item] = read_linear(work, item);
+    struct share share = {work, linears, (work->call->step->highest + ITEM_RANKS - 1) / ITEM_RANKS};
+    lp_parallel_for(threads, items * share.pieces, shrink_piece, &share);
+    share.pieces = (widest + ITEM_COLUMNS - 1) / ITEM_COLUMNS;
+    lp_parallel_for(threads, items * share.pieces, expand_piece, &share);
+}
+
+static int64_t parts_of(const struct lora_step *step, int64_t linears, int threads) {
+    int64_t wanted = (threads * ITEMS_PER_THREAD + linears - 1) / linears;
+    int64_t most = step->row_start[step->blocks] / (step->blocks * ITEM_ROWS);
+    return wanted < most ? wanted : most > 1 ? most : 1;
 }
 
 /* Adds a step's adapters to y. Returns 0, or 1 when there is no memory for the intermediate values. */
-LP_EXPORT int loraplex_lora(const struct lora *a, int threads) {
-    struct call call = {.step = a->step,
-                        .group = a->group,
-                        .x = {a->x, a->x_stride},
-                        .y = {a->y, a->y_stride},
-                        .base = {a->base, a->base_stride},
-                        .in = a->in};
-    int64_t cells = a->step->use_start[a->step->blocks] * a->group->count;
-    call.cells = malloc((size_t)cells * sizeof *call.cells);
-    if (!call.cells) return 1;
-    int64_t floats = read_cells(&call);
-    int64_t items = call.shrink_count + call.expand_count;
-    call.shrinks = malloc((size_t)items * sizeof *call.shrinks + (size_t)floats * sizeof(float) + 1);
-    if (!call.shrinks) {
-        free(call.cells);
-        return 1;
+LP_EXPORT int loraplex_lora(const struct lora *call, int threads) {
+    const struct lora_step *step = call->step;
+    int64_t linears = step->blocks * call->group->count, widest = 0;
+    if (linears == 0) return 0;
+    for (int64_t s = 0; s < call->group->count; s++)
+        if (call->group->width[s] > widest) widest = call->group->width[s];
+    struct work work = {.call = call, .parts = parts_of(step, linears, threads)};
+    size_t cells = (size_t)(step->use_start[step->blocks] * work.parts * call->group->count);
+    size_t floats = (size_t)(step->weight_start[step->blocks] * call->group->count * step->highest);
+    work.cells = malloc(cells * sizeof *work.cells + floats * sizeof *work.v);
+    if (!work.cells) return 1;
+    work.v = (float *)(work.cells + cells);
+    int64_t items = linears * work.parts;
+    if (items < threads && (call->in + widest) * step->highest >= LARGE) {
+        share_linears(&work, items, widest, threads);
+    } else {
+        lp_parallel_for(threads, items, whole_item, &work);
     }
-    call.expands = call.shrinks + call.shrink_count;
-    list_items(&call, (float *)(call.shrinks + items));
-    lp_parallel_for(threads, call.shrink_count, shrink_item, &call);
-    lp_parallel_for(threads, call.expand_count, expand_item, &call);
-    free(call.shrinks);
-    free(call.cells);
+    free(work.cells);
     return 0;
 }

@@ -1,111 +1,165 @@
 #include "lora.h"
-#include "simd.h"
+#include "matrix.h"
 
-/* Vectors of columns held in registers: several rows share each loaded piece of B, or one row takes a wide
- * piece, so that each rank's row of B is read in long bursts. */
-enum { TILE_ROWS = LP_REGISTERS / 8, TILE_VECTORS = 4, FLAT_VECTORS = 8 };
+/* A row alone: so many rows of B at a time are added, each from one end of the columns to the other, streams that the
+ * processor foresees. The sums wait in the first-level cache. */
+enum { RANKS = 4 };
 
-/* The bursts are still too short for the processor to see what comes next: columns to ask for ahead, twice as
- * many of int8, and a cache line. */
-enum { AHEAD = 256, LINE = 64 };
+/* Several rows: so many columns of B are widened to float32, once for all of them. */
+enum { STRIP = 64, STRIP_RANKS = 64, STRIP_ROWS = 32 };
 
-LP_INLINE void store(void *base, int64_t index, lp_f32v value, int64_t part, const int bf16) {
-    if (bf16) {
-        lp_bf16 *p = (lp_bf16 *)base + index;
-        if (part) lp_store_bf16_part(p, value, part);
-        else lp_store_bf16(p, value);
-        return;
-    }
-    float *p = (float *)base + index;
-    if (part) lp_store_f32_part(p, value, part);
-    else lp_store_f32(p, value);
-}
+/* Columns whose sums are kept at a time. */
+enum { FLAT = 4096 };
 
-struct expansion {
-    const struct lora_cell *cells;
-    int64_t uses, step;
-    struct lora_rows rows;
-    struct lora_matrix y, base;
-    int64_t width;
+/* Columns of a linear for some rows. */
+struct tile {
+    struct lora_matrix y;
+    const int32_t *row;
+    int64_t rows, width, first, columns;
+    int bf16;
 };
 
-/* One adapter's share: sums[t][n] = sum over j of v[t, j] * B[j, columns]. */
-LP_INLINE void expand_cell(lp_f32v sums[TILE_ROWS][FLAT_VECTORS], const struct lora_cell *cell, int64_t width,
-                           int64_t t, int64_t column, int64_t part, const int bf16, const int int8,
-                           const int rows, const int vectors) {
-    for (int i = 0; i < rows; i++)
-        for (int n = 0; n < vectors; n++) sums[i][n] = lp_splat(0);
-    const int64_t size = int8 ? 1 : bf16 ? sizeof(lp_bf16) : sizeof(float);
-    for (int64_t j = 0; j < cell->rank; j++) {
-        lp_f32v factor[TILE_ROWS];
-        for (int i = 0; i < rows; i++) factor[i] = lp_splat(cell->v[(t + i) * cell->rank + j]);
-        const char *ahead = (const char *)cell->b + (j * width + column + (int8 ? 2 : 1) * AHEAD) * size;
-        for (int64_t n = 0; n < vectors * LP_LANES * size; n += LINE) __builtin_prefetch(ahead + n);
-        for (int n = 0; n < vectors; n++) {
-            int64_t at = j * width + column + n * LP_LANES;
-            lp_f32v b = int8 ? lp_load_i8_any(cell->b, at, part) : lp_load(cell->b, at, part, bf16);
-            for (int i = 0; i < rows; i++) sums[i][n] = sums[i][n] + factor[i] * b;
+LP_INLINE f32x16 load_b(const char *row, int64_t at, int64_t left, const struct lora_types of) {
+    if (!of.int8) return load_part(row, at, left, of.bf16);
+    int8_t b __attribute__((vector_size(LANES))) = {0};
+    if (left >= LANES) memcpy(&b, row + at, sizeof b);
+    else memcpy(&b, row + at, (size_t)left);
+    return __builtin_convertvector(b, f32x16);
+}
+
+/* sums += ranks [j, j + ranks) of a cell, for one row. */
+LP_INLINE void add_ranks(float *sums, const struct lora_cell *cell, const struct tile *tile, const float *v, int64_t j,
+                         const struct lora_types of, const int ranks) {
+    const int64_t size = lora_size(of), line = 64 / size;
+    const char *b[RANKS];
+    f32x16 factor[RANKS];
+    for (int n = 0; n < ranks; n++) {
+        b[n] = (const char *)cell->b + ((j + n) * tile->width + tile->first) * size;
+        factor[n] = splat(v[j + n]);
+    }
+    const char *behind = b[0] + ranks * tile->width * size;
+    for (int64_t from = 0; from < tile->columns; from += line, behind += 64 * ranks) {
+        lora_ask(behind, ranks);
+        for (int64_t at = from; at < from + line && at < tile->columns; at += LANES) {
+            f32x16 sum = load_floats(sums + at);
+            for (int n = 0; n < ranks; n++) sum = sum + factor[n] * load_b(b[n], at, tile->columns - at, of);
+            store_floats(sums + at, sum);
         }
     }
 }
 
-/* DoRA: m * sums + weight * (m - 1) * base. */
-LP_INLINE void apply_magnitude(lp_f32v sums[TILE_ROWS][FLAT_VECTORS], const struct lora_cell *cell,
-                               const struct expansion *e, int64_t t, int64_t column, int64_t part,
-                               const int bf16, const int rows, const int vectors) {
-    for (int n = 0; n < vectors; n++) {
-        int64_t at = column + n * LP_LANES;
-        lp_f32v m = lp_load(cell->magnitude, at, part, 0);
-        for (int i = 0; i < rows; i++) {
-            lp_f32v base = lp_load(e->base.data, e->rows.row[t + i] * e->base.stride + at, part, bf16);
-            sums[i][n] = m * sums[i][n] + lp_splat(cell->weight[t + i]) * (m - 1) * base;
+LP_INLINE void add_row(float *sums, const struct lora_cell *cell, const struct tile *tile, const float *v,
+                       const struct lora_types of) {
+    int64_t j = 0;
+    for (; j + RANKS <= cell->rank; j += RANKS) add_ranks(sums, cell, tile, v, j, of, RANKS);
+    for (; j < cell->rank; j++) add_ranks(sums, cell, tile, v, j, of, 1);
+}
+
+/* B's columns of the tile as float32, [ranks, STRIP]. */
+LP_INLINE void widen_strip(float *out, const struct lora_cell *cell, const struct tile *tile, int64_t j, int64_t ranks,
+                           const struct lora_types of) {
+    const int64_t size = lora_size(of);
+    for (int64_t n = 0; n < ranks; n++) {
+        const char *row = (const char *)cell->b + ((j + n) * tile->width + tile->first) * size;
+        lora_ask(row + 2 * STRIP * size, (int)(STRIP * size / 64));
+        for (int64_t at = 0; at < tile->columns; at += LANES) store_floats(out + n * STRIP + at, load_b(row, at, tile->columns - at, of));
+    }
+}
+
+/* sums [rows, STRIP] += all ranks of a cell, for several rows. */
+LP_INLINE void add_strip(float *sums, const struct lora_cell *cell, const struct tile *tile, const float *v,
+                         const struct lora_types of) {
+    _Alignas(64) float b[STRIP_RANKS * STRIP];
+    for (int64_t j = 0; j < cell->rank; j += STRIP_RANKS) {
+        int64_t ranks = cell->rank - j < STRIP_RANKS ? cell->rank - j : STRIP_RANKS;
+        widen_strip(b, cell, tile, j, ranks, of);
+        struct product p = {.steps = ranks, .a = (const uint32_t *)(v + j), .lda = cell->rank, .b = (const uint32_t *)b,
+                            .ldb = STRIP, .c = sums, .ldc = STRIP, .keep = j > 0};
+        multiply(FLOATS, (int)tile->rows, (int)((tile->columns + LANES - 1) / LANES), p);
+    }
+}
+
+LP_INLINE void add_cell(float *sums, const struct lora_cell *cell, const struct tile *tile, int64_t t,
+                        const struct lora_types of) {
+    const float *v = cell->v + t * cell->rank;
+    if (tile->rows == 1) add_row(sums, cell, tile, v, of);
+    else add_strip(sums, cell, tile, v, of);
+}
+
+static void add_any(float *sums, const struct lora_cell *cell, const struct tile *tile, int64_t t) {
+    if (cell->factor && tile->bf16) add_cell(sums, cell, tile, t, (struct lora_types){1, 1});
+    else if (cell->factor) add_cell(sums, cell, tile, t, (struct lora_types){0, 1});
+    else if (tile->bf16) add_cell(sums, cell, tile, t, (struct lora_types){1, 0});
+    else add_cell(sums, cell, tile, t, (struct lora_types){0, 0});
+}
+
+/* total += sums; with DoRA's magnitude m * sums + weight * (m - 1) * y. */
+static void gather(float *total, const float *sums, const struct lora_cell *cell, const struct tile *tile, int64_t stride,
+                   int64_t t) {
+    for (int64_t i = 0; i < tile->rows; i++) {
+        f32x16 weight = splat(cell->weight[t + i]);
+        int64_t row = tile->row[t + i] * tile->y.stride + tile->first;
+        for (int64_t at = 0; at < tile->columns; at += LANES) {
+            f32x16 sum = load_floats(sums + i * stride + at);
+            if (cell->magnitude) {
+                f32x16 m = load_part(cell->magnitude, tile->first + at, tile->columns - at, 0);
+                f32x16 y = load_part(tile->y.data, row + at, tile->columns - at, tile->bf16);
+                sum = m * sum + weight * (m - 1) * y;
+            }
+            store_floats(total + i * stride + at, load_floats(total + i * stride + at) + sum);
         }
     }
 }
 
-LP_INLINE void expand_tile(const struct expansion *e, int64_t t, int64_t column, int64_t part, const int bf16,
-                           const int rows, const int vectors) {
-    lp_f32v total[TILE_ROWS][FLAT_VECTORS], sums[TILE_ROWS][FLAT_VECTORS];
-    for (int i = 0; i < rows; i++)
-        for (int n = 0; n < vectors; n++) total[i][n] = lp_splat(0);
-    for (int64_t use = 0; use < e->uses; use++) {
-        const struct lora_cell *cell = e->cells + use * e->step;
+/* y += sums, one row of up to 16 columns; bfloat16 rounded by the machine itself where it can (then numbers that are not
+ * normal float32 become 0). */
+LP_INLINE void add_vector(void *y, int64_t at, int64_t left, const int bf16, f32x16 sum) {
+#ifdef __AVX512BF16__
+    if (bf16 && left >= LANES) {
+        __m256bh halves = _mm512_cvtneps_pbh((__m512)(sum + load_part(y, at, LANES, 1)));
+        memcpy((lp_bf16 *)y + at, &halves, sizeof halves);
+        return;
+    }
+#endif
+    store_part(y, at, left, bf16, sum + load_part(y, at, left, bf16));
+}
+
+LP_INLINE void add_to_y(const float *sums, const struct tile *tile, int64_t stride, int64_t t, const int bf16) {
+    for (int64_t i = 0; i < tile->rows; i++) {
+        int64_t row = tile->row[t + i] * tile->y.stride + tile->first;
+        const char *ahead = (const char *)tile->y.data + (row + 2 * tile->columns) * (bf16 ? 2 : 4);
+        for (int64_t at = 0; at < tile->columns; at += LANES) {
+            if (tile->rows > 1) __builtin_prefetch(ahead + at * (bf16 ? 2 : 4), 1, 3);
+            add_vector(tile->y.data, row + at, tile->columns - at, bf16, load_floats(sums + i * stride + at));
+        }
+    }
+}
+
+static void expand_tile(const struct lora_cell *cells, int64_t uses, const struct tile *tile, int64_t t) {
+    _Alignas(64) float sums[FLAT], total[FLAT];
+    int64_t stride = tile->rows == 1 ? 0 : STRIP;
+    size_t bytes = sizeof *sums * (size_t)(tile->rows == 1 ? (tile->columns + LANES - 1) / LANES * LANES : tile->rows * STRIP);
+    int plain = uses == 1 && !cells->magnitude;
+    if (!plain) memset(total, 0, bytes);
+    for (const struct lora_cell *cell = cells; cell < cells + uses; cell++) {
         if (cell->rank == 0) continue;
-        if (cell->factor) expand_cell(sums, cell, e->width, t, column, part, bf16, 1, rows, vectors);
-        else expand_cell(sums, cell, e->width, t, column, part, bf16, 0, rows, vectors);
-        if (cell->magnitude) apply_magnitude(sums, cell, e, t, column, part, bf16, rows, vectors);
-        for (int i = 0; i < rows; i++)
-            for (int n = 0; n < vectors; n++) total[i][n] += sums[i][n];
+        if (tile->rows == 1) memset(sums, 0, bytes);
+        add_any(sums, cell, tile, t);
+        if (!plain) gather(total, sums, cell, tile, stride, t);
     }
-    for (int i = 0; i < rows; i++) {
-        int64_t at = e->rows.row[t + i] * e->y.stride + column;
-        for (int n = 0; n < vectors; n++) {
-            lp_f32v y = lp_load(e->y.data, at + n * LP_LANES, part, bf16);
-            store(e->y.data, at + n * LP_LANES, y + total[i][n], part, bf16);
+    if (tile->bf16) add_to_y(plain ? sums : total, tile, stride, t, 1);
+    else add_to_y(plain ? sums : total, tile, stride, t, 0);
+}
+
+void lora_expand(const struct lora_cell *cells, int64_t uses, struct lora_rows rows, struct lora_matrix y,
+                 int64_t width, int64_t first, int64_t last, int bf16) {
+    struct tile tile = {.y = y, .row = rows.row, .width = width, .bf16 = bf16};
+    for (int64_t t = 0; t < rows.count; t += tile.rows) {
+        tile.rows = rows.count - t < STRIP_ROWS ? rows.count - t : STRIP_ROWS;
+        int64_t most = tile.rows == 1 ? FLAT : STRIP;
+        for (tile.first = first; tile.first < last; tile.first += most) {
+            tile.columns = last - tile.first < most ? last - tile.first : most;
+            expand_tile(cells, uses, &tile, t);
         }
     }
-}
-
-LP_INLINE void expand_rows(const struct expansion *e, int64_t t, int64_t first, int64_t last, const int bf16,
-                           const int rows, const int vectors) {
-    int64_t column = first;
-    for (; column + vectors * LP_LANES <= last; column += vectors * LP_LANES)
-        expand_tile(e, t, column, 0, bf16, rows, vectors);
-    for (; column + LP_LANES <= last; column += LP_LANES) expand_tile(e, t, column, 0, bf16, rows, 1);
-    if (column < last) expand_tile(e, t, column, last - column, bf16, rows, 1);
-}
-
-LP_INLINE void expand(const struct expansion *e, int64_t first, int64_t last, const int bf16) {
-    int64_t t = 0;
-    for (; t + TILE_ROWS <= e->rows.count; t += TILE_ROWS)
-        expand_rows(e, t, first, last, bf16, TILE_ROWS, TILE_VECTORS);
-    for (; t < e->rows.count; t++) expand_rows(e, t, first, last, bf16, 1, FLAT_VECTORS);
-}
-
-void lora_expand(const struct lora_cell *cells, int64_t uses, int64_t step, struct lora_rows rows,
-                 struct lora_matrix y, struct lora_matrix base, int64_t width, int64_t first, int64_t last,
-                 int bf16) {
-    const struct expansion e = {cells, uses, step, rows, y, base, width};
-    if (bf16) expand(&e, first, last, 1);
-    else expand(&e, first, last, 0);
 }

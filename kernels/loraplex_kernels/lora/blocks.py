@@ -24,8 +24,9 @@ def cut(runs: Sequence[Run], size: int) -> list[Block]:
     """Blocks of at most `size` rows, ordered by their first adapter where the runs are."""
     blocks = []
     for whole in _mixtures(runs) if overlap(runs) else _single(runs):
-        for start in range(0, len(whole.rows), size):
-            part = slice(start, start + size)
+        rows, parts = len(whole.rows), -(-len(whole.rows) // size)
+        for index in range(parts):  # as even as can be: nobody should wait for a full block while having a row
+            part = slice(rows * index // parts, rows * (index + 1) // parts)
             blocks.append(Block(whole.rows[part], whole.slots, tuple(of_slot[part] for of_slot in whole.weights)))
     return blocks
 

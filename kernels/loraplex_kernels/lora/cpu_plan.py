@@ -16,24 +16,20 @@ from loraplex_kernels.lora.blocks import cut
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
 
-# From this many rows on, a run's products are large enough for torch's matrix multiplication to be the faster way.
-# It is the length of a run that decides, never the number of rows that share an adapter: so what a request's
-# tokens become does not hang on which other requests are in the step.
-BULK_ROWS = 128
-
-# Rows of one block: what one reading of an adapter's weights serves, and what one core at a time works on.
-BLOCK_ROWS = 16
+# Rows of one block: what one core at a time works on. No sum hangs on it.
+BLOCK_ROWS = 32
 
 
-class _Step(ctypes.Structure):
+class CpuStep(ctypes.Structure):
     """`struct lora_step`."""
 
     _fields_ = (
         ("bf16", ctypes.c_int64),
         ("blocks", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("row_start", "row", "use_start", "slot", "weight")),
+        *((name, ctypes.c_void_p) for name in ("row_start", "row", "use_start", "slot", "weight_start", "weight")),
         ("sites", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("a", "b", "magnitude", "rank", "scale", "factor")),
+        ("highest", ctypes.c_int64),
     )
 
 
@@ -51,35 +47,45 @@ class CpuPlan:
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self.bulk = tuple(run for run in runs if run.count >= BULK_ROWS)
-        blocks = cut([run for run in runs if run.count < BULK_ROWS], BLOCK_ROWS)
+        blocks = cut(runs, BLOCK_ROWS)
         self.blocks = len(blocks)
-        rows, slots, weights = zip(*blocks, strict=True) if blocks else ((), (), ())
+        rows, slots, weights = zip(*blocks, strict=True)
         # Python's own arrays: numpy and torch take several times as long to be made of as few numbers as these.
-        self._arrays = {
-            "row_start": array("i", accumulate(map(len, rows), initial=0)),
-            "row": array("i", chain.from_iterable(rows)),
-            "use_start": array("i", accumulate(map(len, slots), initial=0)),
-            "slot": array("i", chain.from_iterable(slots)),
-            "weight": array("f", chain.from_iterable(chain.from_iterable(weights))),
-        }
+        self._arrays = (
+            array("i", accumulate(map(len, rows), initial=0)),
+            array("i", chain.from_iterable(rows)),
+            array("i", accumulate(map(len, slots), initial=0)),
+            array("i", chain.from_iterable(slots)),
+            array("i", accumulate((len(block.rows) * len(block.slots) for block in blocks), initial=0)),
+            array("f", chain.from_iterable(chain.from_iterable(weights))),
+        )
+        self._slots = {run.slot for run in runs}
         self._table: AdapterTable | None = None
         self._column: torch.Tensor | None = None
-        self._step = _Step()
+        self._step = CpuStep()
 
     def bind(self, table: AdapterTable) -> int:
-        """Address of the `struct lora_step` of this plan's rows with a table's adapters."""
+        """Address of the `struct lora_step` of this plan's rows with a table's adapters; it lives as long as the plan."""
         if self._table is not table or self._column is not table.a:  # growing a table moves its columns
-            columns = (table.a, table.b, table.magnitude, table.rank, table.scale, table.factor)
             self._table, self._column = table, table.a
-            self._step = _Step(
-                int(table.dtype == torch.bfloat16),
-                self.blocks,
-                *(numbers.buffer_info()[0] for numbers in self._arrays.values()),
-                table.a.shape[1],
-                *(column.data_ptr() for column in columns),
-            )
+            self.write(self._step, table)
         return ctypes.addressof(self._step)
+
+    def write(self, step: CpuStep, table: AdapterTable) -> None:
+        """Have a step stand for this plan's rows with a table's adapters, for as long as the plan lives.
+
+        What is kept from step to step, to be launched again, is given each step's plan in this way.
+        """
+        columns = (table.a, table.b, table.magnitude, table.rank, table.scale, table.factor)
+        CpuStep.__init__(
+            step,
+            int(table.dtype == torch.bfloat16),
+            self.blocks,
+            *(numbers.buffer_info()[0] for numbers in self._arrays),
+            table.a.shape[1],
+            *(column.data_ptr() for column in columns),
+            table.highest_rank(self._slots),
+        )
 
 
 @functools.lru_cache(maxsize=4096)

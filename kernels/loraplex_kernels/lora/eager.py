@@ -1,7 +1,6 @@
 """The low-rank update through torch's own matrix products, one run at a time.
 
-What serves where no native library is loaded, for float16, and for long prefill runs on the CPU, whose products are
-large enough for oneDNN.
+What serves where no native library is loaded, and for float16.
 """
 
 from __future__ import annotations

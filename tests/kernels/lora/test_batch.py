@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraplex_kernels.lora import Run, build_batch
+from loraplex_kernels.lora import AdapterTable, Run, build_batch
 from loraplex_kernels.lora.blocks import cut
-from loraplex_kernels.lora.cpu_plan import BULK_ROWS, CpuPlan
+from loraplex_kernels.lora.cpu_plan import BLOCK_ROWS, CpuPlan, CpuStep
 
 CPU = torch.device("cpu")
 
@@ -84,8 +86,16 @@ def test_rows_with_the_same_mix_share_a_block():
     assert [(block.rows, block.slots) for block in blocks] == [([0, 1, 2], (1, 2)), ([5], (1,))]
 
 
-def test_the_length_of_its_run_alone_sends_a_row_through_torch():
-    short = [Run(row, 1, 0) for row in range(3 * BULK_ROWS)]  # many rows of one adapter, each of another request
-    assert CpuPlan(short).bulk == ()
-    long = Run(0, BULK_ROWS, 0)
-    assert CpuPlan([long, Run(BULK_ROWS, 1, 0)]).bulk == (long,)
+def test_blocks_are_cut_as_even_as_can_be():
+    assert [len(block.rows) for block in cut([Run(0, 2 * BLOCK_ROWS + 2, 0)], BLOCK_ROWS)] == [22, 22, 22]
+    assert [len(block.rows) for block in cut([Run(0, BLOCK_ROWS, 0)], BLOCK_ROWS)] == [BLOCK_ROWS]
+
+
+def test_a_step_that_is_kept_stands_for_the_plan_that_was_written_last():
+    table = AdapterTable(3, 1, torch.float32, CPU)
+    step, first, second = CpuStep(), CpuPlan([Run(0, 4, 1)]), CpuPlan([Run(0, 1, 0), Run(1, 1, 2)])
+    first.write(step, table)
+    second.write(step, table)
+    assert step.blocks == 2
+    assert list((ctypes.c_int32 * 2).from_address(step.slot)) == [0, 2]
+    assert step.rank == table.rank.data_ptr()
