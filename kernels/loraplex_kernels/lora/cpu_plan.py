@@ -65,7 +65,7 @@ class CpuPlan:
         self._step = CpuStep()
 
     def bind(self, table: AdapterTable) -> int:
-        """Address of the `struct lora_step` of this plan's rows with a table's adapters; it lives as long as the plan."""
+        """Address of the `struct lora_step` of this plan's rows with a table's adapters; it is the plan's own."""
         if self._table is not table or self._column is not table.a:  # growing a table moves its columns
             self._table, self._column = table, table.a
             self.write(self._step, table)
