@@ -49,7 +49,7 @@ class CpuPlan:
     def __init__(self, runs: Sequence[Run]) -> None:
         blocks = cut(runs, BLOCK_ROWS)
         self.blocks = len(blocks)
-        rows, slots, weights = zip(*blocks, strict=True)
+        rows, slots, weights = zip(*blocks, strict=True) if blocks else ((), (), ())
         # Python's own arrays: numpy and torch take several times as long to be made of as few numbers as these.
         self._arrays = (
             array("i", accumulate(map(len, rows), initial=0)),

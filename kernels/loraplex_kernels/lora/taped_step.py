@@ -25,14 +25,8 @@ class TapedPlan(CpuPlan):
         self._loaded: CpuPlan | None = None
 
     def load(self, plan: CpuPlan, table: AdapterTable) -> None:
-        """Take on the work of a step, whose plan is kept until the next.
-
-        Raises:
-            ValueError: it has runs that go through torch.
-        """
-        if plan.bulk:
-            raise ValueError("a step with long runs cannot be taped: torch adds those")
-        ctypes.memmove(ctypes.addressof(self._step), plan.bind(table), ctypes.sizeof(self._step))
+        """Take on the work of a step, whose plan is kept until the next."""
+        plan.write(self._step, table)
         self._loaded = plan
 
     def bind(self, table: AdapterTable) -> int:

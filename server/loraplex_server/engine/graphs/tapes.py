@@ -89,7 +89,7 @@ class DecodeTapes:
             return None
         lora = None if step is None or step.lora is None else step.lora.batch
         kind = _Kind(lora is not None, lora is not None and lora.magnitude)
-        if kind in self._refused or (lora is not None and lora.cpu_plan.bulk):
+        if kind in self._refused:
             return None
         self._rows.load(spans)
         if lora is not None:
