@@ -6,17 +6,22 @@
 
 /* An item of work is one linear of a block of rows, from x to y, so that nobody waits for anybody; of a large block where
  * there are few, a part of its rows. */
-enum { ITEMS_PER_THREAD = 4, ITEM_ROWS = 8 };
+enum { ITEMS_PER_THREAD = 4, ITEM_ROWS = 16 };
 
 /* Where fewer linears than threads are as large as this many elements of A and B, they are shared out instead: so many
  * rows of A an item, and when they are all done so many columns of B. */
 enum { LARGE = 1 << 16, ITEM_RANKS = 8, ITEM_COLUMNS = 1024 };
+
+/* Runs of items for each thread: enough that one held up by the system leaves its share to the others. */
+enum { RUNS_PER_THREAD = 8 };
 
 struct work {
     const struct lora *call;
     struct lora_cell *cells; /* of each block, part and linear its uses */
     float *v;
     int64_t parts; /* in which the rows of each block are cut */
+    int64_t items, run; /* all; those that a thread takes at a time */
+    int threads;
 };
 
 /* One linear for some rows of one block. */
@@ -26,6 +31,16 @@ struct linear {
     struct lora_rows rows;
     struct lora_cell *cells; /* [uses] */
 };
+
+/* A of what the thread that computes an item most likely computes next, its own where nothing follows. */
+static const char *after(const struct work *work, int64_t item) {
+    const struct lora_step *step = work->call->step;
+    int64_t next = item + 1, linears = work->call->group->count;
+    if (next % work->run == 0) next += work->run * (work->threads - 1); /* the others have what lies between */
+    if (next >= work->items) next = item;
+    int64_t use = step->use_start[next / (work->parts * linears)], s = next / work->parts % linears;
+    return (const char *)step->a[step->slot[use] * step->sites + work->call->group->site[s]];
+}
 
 /* Finds linear number `item` and reads what the table says of it. */
 static struct linear read_linear(const struct work *work, int64_t item) {
@@ -48,7 +63,9 @@ static struct linear read_linear(const struct work *work, int64_t item) {
                                       .v = v + i * rows * step->highest,
                                       .scale = step->scale[at],
                                       .rank = step->rank[at]};
+        if (i > 0) cells[i - 1].next = cells[i].a;
     }
+    cells[uses - 1].next = after(work, item);
     return (struct linear){s, uses, {step->row + step->row_start[block] + first, rows}, cells};
 }
 
@@ -61,9 +78,7 @@ static void expand(const struct lora *call, const struct linear *linear, int64_t
     lora_expand(linear->cells, linear->uses, linear->rows, y, width, first, last < width ? last : width, bf16);
 }
 
-static void whole_item(void *context, int64_t item, int thread) {
-    (void)thread;
-    const struct work *work = context;
+static void whole_item(const struct work *work, int64_t item) {
     const struct lora *call = work->call;
     struct linear linear = read_linear(work, item);
     for (int64_t i = 0; i < linear.uses; i++) {
@@ -72,6 +87,13 @@ static void whole_item(void *context, int64_t item, int thread) {
         lora_shrink(cell, linear.rows, x, call->in, 0, cell->rank, (int)call->step->bf16);
     }
     expand(call, &linear, 0, call->group->width[linear.index]);
+}
+
+static void whole_run(void *context, int64_t index, int thread) {
+    (void)thread;
+    const struct work *work = context;
+    int64_t item = index * work->run, end = item + work->run < work->items ? item + work->run : work->items;
+    for (; item < end; item++) whole_item(work, item);
 }
 
 /* Some of a shared linear. */
@@ -124,17 +146,19 @@ LP_EXPORT int loraplex_lora(const struct lora *call, int threads) {
     if (linears == 0) return 0;
     for (int64_t s = 0; s < call->group->count; s++)
         if (call->group->width[s] > widest) widest = call->group->width[s];
-    struct work work = {.call = call, .parts = parts_of(step, linears, threads)};
+    struct work work = {.call = call, .parts = parts_of(step, linears, threads), .threads = threads};
     size_t cells = (size_t)(step->use_start[step->blocks] * work.parts * call->group->count);
     size_t floats = (size_t)(step->weight_start[step->blocks] * call->group->count * step->highest);
     work.cells = malloc(cells * sizeof *work.cells + floats * sizeof *work.v);
     if (!work.cells) return 1;
     work.v = (float *)(work.cells + cells);
-    int64_t items = linears * work.parts;
+    int64_t items = work.items = linears * work.parts;
+    work.run = items / ((int64_t)threads * RUNS_PER_THREAD);
+    if (work.run < 1) work.run = 1;
     if (items < threads && (call->in + widest) * step->highest >= LARGE) {
         share_linears(&work, items, widest, threads);
     } else {
-        lp_parallel_for(threads, items, whole_item, &work);
+        lp_parallel_for(threads, (items + work.run - 1) / work.run, whole_run, &work);
     }
     free(work.cells);
     return 0;

@@ -63,6 +63,7 @@ struct lora_cell {
     const float *factor; /* [rank], NULL where A and B are not int8 */
     const float *weight; /* [rows] */
     float *v;            /* [rows, rank] */
+    const char *next;    /* what is likely read after B */
     float scale;
     int32_t rank;
 };
@@ -83,7 +84,7 @@ LP_INLINE int64_t lora_size(const struct lora_types of) { return of.int8 ? 1 : o
 /* An adapter's arrays lie in the order in which they are read, in pieces too short for the processor to see that more
  * follow. With each `lines` cache lines of a piece that are used, as many of what lies behind it are asked for. */
 LP_INLINE void lora_ask(const char *next, const int lines) {
-    for (int i = 0; i < lines; i++) __builtin_prefetch(next + 64 * i, 0, 2);
+    for (int i = 0; i < lines; i++) __builtin_prefetch(next + 64 * i, 0, 3);
 }
 
 /* v[:, first .. last) of one cell. */

@@ -8,14 +8,14 @@ enum { RANKS = 4 };
 /* Several rows: so many columns of B are widened to float32, once for all of them. */
 enum { STRIP = 64, STRIP_RANKS = 64, STRIP_ROWS = 32 };
 
-/* Columns whose sums are kept at a time. */
-enum { FLAT = 4096 };
+/* Columns of it whose sums are kept at a time: few enough that what was asked for meanwhile has room beside them. */
+enum { FLAT = 2048 };
 
-/* Columns of a linear for some rows. */
+/* The next `columns` of a linear's [first, last), for some rows. */
 struct tile {
     struct lora_matrix y;
     const int32_t *row;
-    int64_t rows, width, first, columns;
+    int64_t rows, width, last, first, columns;
     int bf16;
 };
 
@@ -25,6 +25,21 @@ LP_INLINE f32x16 load_b(const char *row, int64_t at, int64_t left, const struct 
     if (left >= LANES) memcpy(&b, row + at, sizeof b);
     else memcpy(&b, row + at, (size_t)left);
     return __builtin_convertvector(b, f32x16);
+}
+
+/* Rows that are read soon. */
+struct soon {
+    const char *row;
+    int64_t apart; /* bytes from row to row */
+};
+
+/* When all ranks before j are added: the same columns of the next ranks, the next columns, or what follows B. */
+LP_INLINE struct soon read_soon(const struct lora_cell *cell, const struct tile *tile, int64_t j, int64_t size) {
+    const char *b = (const char *)cell->b;
+    int64_t end = tile->first + tile->columns;
+    if (j < cell->rank) return (struct soon){b + (j * tile->width + tile->first) * size, tile->width * size};
+    if (end < tile->last) return (struct soon){b + end * size, tile->width * size};
+    return (struct soon){cell->next, tile->columns * size};
 }
 
 /* sums += ranks [j, j + ranks) of a cell, for one row. */
@@ -37,9 +52,9 @@ LP_INLINE void add_ranks(float *sums, const struct lora_cell *cell, const struct
         b[n] = (const char *)cell->b + ((j + n) * tile->width + tile->first) * size;
         factor[n] = splat(v[j + n]);
     }
-    const char *behind = b[0] + ranks * tile->width * size;
-    for (int64_t from = 0; from < tile->columns; from += line, behind += 64 * ranks) {
-        lora_ask(behind, ranks);
+    struct soon soon = read_soon(cell, tile, j + ranks, size);
+    for (int64_t from = 0; from < tile->columns; from += line, soon.row += 64) {
+        for (int n = 0; n < ranks; n++) lora_ask(soon.row + n * soon.apart, 1);
         for (int64_t at = from; at < from + line && at < tile->columns; at += LANES) {
             f32x16 sum = load_floats(sums + at);
             for (int n = 0; n < ranks; n++) sum = sum + factor[n] * load_b(b[n], at, tile->columns - at, of);
@@ -111,26 +126,15 @@ static void gather(float *total, const float *sums, const struct lora_cell *cell
     }
 }
 
-/* y += sums, one row of up to 16 columns; bfloat16 rounded by the machine itself where it can (then numbers that are not
- * normal float32 become 0). */
-LP_INLINE void add_vector(void *y, int64_t at, int64_t left, const int bf16, f32x16 sum) {
-#ifdef __AVX512BF16__
-    if (bf16 && left >= LANES) {
-        __m256bh halves = _mm512_cvtneps_pbh((__m512)(sum + load_part(y, at, LANES, 1)));
-        memcpy((lp_bf16 *)y + at, &halves, sizeof halves);
-        return;
-    }
-#endif
-    store_part(y, at, left, bf16, sum + load_part(y, at, left, bf16));
-}
-
+/* y += sums. */
 LP_INLINE void add_to_y(const float *sums, const struct tile *tile, int64_t stride, int64_t t, const int bf16) {
     for (int64_t i = 0; i < tile->rows; i++) {
         int64_t row = tile->row[t + i] * tile->y.stride + tile->first;
         const char *ahead = (const char *)tile->y.data + (row + 2 * tile->columns) * (bf16 ? 2 : 4);
         for (int64_t at = 0; at < tile->columns; at += LANES) {
             if (tile->rows > 1) __builtin_prefetch(ahead + at * (bf16 ? 2 : 4), 1, 3);
-            add_vector(tile->y.data, row + at, tile->columns - at, bf16, load_floats(sums + i * stride + at));
+            f32x16 y = load_part(tile->y.data, row + at, tile->columns - at, bf16);
+            store_part(tile->y.data, row + at, tile->columns - at, bf16, y + load_floats(sums + i * stride + at));
         }
     }
 }
@@ -153,10 +157,11 @@ static void expand_tile(const struct lora_cell *cells, int64_t uses, const struc
 
 void lora_expand(const struct lora_cell *cells, int64_t uses, struct lora_rows rows, struct lora_matrix y,
                  int64_t width, int64_t first, int64_t last, int bf16) {
-    struct tile tile = {.y = y, .row = rows.row, .width = width, .bf16 = bf16};
+    struct tile tile = {.y = y, .row = rows.row, .width = width, .last = last, .bf16 = bf16};
     for (int64_t t = 0; t < rows.count; t += tile.rows) {
         tile.rows = rows.count - t < STRIP_ROWS ? rows.count - t : STRIP_ROWS;
-        int64_t most = tile.rows == 1 ? FLAT : STRIP;
+        int64_t pieces = (last - first + FLAT - 1) / FLAT;
+        int64_t most = tile.rows == 1 ? ((last - first) / pieces / STRIP + 1) * STRIP : STRIP;
         for (tile.first = first; tile.first < last; tile.first += most) {
             tile.columns = last - tile.first < most ? last - tile.first : most;
             expand_tile(cells, uses, &tile, t);
