@@ -1,61 +1,130 @@
 /* y = x W^T + bias for an int8 weight in panels, x rounded to int8 on the way in, each row by its own scale.
  *
- * The machine multiplies unsigned bytes of x by signed ones of W, so x is shifted by 128, and 128 times the sum of W's row
- * taken off each sum. All sums are exact.
+ * The machine multiplies unsigned bytes of x by signed ones of W, so x is shifted by 128, and the sums start at -128 times
+ * that of W's row. They are exact.
  */
 #include "parallel.h"
 
 /* Every processor with bfloat16 products has those of bytes as well, though the build does not say so. */
 #ifdef __AVX512BF16__
-#define MULTIPLIES_BYTES
 #pragma clang attribute push(__attribute__((target("avx512vnni"))), apply_to = function)
-#include "panels.h"
+#include "linear_int8.h"
 
-struct linear_int8 {
-    const char *x;          /* [rows, K] float32 or bfloat16, x_stride bytes apart */
-    const uint32_t *weight; /* int8, four k's of one output in each 32 bits, zeros past K */
-    const float *scale;     /* [N] */
-    const int32_t *sum;     /* [N]: of each output's weights */
-    const char *bias;       /* [N] of x's type, or NULL */
-    char *y;                /* [rows, N], y_stride bytes apart */
-    uint8_t *rounded;       /* scratch [rows, 4 steps] */
-    float *row_scale;       /* scratch [rows] */
-    int64_t rows, inputs, outputs, steps, x_stride, y_stride;
-    int64_t bf16, y_bf16; /* whether x, and y, are bfloat16 rather than float32 */
-};
+enum { CHUNK = 512 };     /* steps whose 128 KB of a panel stay in the second-level cache while the rows go over them */
+enum { MOST_ROWS = 96 };  /* whose sums are kept at a time where there are several chunks */
+enum { DISTANCE = 4096 }; /* bytes that reading is ahead of use: over the page's end, where the processor's own stops */
+
+typedef uint8_t u8x16 __attribute__((vector_size(LANES)));
+
+LP_INLINE f32x16 magnitude(f32x16 v) { return (f32x16)((u32x16)v & 0x7fffffff); }
+
+/* Rounded to the nearest integer, and 128 more. */
+LP_INLINE u8x16 shifted_bytes(f32x16 v) {
+    u32x16 whole = (u32x16)(v + 12583040.0f); /* 1.5 * 2^23 + 128: the sum is in the lowest byte */
+    return __builtin_convertvector(whole, u8x16);
+}
+
+LP_INLINE void round_as(const struct linear_int8 *a, int64_t row, const int bf16) {
+    const char *x = a->x + row * a->x_stride;
+    uint8_t *to = a->rounded + row * a->steps * 4;
+    int64_t whole = a->inputs / LANES * LANES;
+    f32x16 rest = load_part(x, whole, a->inputs - whole, bf16);
+    f32x16 most = splat(1e-30f); /* so that a row of zeros has a scale to be divided by */
+    for (int64_t k = 0; k < whole; k += LANES) most = greater(magnitude(load_part(x, k, LANES, bf16)), most);
+    float scale = greatest(greater(magnitude(rest), most)) / 127;
+    a->row_scale[row] = scale;
+    for (int64_t k = 0; k < whole; k += LANES) {
+        u8x16 bytes = shifted_bytes(load_part(x, k, LANES, bf16) / scale);
+        memcpy(to + k, &bytes, sizeof bytes);
+    }
+    u8x16 bytes = shifted_bytes(rest / scale);
+    memcpy(to + whole, &bytes, (size_t)(a->steps * 4 - whole));
+}
 
 static void round_row(void *context, int64_t row, int thread) {
     (void)thread;
     const struct linear_int8 *a = context;
-    const char *x = a->x + row * a->x_stride;
-    uint8_t *to = a->rounded + row * a->steps * 4;
-    f32x16 most = splat(1e-30f); /* so that a row of zeros has a scale to be divided by */
-    for (int64_t k = 0; k < a->inputs; k += LANES) {
-        f32x16 v = load_part(x, k, a->inputs - k, (int)a->bf16);
-        most = __builtin_elementwise_max(most, __builtin_elementwise_max(v, -v));
-    }
-    float scale = __builtin_reduce_max(most) / 127;
-    a->row_scale[row] = scale;
-    for (int64_t k = 0; k < a->steps * 4; k += LANES) {
-        f32x16 v = load_part(x, k, a->inputs > k ? a->inputs - k : 0, (int)a->bf16) / scale;
-        u32x16 whole = (u32x16)(v + 12583040.0f); /* 1.5 * 2^23 + 128: v + 128, rounded, is in the lowest byte */
-        uint8_t bytes __attribute__((vector_size(LANES))) = __builtin_convertvector(whole, __typeof__(bytes));
-        memcpy(to + k, &bytes, (size_t)(a->steps * 4 - k < LANES ? a->steps * 4 - k : LANES));
+    if (a->bf16) {
+        round_as(a, row, 1);
+    } else {
+        round_as(a, row, 0);
     }
 }
 
-static void write_rows(const void *context, int64_t first, int64_t rows, int64_t column, int64_t count,
-                       const float *sums) {
-    const struct linear_int8 *a = context;
-    for (int64_t i = 0; i < count; i += LANES) {
-        int64_t at = column + i, left = count - i;
-        f32x16 scale = load_part(a->scale, at, left, 0);
-        f32x16 bias = a->bias != NULL ? load_part(a->bias, at, left, (int)a->bf16) : splat(0);
-        i32x16 shift = 128 * (i32x16)load_bits_part(a->sum + at, left);
-        for (int64_t r = 0; r < rows; r++) {
-            f32x16 sum = __builtin_convertvector((i32x16)load_floats(sums + r * PANEL + i) - shift, f32x16);
-            f32x16 v = sum * scale * a->row_scale[first + r] + bias;
-            store_part(a->y + (first + r) * a->y_stride, at, left, (int)a->y_bf16, v);
+static void multiply_strip(struct tile t, int m) {
+    if (t.width == PANEL) return multiply_tile_of(&t, m, PANEL_VECTORS);
+    for (int64_t i = 0; i < t.width; i += LANES) {
+        multiply_tile_of(&t, m, 1);
+        t.b += LANES;
+        t.column += LANES;
+        t.sums += LANES;
+    }
+}
+
+/* Where a thread is in the panels that it takes one after the other. */
+struct place {
+    int64_t panel, end;
+    int64_t first, rows; /* of x */
+};
+
+/* What a strip asks for while it computes: the first for the chunk that it reads itself, a little ahead; the next few for
+ * what comes after the chunk. */
+static void look_ahead_from(struct tile *t, int64_t strip, int last) {
+    if (strip == 0) {
+        t->ahead = (const char *)t->b + DISTANCE;
+        t->lines = PANEL_VECTORS;
+    } else if (!last && strip <= PANEL_VECTORS) {
+        t->ahead = (const char *)(t->b + t->steps * PANEL) + (strip - 1) * 64 * t->steps;
+        t->lines = 1;
+    }
+}
+
+static void multiply_panel(const struct linear_int8 *a, const struct place *at) {
+    _Alignas(64) int32_t sums[MOST_ROWS * PANEL];
+    int64_t strips = (at->rows + BYTE_ROWS - 1) / BYTE_ROWS, left = a->outputs - at->panel * PANEL;
+    struct tile t = {.a = a, .column = at->panel * PANEL, .width = left < PANEL ? left : PANEL};
+    const uint32_t *panel = a->weight + at->panel * PANEL * a->steps;
+    int last_rows = at->first + at->rows == a->rows;
+    for (; t.from < a->steps; t.from += CHUNK) {
+        int64_t remaining = a->steps - t.from;
+        t.b = panel + t.from * t.width;
+        t.steps = remaining < CHUNK ? remaining : CHUNK;
+        int last = remaining <= CHUNK && (!last_rows || at->panel + 1 == at->end);
+        for (int64_t i = 0, row = 0; i < strips; i++) {
+            int m = (int)((at->rows - row + strips - i - 1) / (strips - i)); /* 7 rows are 4 and 3, not 6 and 1 */
+            struct tile strip = t;
+            strip.row = at->first + row;
+            strip.sums = sums + (a->steps > CHUNK ? row * PANEL : 0);
+            look_ahead_from(&strip, i, last);
+            multiply_strip(strip, m);
+            row += m;
+        }
+    }
+}
+
+struct work {
+    const struct linear_int8 *a;
+    int64_t panels, large, small; /* of one of the first items, one for each thread, and of the others */
+    int64_t threads;
+};
+
+static void multiply_item(void *context, int64_t index, int thread) {
+    (void)thread;
+    const struct work *w = context;
+    int64_t later = index - w->threads;
+    int64_t from = later < 0 ? index * w->large : w->threads * w->large + later * w->small;
+    int64_t end = from + (later < 0 ? w->large : w->small);
+    int64_t most = w->a->steps > CHUNK ? MOST_ROWS : w->a->rows;
+    if (end > w->panels) end = w->panels;
+    for (int64_t panel = from; panel < end; panel++) {
+        for (int64_t first = 0; first < w->a->rows; first += most) {
+            int64_t left = w->a->rows - first;
+            multiply_panel(w->a, &(struct place){
+                .panel = panel,
+                .end = end,
+                .first = first,
+                .rows = left < most ? left : most,
+            });
         }
     }
 }
@@ -65,18 +134,12 @@ LP_EXPORT int loraplex_has_int8(void) { return 1; }
 LP_EXPORT int loraplex_linear_int8(const struct linear_int8 *a, int threads) {
     int some = a->rows * a->inputs < 1 << 14 ? 1 : threads; /* fewer are done before another thread has woken */
     lp_parallel_for(some, a->rows, round_row, (void *)(uintptr_t)a);
-    struct panels panels = {
-        .format = BYTES,
-        .x = (const char *)a->rounded,
-        .weight = a->weight,
-        .rows = a->rows,
-        .outputs = a->outputs,
-        .steps = a->steps,
-        .x_stride = a->steps * 4,
-        .write = write_rows,
-        .context = a,
-    };
-    multiply_panels(panels, threads);
+    /* Long runs of memory for most of it, short ones for the rest, so that no thread waits long for the last. */
+    struct work w = {.a = a, .panels = (a->outputs + PANEL - 1) / PANEL, .threads = threads};
+    w.large = w.panels * 3 / 4 / threads;
+    w.small = w.panels / (16 * w.threads) > 0 ? w.panels / (16 * w.threads) : 1;
+    int64_t others = w.panels - w.threads * w.large;
+    lp_parallel_for(threads, threads + (others + w.small - 1) / w.small, multiply_item, &w);
     return 0;
 }
 #pragma clang attribute pop

@@ -10,9 +10,8 @@
 #include <immintrin.h>
 #endif
 
-/* What a 32-bit element is: one float; two bfloat16, whose products are added; or four bytes, of A unsigned and of B signed,
- * whose products are added exactly: C then holds int32 in its floats' bits. */
-enum format { FLOATS, PAIRS, BYTES };
+/* What a 32-bit element is: one float; or two bfloat16, whose products are added. */
+enum format { FLOATS, PAIRS };
 
 /* Accumulators of a tile in vectors of 16: as many as fill the registers, less what A and B need (more for pairs that
  * have to be taken apart). */
@@ -40,9 +39,6 @@ LP_INLINE f32x16 add_pairs(f32x16 sum, u32x16 a, u32x16 b) {
 #endif
 
 LP_INLINE f32x16 add_products(enum format format, f32x16 sum, u32x16 a, u32x16 b) {
-#ifdef MULTIPLIES_BYTES
-    if (format == BYTES) return (f32x16)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
-#endif
     return format == PAIRS ? add_pairs(sum, a, b) : sum + (f32x16)a * (f32x16)b;
 }
 
@@ -120,9 +116,6 @@ LP_INLINE void multiply_some(const struct product *p, const enum format format, 
 }
 
 LP_INLINE void multiply_any(const struct product *p, enum format format, int m, int v, const int lines) {
-#ifdef MULTIPLIES_BYTES
-    if (format == BYTES) return multiply_some(p, BYTES, m, v, lines);
-#endif
     if (format == PAIRS) {
         multiply_some(p, PAIRS, m, v, lines);
     } else {
