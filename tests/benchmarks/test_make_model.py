@@ -78,7 +78,7 @@ def test_a_model_that_is_there_is_kept_and_another_is_not_written_over(
     made(folder, "--seed", "7")
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
     assert make_model.main(["--shape", "llama-3.2-1b", "--out", str(folder)]) == 2
-    assert "another model" in capsys.readouterr().err
+    assert "another model" in " ".join(capsys.readouterr().err.split())  # lines are broken by the length of the path
 
 
 def test_weights_past_the_limit_come_in_shards_with_an_index(tmp_path: Path) -> None:

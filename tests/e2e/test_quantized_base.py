@@ -55,7 +55,7 @@ def rounded_oracle(folder: Path, form: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("form", ROUNDERS)
 def test_every_form_answers_as_peft_does_on_its_rounded_weights(base: Path, form: str) -> None:
-    core = make_engine(base / "model", quantization=form)
+    core = make_engine(base / "model", quantization=form, head_quantization="none")
     asked = {(name, i): prompt for name in ("", *ADAPTERS) for i, prompt in enumerate(PROMPTS)}
     outputs = run(
         core,
