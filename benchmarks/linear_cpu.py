@@ -19,13 +19,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from loraplex_server.bench.limits.machine import Machine, measure
 from torch import Tensor
 
 from loraplex_kernels import native
 from loraplex_kernels.linear import make_weight
 from loraplex_kernels.linear.forms import GroupedInts, Lookup
 from loraplex_kernels.linear.int4 import Int4Weight
+from loraplex_server.bench.limits.machine import Machine, measure
 
 CPU = torch.device("cpu")
 SHAPES = {  # K, N

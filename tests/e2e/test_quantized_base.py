@@ -45,7 +45,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rounded_oracle(folder: Path, form: str) -> torch.nn.Module:
     """transformers' model with the weights that are served."""
-    decoder = load_model(str(folder), device=torch.device("cpu"), dtype=torch.float32, quantization=form)
+    device = torch.device("cpu")
+    decoder = load_model(str(folder), device=device, dtype=torch.float32, quantization=form, head_quantization="none")
     model = load_base(folder)
     with torch.no_grad():
         for site in decoder.sites:
