@@ -26,14 +26,15 @@ def draw(path: Path, content: Mapping[str, Any]) -> None:
     across = min(4, len(rows))
     down = -(-len(rows) // across)
     figure, panels = plt.subplots(down, across, figsize=(3.4 * across, 0.6 + 2.1 * down), layout="constrained")
-    axes = panels.flat if len(rows) > 1 else [panels]
+    axes = list(panels.flat) if len(rows) > 1 else [panels]
     ours = iter(OURS)
     colors = {name: COLORS.get(name) or next(ours) for name in servers}
     for name, panel in zip(rows, axes, strict=False):
         _panel(panel, name, servers, colors)
-    for panel in list(axes)[len(rows) :]:
+    for panel in axes[len(rows) :]:
         panel.set_visible(False)
     figure.suptitle(f"{content['settings']['shape']}: {content['about']['machine']['cpu']}", fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
+from serving.about import portable
 from serving.inputs import Inputs
 from serving.process import Running, free_port, running
 from serving.tax import SEEDS_APART
@@ -61,7 +62,7 @@ async def measure(contender: Contender, task: Task, rows: Sequence[str], found: 
             contender.started(server)
             targets = _targets(contender, server)
             answers = different_answers(contender, targets, task.token_ids[0])
-            about = {"command": list(start.command), "answers": answers}
+            about = {"command": portable(start.command), "answers": answers}
             for name in start.rows:
                 result = await _row(contender, task, targets, chosen[name], name, server)
                 found(name, {**about, **result})

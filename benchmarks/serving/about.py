@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ def commit(root: Path = ROOT) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()
+
+
+def portable(command: Sequence[str]) -> list[str]:
+    """A command as it would be given from the project's root: where that lies is nobody's business."""
+    return [word.replace(f"{ROOT}/", "") for word in command]
 
 
 def _cpu_model() -> str:
