@@ -12,9 +12,11 @@ from pathlib import Path
 import httpx
 from support.servers import Server, serving, wait_ready
 
+TOKENS = 1000  # enough to be still in flight when the engine is killed
+
 
 async def stream(client: httpx.AsyncClient, server: Server, first: asyncio.Event) -> list[str]:
-    body = {"model": "base", "prompt": "a", "max_tokens": 100, "ignore_eos": True, "stream": True}
+    body = {"model": "base", "prompt": "a", "max_tokens": TOKENS, "ignore_eos": True, "stream": True}
     events = []
     async with client.stream("POST", f"{server.url}/v1/completions", json=body) as response:
         async for line in response.aiter_lines():
@@ -35,7 +37,7 @@ async def killed_in_flight(server: Server) -> tuple[list[list[str]], int]:
 
 
 def test_requests_in_flight_end_with_an_error_and_the_engine_comes_back(tmp_path: Path) -> None:
-    with serving(["demo", "--max-model-len", "256"], tmp_path / "log") as server:
+    with serving(["demo", "--max-model-len", "1024"], tmp_path / "log") as server:
         before = server.engine_pid()
         ended, health = asyncio.run(killed_in_flight(server))
         for events in ended:
