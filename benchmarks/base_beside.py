@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import torch
-from gpu.cores import drain, make_core, step, submit
+from gpu.cores import drain, load, make_core, step, submit
 
 from loraplex_adapters.catalog import Catalog
 from loraplex_adapters.source import AdapterSource
@@ -24,16 +24,6 @@ from loraplex_server.models.load import load_model
 
 PROMPT = 64
 ADAPTER_BYTES = 1 << 30
-
-
-def load(core: EngineCore, adapters: list[AdapterSource]) -> None:
-    """Have them in memory; a loop that never sleeps would keep the cores from the loader."""
-    for number, adapter in enumerate(adapters):
-        submit(core, f"load-{number}", 1, 1, adapter)
-    while core.has_work:
-        step(core)
-        if not core.computed:
-            time.sleep(0.002)
 
 
 def start(core: EngineCore, rows: int, steps: int, adapters: list[AdapterSource]) -> None:

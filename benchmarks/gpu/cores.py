@@ -11,9 +11,10 @@ from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.store import AdapterStore
 from loraplex_kernels.attention.cache import allocate
 from loraplex_kernels.lora import AdapterTable
+from loraplex_server.bench.engine.drive import LOADING_POLL_S
 from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.core import EngineCore
-from loraplex_server.engine.graphs.build import decode_graphs
+from loraplex_server.engine.graphs.build import decode_graphs, decode_tapes
 from loraplex_server.engine.loaders import loader_threads, usable_cores
 from loraplex_server.engine.messages import AdapterUse, Delta, Failed, GenerateRequest, SamplingParams
 from loraplex_server.engine.runner import ModelRunner
@@ -47,7 +48,7 @@ def make_core(
         length: tokens of the longest.
         adapter_bytes: budget of the adapters.
         host_bytes: of those that left the device.
-        graphs: whether decode steps are replayed where the device can.
+        graphs: whether decode steps are replayed, from graphs or from tapes, where they can be.
     """
     shape, blocks = model.config, sequences * (-(-length // BLOCK) + 1)
     cache = allocate(shape.num_layers, blocks, shape.num_kv_heads, BLOCK, shape.head_dim, dtype, device)
@@ -67,8 +68,9 @@ def make_core(
         is_ready=lambda sequence: core.is_ready(sequence),
     )
     runner = ModelRunner(model, cache, BLOCK, table)
-    if graphs and device.type == "cuda":
-        runner.graphs = decode_graphs(model, cache, table, max_num_seqs=sequences, max_context=length)
+    if graphs:
+        replay = decode_graphs if device.type == "cuda" else decode_tapes
+        runner.graphs = replay(model, cache, table, max_num_seqs=sequences, max_context=length)
     core = EngineCore(runner, scheduler, store, length, overlap=device.type == "cuda")
     return core
 
@@ -120,6 +122,8 @@ def load(core: EngineCore, adapters: Iterable[AdapterSource | None]) -> None:
         submit(core, f"load-{number}", 1, 1, adapter)
     while core.has_work:
         step(core)
+        if not core.computed:
+            time.sleep(LOADING_POLL_S)  # a loop that never sleeps would keep a processor from the loader
 
 
 def answer_tokens(batch: int, context: int, steps: int) -> int:

@@ -1,4 +1,4 @@
-"""Asking the system for large memory pages."""
+"""What the system is told about pages of memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,18 @@ def advise_huge_pages(tensor: Tensor) -> None:
     """
     if tensor.device.type != "cpu" or not sys.platform.startswith("linux"):
         return
-    start = -(-tensor.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
-    length = (tensor.data_ptr() + tensor.nbytes - start) // _HUGE_PAGE * _HUGE_PAGE
+    advise(tensor, _HUGE_PAGE, mmap.MADV_HUGEPAGE)
+
+
+def advise(tensor: Tensor, page: int, advice: int) -> None:
+    """madvise(2) for the whole pages inside a CPU tensor, on Linux.
+
+    Args:
+        tensor: contiguous.
+        page: bytes of one.
+        advice: one of mmap's MADV constants.
+    """
+    start = -(-tensor.data_ptr() // page) * page
+    length = (tensor.data_ptr() + tensor.nbytes) // page * page - start
     if length > 0:
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), advice)

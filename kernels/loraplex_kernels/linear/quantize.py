@@ -34,9 +34,7 @@ def check_device(quantization: Quantization, device: torch.device) -> None:
         )
 
 
-def make_weight(
-    weight: Tensor, quantization: Quantization, dtype: torch.dtype, device: torch.device, wide: bool = False
-) -> BaseWeight:
+def make_weight(weight: Tensor, quantization: Quantization, dtype: torch.dtype, device: torch.device) -> BaseWeight:
     """Store a linear's weight in the form asked for.
 
     Args:
@@ -44,19 +42,17 @@ def make_weight(
         quantization: the form.
         dtype: of the activations, and of the weight where it stays floating point.
         device: where the linear runs.
-        wide: what it gives is float32 where the kernel can (floating point and int8 on a CPU), its sums not rounded to
-            `dtype`; ignored by the others, for it only ever saves a rounding.
 
     Raises:
         ValueError: the form is unknown, or does not run on the device.
     """
     if quantization == "none":
         weight = weight.to(device=device, dtype=dtype)
-        return PackedWeight(weight, wide) if packed.packable(weight) else DenseWeight(weight.contiguous())
+        return PackedWeight(weight) if packed.packable(weight) else DenseWeight(weight.contiguous())
     if quantization == "int8":
         check_device(quantization, device)
         weight = weight.to(device)
-        return Int8Weight(weight, dtype, wide) if int8.packable(weight, dtype) else OnednnInt8Weight(weight)
+        return Int8Weight(weight, dtype) if int8.packable(weight, dtype) else OnednnInt8Weight(weight)
     if quantization in ROUNDERS:
         return serve(round_weight(weight.to(device), quantization), dtype, device)
     raise ValueError(f"quantization must be one of {', '.join(get_args(Quantization))}, not {quantization!r}")

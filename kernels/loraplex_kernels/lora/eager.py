@@ -5,40 +5,24 @@ What serves where no native library is loaded, and for float16.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
-from loraplex_kernels.lora.batch import LoraBatch, Run
+from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
 from loraplex_kernels.lora.weights import SiteWeights
 
 
 def add_lora_eager(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable) -> None:
-    """Add every run's update; arguments and semantics as in `add_lora_naive`."""
-    add_runs(y, x, group, batch.runs, table, y.clone() if batch.magnitude else None)
-
-
-def add_runs(
-    y: Tensor, x: Tensor, group: SiteGroup, runs: Iterable[Run], table: AdapterTable, base: Tensor | None
-) -> None:
-    """Add the updates of some of a batch's runs.
-
-    Args:
-        y: `[T, sum(group.widths)]`, changed in place.
-        x: `[T, K]`.
-        group: the linears side by side in y.
-        runs: consecutive rows, so that x and y are sliced, never gathered.
-        table: the adapters' weights, of x's dtype or int8.
-        base: y before any adapter, `[T, sum(group.widths)]`; may be None where no adapter has a magnitude.
+    """Add every run's update; arguments and semantics as in `add_lora_naive`.
 
     Raises:
-        ValueError: a magnitude is met and there is no base.
+        ValueError: a magnitude is met, and the batch was not told that there is one.
     """
-    for run in runs:
-        rows = slice(run.first, run.first + run.count)
+    base = y.clone() if batch.magnitude else None  # before any adapter
+    for run in batch.runs:
+        rows = slice(run.first, run.first + run.count)  # consecutive, so that x and y are sliced, never gathered
         for site, offset, width in zip(group.sites, group.offsets, group.widths, strict=True):
             cell = table.weights(run.slot, site)
             if cell is None or cell.a.shape[0] == 0:

@@ -21,7 +21,6 @@ class TapedPlan(CpuPlan):
 
     def __init__(self) -> None:
         super().__init__(())
-        self.blocks = 1  # there is something to launch, whatever it will be
         self._loaded: CpuPlan | None = None
 
     def load(self, plan: CpuPlan, table: AdapterTable) -> None:

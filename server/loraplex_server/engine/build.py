@@ -75,8 +75,10 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
     memory = plan_memory(config, sizes.length, _block_bytes(model.config, config, stored), device, needs)
     with room_for("what it was shared out to", "lower --kv-cache-memory or --adapter-memory"):
         core = _wire(config, model, memory, dtype, device, wake)
-        if config.graphs:
-            _capture_graphs(core) if device.type == "cuda" else _record_tapes(core)
+        if config.graphs and device.type == "cuda":
+            _capture_graphs(core)
+        elif config.graphs:
+            _record_tapes(core)
         _warm(core)
     trim_heap()
     info = EngineInfo(

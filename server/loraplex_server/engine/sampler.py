@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from loraplex_kernels import native
 from loraplex_kernels.ops.dispatch import has_triton
 from loraplex_kernels.ops.sampling import Columns
 from loraplex_kernels.ops.sampling.columns import LARGEST_VOCABULARY
-from loraplex_kernels.ops.sampling.native import draw_native, library
+from loraplex_kernels.ops.sampling.native import draw_native
 from loraplex_server.engine.logprobs import Scored, score, score_likeliest, score_rows
 from loraplex_server.engine.penalties import adjust
 from loraplex_server.engine.sample_inputs import SampleInputs, sample_inputs
@@ -61,7 +62,7 @@ def sample_on_device(logits: Tensor, inputs: SampleInputs) -> Sampled:
 
 def _draw(logits: Tensor, inputs: SampleInputs) -> Tensor:
     """int64 `[R]`, see `Sampled.coded`: on a CPU through the compiled kernel where there is one."""
-    kernels = library() if logits.is_cpu and logits.dtype == torch.float32 else None
+    kernels = native.library() if logits.is_cpu and logits.dtype == torch.float32 else None
     if kernels is not None and logits.shape[1] <= LARGEST_VOCABULARY:
         return draw_native(kernels, logits.contiguous(), Columns(*map(torch.from_numpy, inputs.columns)))
     coded = torch.empty(inputs.rows, dtype=torch.int64, device=logits.device)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from loraplex_kernels.pages import advise
+
 MAPS = Path("/proc/self/maps")
 # proc_pid_maps(5): address range, permissions, offset, device, inode, path.
 _LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r..p \S+ \S+ \d+ +(.*)")
@@ -39,12 +41,8 @@ class MappedFiles:
             tensor: contiguous; nobody wrote to it.
         """
         first, last = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
-        if not any(start <= first and last <= end for start, end in self._ranges):
-            return
-        start = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE
-        length = last // mmap.PAGESIZE * mmap.PAGESIZE - start
-        if length > 0:
-            ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+        if any(start <= first and last <= end for start, end in self._ranges):
+            advise(tensor, mmap.PAGESIZE, mmap.MADV_DONTNEED)
 
 
 def trim_heap() -> None:

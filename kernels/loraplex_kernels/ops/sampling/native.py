@@ -7,7 +7,6 @@ import ctypes
 import torch
 from torch import Tensor
 
-from loraplex_kernels import native
 from loraplex_kernels.launch import launch
 from loraplex_kernels.ops.sampling.columns import LARGEST_VOCABULARY, Columns
 
@@ -22,11 +21,6 @@ class _Draw(ctypes.Structure):
         ("rows", ctypes.c_int64),
         ("stride", ctypes.c_int64),
     )
-
-
-def library() -> ctypes.CDLL | None:
-    """The compiled kernels, None where there are none: then torch draws."""
-    return native.library()
 
 
 def draw_native(library: ctypes.CDLL, logits: Tensor, columns: Columns) -> Tensor:
