@@ -38,6 +38,14 @@ class AdapterUse(msgspec.Struct, frozen=True):
     weight: float = 1.0
 
 
+class Share(msgspec.Struct, frozen=True):
+    """Who a request is counted to, and how urgent it is."""
+
+    tenant: str = ""  # "": all who have no key share one
+    weight: float = 1.0  # above 0; a tenant of weight 2 is served twice the tokens of one of weight 1
+    priority: int = 0  # lower is earlier, as in vLLM
+
+
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """One prompt, `n` answers."""
 
@@ -46,6 +54,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     sampling: SamplingParams
     n: int = 1
     adapters: tuple[AdapterUse, ...] = ()  # none: the base
+    share: Share = Share()
+    timeout_s: float | None = None  # left for the whole answer when this was sent
 
 
 class AbortRequest(msgspec.Struct, frozen=True, tag=True):
