@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from loraplex_kernels.attention.batch import AttentionBatch, Span
+from loraplex_kernels.attention.decode_shape import DecodeShape, StepTensors
 from loraplex_kernels.upload import packed, unpacked
 
 
@@ -30,25 +31,10 @@ class DecodeBuffers:
     batch: AttentionBatch
 
     def __init__(self, rows: int, max_context: int, block_size: int, device: torch.device) -> None:
-        for name, size in (("rows", rows), ("max_context", max_context), ("block_size", block_size)):
-            if size < 1:
-                raise ValueError(f"{name} must be positive, not {size}")
-        self.rows, self.max_context, self.block_size, self.device = rows, max_context, block_size, device
+        self.shape, self._device = DecodeShape(rows, max_context, block_size), device
         arrays = self._arrays(())
         self._bytes = packed(arrays, device).to(device)
-        positions, slot_mapping, query_start, context, block_table = unpacked(self._bytes, arrays)
-        self.batch = AttentionBatch(
-            query_start=query_start,
-            context=context,
-            block_table=block_table,
-            positions=positions,
-            slot_mapping=slot_mapping,
-            units=torch.empty(0, 2, dtype=torch.int32, device=device),
-            block_size=block_size,
-            query_counts=(1,) * rows,
-            context_lens=(max_context,) * rows,
-            static=True,
-        )
+        self.batch = self.shape.batch(StepTensors(*unpacked(self._bytes, arrays)))
 
     def fill(self, spans: Sequence[Span]) -> None:
         """Write a step into `batch`; the host does not wait for the copy.
@@ -59,28 +45,20 @@ class DecodeBuffers:
         Raises:
             ValueError: the spans do not fit.
         """
-        if len(spans) > self.rows:
-            raise ValueError(f"{len(spans)} sequences do not fit buffers of {self.rows}")
-        for span in spans:
-            if span.count != 1 or not 0 < span.context <= self.max_context:
-                raise ValueError(
-                    f"a sequence with {span.count} rows and a context of {span.context} does not fit buffers of one "
-                    f"row each and up to {self.max_context} tokens"
-                )
-            if len(span.block_table) * self.block_size < span.context:
-                raise ValueError(f"{len(span.block_table)} blocks do not hold a context of {span.context}")
-        self._bytes.copy_(packed(self._arrays(spans), self.device), non_blocking=True)
+        self.shape.check(spans)
+        self._bytes.copy_(packed(self._arrays(spans), self._device), non_blocking=True)
 
     def _arrays(self, spans: Sequence[Span]) -> list[np.ndarray]:
-        width = -(-self.max_context // self.block_size)
-        table = np.zeros((self.rows, width), dtype=np.int32)
-        contexts = np.zeros(self.rows, dtype=np.int32)
-        slots = np.full(self.rows, -1, dtype=np.int64)
+        """In the order of StepTensors."""
+        rows, width, block_size = self.shape.rows, self.shape.blocks, self.shape.block_size
+        table = np.zeros((rows, width), dtype=np.int32)
+        contexts = np.zeros(rows, dtype=np.int32)
+        slots = np.full(rows, -1, dtype=np.int64)
         for row, span in enumerate(spans):
             blocks = span.block_table[:width]  # one more may be reserved already
             table[row, : len(blocks)] = blocks
             contexts[row] = span.context
-            block, offset = divmod(span.context - 1, self.block_size)
-            slots[row] = blocks[block] * self.block_size + offset
+            block, offset = divmod(span.context - 1, block_size)
+            slots[row] = blocks[block] * block_size + offset
         positions = np.maximum(contexts.astype(np.int64) - 1, 0)
-        return [positions, slots, np.arange(self.rows + 1, dtype=np.int32), contexts, table]
+        return [positions, slots, np.arange(rows + 1, dtype=np.int32), contexts, table]

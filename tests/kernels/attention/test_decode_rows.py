@@ -28,23 +28,3 @@ def test_batches_of_all_sizes_lie_at_one_place() -> None:
     rows = DecodeRows(8, 48, 16)
     for name in (*TENSORS, "block_table"):
         assert getattr(rows.batch(1), name).data_ptr() == getattr(rows.batch(7), name).data_ptr(), name
-
-
-@pytest.mark.parametrize(
-    ("spans", "said"),
-    [
-        ([Span(1, 1, [0])] * 3, "3 sequences"),
-        ([Span(2, 3, [0])], "2 rows"),
-        ([Span(1, 33, [0, 1, 2])], "context of 33"),
-        ([Span(1, 0, [])], "context of 0"),
-        ([Span(1, 17, [0])], "1 blocks"),
-    ],
-)
-def test_a_step_that_does_not_fit_is_refused(spans: list[Span], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        DecodeRows(2, 32, 16).load(spans)
-
-
-def test_a_size_that_is_not_positive_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="block_size"):
-        DecodeRows(2, 32, 0)

@@ -59,26 +59,6 @@ def test_blocks_that_are_reserved_beyond_the_longest_context_are_left_out():
     assert buffers.batch.block_table.tolist() == [[6, 1]]
 
 
-@pytest.mark.parametrize(
-    ("spans", "said"),
-    [
-        ([Span(1, 1, [0])] * 3, "3 sequences"),
-        ([Span(2, 3, [0])], "2 rows"),
-        ([Span(1, 33, [0, 1, 2])], "context of 33"),
-        ([Span(1, 0, [])], "context of 0"),
-        ([Span(1, 17, [0])], "1 blocks do not hold"),
-    ],
-)
-def test_a_step_that_does_not_fit_is_refused(spans, said):
-    with pytest.raises(ValueError, match=said):
-        DecodeBuffers(2, 32, 16, CPU).fill(spans)
-
-
-def test_a_size_that_is_not_positive_is_refused_by_name():
-    with pytest.raises(ValueError, match="max_context"):
-        DecodeBuffers(2, 0, 16, CPU)
-
-
 def test_what_reads_lengths_on_the_host_refuses_a_static_batch(scene, monkeypatch):
     made = scene([(1, 9)])
     buffers = DecodeBuffers(1, 32, 16, CPU)

@@ -107,7 +107,7 @@ class DecodeTapes:
         """Move what the first layer is given to where the tapes look for it."""
         rows = embedded.x.shape[0]
         if self._input is None:
-            self._input = embedded.room_for(self._rows.rows)
+            self._input = embedded.room_for(self._rows.shape.rows)
         given = self._input.first(rows)
         given.copy_(embedded)
         return given
