@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # Prompts must be computed, and a line a request is not what is measured.
+ENGINE = "{format} --max-num-seqs {concurrency} --max-model-len 2048 --no-enable-prefix-caching"
 LORAPLEX = (
-    "{python} -m loraplex_server.cli serve {model} --adapters {adapters} --port {port} "
-    "{format} --max-num-seqs {concurrency} --max-model-len 2048 --no-enable-prefix-caching --no-request-log"
+    "{python} -m loraplex_server.cli serve {model} --adapters {adapters} --port {port} " + ENGINE + " --no-request-log"
 )
 FORMAT_ARGUMENTS = {
     "float32": "--dtype float32",
