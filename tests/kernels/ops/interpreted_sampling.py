@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from support.sampling_filters import FILTERS
 
 from loraplex_kernels.ops.sampling import Columns
 from loraplex_kernels.ops.sampling.naive import draw_naive, kept_naive, weights_naive
@@ -43,21 +44,6 @@ def matches(logits, **how):
         assert torch.equal(found, draw_naive(logits, columns))
         return
     assert (found == draw_naive(logits, columns)).double().mean() > 0.9
-
-
-FILTERS = [
-    {},
-    {"top_k": 1},
-    {"top_k": 7},
-    {"top_k": 600},
-    {"top_p": 1e-9},
-    {"top_p": 0.3},
-    {"top_p": 0.999},
-    {"min_p": 0.05},
-    {"min_p": 1.0},
-    {"top_k": 40, "top_p": 0.9},
-    {"top_k": 3, "min_p": 0.5, "top_p": 0.7},
-]
 
 
 @pytest.mark.covering(2)

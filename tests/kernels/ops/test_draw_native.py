@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.sampling_filters import FILTERS
 
 from loraplex_kernels import native
 from loraplex_kernels.ops.sampling import Columns
@@ -11,19 +12,6 @@ from loraplex_kernels.ops.sampling.naive import draw_naive
 from loraplex_kernels.ops.sampling.native import draw_native
 
 INF = float("inf")
-FILTERS = [
-    {},
-    {"top_k": 1},
-    {"top_k": 7},
-    {"top_k": 600},
-    {"top_p": 1e-9},
-    {"top_p": 0.3},
-    {"top_p": 0.999},
-    {"min_p": 0.05},
-    {"min_p": 1.0},
-    {"top_k": 40, "top_p": 0.9},
-    {"top_k": 3, "min_p": 0.5, "top_p": 0.7},
-]
 
 
 @pytest.fixture(params=native.variants() or [pytest.param("", marks=pytest.mark.skip(reason="no CPU kernels here"))])
