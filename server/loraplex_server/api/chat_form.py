@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from loraplex_server.api.answer import Piece
-from loraplex_server.api.form import Form
+from loraplex_server.api.choices_form import ChoicesForm
 from loraplex_server.api.generation import Generation
 from loraplex_server.api.logprobs import LogprobFormat
 from loraplex_server.api.schemas.chat import ChatRequest
 from loraplex_server.api.vocabulary import Vocabulary
 
 
-class ChatForm(Form):
+class ChatForm(ChoicesForm):
     """`chat.completion` objects, and their chunks: the role first, then text, then the reason of the end."""
 
     prefix = "chatcmpl-"
@@ -26,7 +26,7 @@ class ChatForm(Form):
         self._format = LogprobFormat(vocabulary)
 
     def choice(self, piece: Piece) -> dict[str, Any]:
-        """See Form.choice."""
+        """See ChoicesForm.choice."""
         choice: dict[str, Any] = {
             "index": piece.index,
             "message": {"role": "assistant", "content": piece.text, "refusal": None},
@@ -39,7 +39,7 @@ class ChatForm(Form):
         return choice
 
     def choices(self, piece: Piece) -> list[dict[str, Any]]:
-        """See Form.choices."""
+        """See ChoicesForm.choices."""
         chunks = []
         if self.first_of(piece):
             opening = self._chunk(piece.index, {"role": "assistant", "content": ""})
@@ -59,11 +59,11 @@ class ChatForm(Form):
         return chunks
 
     def logprobs_in(self, piece: Piece) -> int:
-        """See Form.logprobs_in."""
+        """See ChoicesForm.logprobs_in."""
         return self._width * len(piece.logprobs)
 
     def extras(self) -> dict[str, Any]:
-        """See Form.extras."""
+        """See ChoicesForm.extras."""
         return {"prompt_token_ids": self._answers[0].prompt.token_ids} if self._return_ids else {}
 
     def _chunk(self, index: int, delta: dict[str, str]) -> dict[str, Any]:

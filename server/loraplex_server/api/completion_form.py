@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from loraplex_server.api.answer import Piece
+from loraplex_server.api.choices_form import ChoicesForm
 from loraplex_server.api.detokenizer import Detokenizer
-from loraplex_server.api.form import Form
 from loraplex_server.api.generation import Generation
 from loraplex_server.api.logprobs import LogprobFormat, LogprobLists, prompt_offsets
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.schemas.completion import CompletionRequest
 
 
-class CompletionForm(Form):
+class CompletionForm(ChoicesForm):
     """`text_completion` objects. A chunk is a choice of the same shape as in a whole response."""
 
     prefix = "cmpl-"
@@ -33,7 +33,7 @@ class CompletionForm(Form):
         self._format = LogprobFormat(renderer.vocabulary)
 
     def choice(self, piece: Piece) -> dict[str, Any]:
-        """See Form.choice."""
+        """See ChoicesForm.choice."""
         first = self.first_of(piece)
         prompt = self._answers[piece.index].prompt
         choice: dict[str, Any] = {
@@ -50,7 +50,7 @@ class CompletionForm(Form):
         return choice
 
     def choices(self, piece: Piece) -> list[dict[str, Any]]:
-        """See Form.choices."""
+        """See ChoicesForm.choices."""
         says_more = piece.finish_reason is not None or (piece.token_ids and (self._return_ids or self._logprobs))
         fresh = piece.index not in self._seen
         if piece.text or says_more or (fresh and (self._echo or self._return_ids)):
@@ -58,7 +58,7 @@ class CompletionForm(Form):
         return []
 
     def logprobs_in(self, piece: Piece) -> int:
-        """See Form.logprobs_in."""
+        """See ChoicesForm.logprobs_in."""
         opens = self._echo and self._width and piece.index not in self._seen
         prompt_tokens = len(self._answers[piece.index].prompt.token_ids) if opens else 0
         return self._width * (prompt_tokens + len(piece.logprobs))

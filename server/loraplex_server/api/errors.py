@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients expect them: `{"error": {"message", "type", "param", "code"}}`."""
+"""Errors that are answers. Their own envelope is OpenAI's: `{"error": {"message", "type", "param", "code"}}`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ApiError(Exception):
         self.outcome = outcome
 
     def envelope(self) -> dict[str, Any]:
-        """The body, also of an error event in a stream."""
+        """OpenAI's body, also of an error event in its streams; those of other APIs are in envelopes.py."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 

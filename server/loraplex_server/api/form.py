@@ -1,132 +1,55 @@
-"""What the two kinds of answers have in common: their envelope, whole and in chunks."""
+"""How one API writes its answers: whole, and as a stream of server-sent events."""
 
 from __future__ import annotations
 
 import abc
-import time
 import uuid
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from loraplex_server import __version__
-from loraplex_server.api.answer import Answer, Piece
-from loraplex_server.api.generation import Generation
-from loraplex_server.api.schemas.sampling import SamplingFields
+from loraplex_server.api.answer import Piece
+from loraplex_server.api.errors import ApiError
 
-# Log probabilities of a body or an event; with more, it is written on a thread: every stream waits while the event loop
-# does not turn.
-INLINE_LOGPROBS = 4096
-DONE = b"data: [DONE]\n\n"
-
-_encode = msgspec.json.Encoder().encode
+encode_json = msgspec.json.Encoder().encode
 
 
-def event(body: Any) -> bytes:
-    """One server-sent event."""
-    return b"data: " + _encode(body) + b"\n\n"
+def event(body: Any, name: str | None = None) -> bytes:
+    """One server-sent event; a name goes on a line of its own."""
+    data = b"data: " + encode_json(body) + b"\n\n"
+    return data if name is None else b"event: " + name.encode() + b"\n" + data
 
 
 class Form(abc.ABC):
-    """Turns pieces of answers into OpenAI's bodies. What is the same in all chunks of a stream is encoded once.
+    """Turns pieces of answers into bodies. A form is used for one response, either whole or as a stream.
 
-    Args:
-        id: of the response. model: the name that the request used. body: the request. generation: the answers' source.
+    A stream is what `events` gives for each batch of pieces, and then `closing` or `failure`, once. Whatever an API
+    sends first belongs to what `events` gives for the first batch, which comes as soon as an answer has begun.
     """
 
     prefix: str  # of ids
-    whole: str  # `object` of a whole response
-    part: str  # `object` of a chunk
-
-    def __init__(self, id: str, model: str, body: SamplingFields, generation: Generation) -> None:
-        options = body.stream_options
-        self._usage = options is not None and options.include_usage
-        self._running_usage = self._usage and options is not None and options.continuous_usage_stats
-        self._return_ids = body.return_token_ids
-        self._generation = generation
-        self._answers: list[Answer] = generation.answers
-        self._seen: set[int] = set()
-        self._created = int(time.time())
-        self._id = id
-        self._model = model
-        self._head = b""
 
     @classmethod
     def new_id(cls) -> str:
         """An id for a response."""
         return cls.prefix + uuid.uuid4().hex
 
+    @abc.abstractmethod
     def response(self, pieces: list[Piece]) -> bytes:
-        """The whole body."""
-        choices = [self.choice(piece) for piece in pieces]
-        body = {**self._envelope(self.whole), "choices": choices, **self.extras(), "usage": self._usage_now()}
-        return _encode(body)
+        """The whole body, of all answers, by index."""
 
+    @abc.abstractmethod
     def events(self, pieces: list[Piece]) -> bytes:
-        """Chunks for new pieces, possibly none: text that may begin a stop string, or half a character, waits."""
-        if not self._head:
-            envelope = _encode(self._envelope(self.part))
-            self._head = b"data: " + envelope[:-1] + b',"choices":['
-        return b"".join([self._event(choice) for piece in pieces for choice in self.choices(piece)])
+        """Events for new pieces, possibly none: text that may begin a stop string, or half a character, waits."""
 
+    @abc.abstractmethod
     def closing(self) -> bytes:
-        """The end of a stream that went well: usage if it was asked for. DONE follows."""
-        if not self._usage:
-            return b""
-        return event({**self._envelope(self.part), "choices": [], "usage": self._usage_now()})
+        """The end of a stream that went well."""
 
-    def is_large(self, pieces: Iterable[Piece]) -> bool:
+    @abc.abstractmethod
+    def failure(self, error: ApiError) -> bytes:
+        """The end of a stream that did not."""
+
+    def is_large(self, pieces: list[Piece]) -> bool:
         """Whether writing these takes so long that it belongs on a thread."""
-        return sum(map(self.logprobs_in, pieces)) > INLINE_LOGPROBS
-
-    @abc.abstractmethod
-    def logprobs_in(self, piece: Piece) -> int:
-        """Log probabilities that are to be written for a piece, alternatives among them."""
-
-    @abc.abstractmethod
-    def choice(self, piece: Piece) -> dict[str, Any]:
-        """A whole answer as a choice."""
-
-    @abc.abstractmethod
-    def choices(self, piece: Piece) -> list[dict[str, Any]]:
-        """A piece as the choices of chunks, one each."""
-
-    def extras(self) -> dict[str, Any]:
-        """Fields of a whole response beside its choices."""
-        return {}
-
-    def first_of(self, piece: Piece) -> bool:
-        """Whether this is the answer's first piece; the next one is not."""
-        if piece.index in self._seen:
-            return False
-        self._seen.add(piece.index)
-        return True
-
-    def _event(self, choice: dict[str, Any]) -> bytes:
-        tail = b"]}\n\n"
-        if self._running_usage:
-            tail = b'],"usage":' + _encode(self._usage_now()) + b"}\n\n"
-        elif self._usage:
-            tail = b'],"usage":null}\n\n'
-        return self._head + _encode(choice) + tail
-
-    def _envelope(self, kind: str) -> dict[str, Any]:
-        generation = self._generation.adapter_generation
-        fingerprint = f"loraplex-{__version__}" + (f"-{generation}" if generation else "")
-        return {
-            "id": self._id,
-            "object": kind,
-            "created": self._created,
-            "model": self._model,
-            "system_fingerprint": fingerprint,
-        }
-
-    def _usage_now(self) -> dict[str, Any]:
-        prompt, output = self._generation.prompt_tokens, self._generation.output_tokens
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": output,
-            "total_tokens": prompt + output,
-            "prompt_tokens_details": {"cached_tokens": self._generation.cached_tokens},
-        }
+        return False

@@ -1,4 +1,4 @@
-"""Every exception to a response in the envelope."""
+"""Every exception to a response in the envelope of the API that was asked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
     record.outcome = record.outcome or error.outcome
     if error.outcome in REJECTIONS:
         services_of(request).metrics.requests.reject(REJECTIONS[error.outcome])
-    return error_response(error)
+    return error_response(error, request.url.path)
 
 
 async def _domain_error(request: Request, error: Exception) -> Response:

@@ -55,7 +55,8 @@ class RecordMiddleware:
             record.outcome = "error"
             if record.status is not None:
                 raise  # the response has begun: all that is left is to cut the connection
-            await error_response(internal_error(record.request_id))(scope, receive, send_with_id)
+            failure = error_response(internal_error(record.request_id), scope["path"])
+            await failure(scope, receive, send_with_id)
         finally:
             if self._log_requests and is_guarded(record.endpoint):
                 log_request(record.log_fields())
@@ -79,7 +80,7 @@ class GuardMiddleware:
         refusal = self._refusal(Headers(scope=scope))
         if refusal is not None:
             scope["state"]["record"].outcome = refusal.outcome
-            await error_response(refusal)(scope, receive, send)
+            await error_response(refusal, scope["path"])(scope, receive, send)
             return
         self._drain.in_flight += 1
         try:

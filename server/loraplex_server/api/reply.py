@@ -14,7 +14,7 @@ from loraplex_adapters.errors import AdapterError
 from loraplex_server.api.answer import Piece
 from loraplex_server.api.departure import ClientGoneError, unless_gone
 from loraplex_server.api.errors import from_domain, internal_error
-from loraplex_server.api.form import DONE, Form, event
+from loraplex_server.api.form import Form
 from loraplex_server.api.generation import Generation, collect
 from loraplex_server.api.record import RequestRecord, record_of
 from loraplex_server.engine.interface import EngineError
@@ -55,7 +55,7 @@ def _headers(generation: Generation) -> dict[str, str]:
 
 
 class EventStream(Response):
-    """Server-sent events: chunks, then usage or an error, then [DONE]. Whatever happens, the generator is closed.
+    """Server-sent events, up to the form's closing or an error. Whatever happens, the generator is closed.
 
     Args:
         first, batches: the pieces. form: their bodies. headers: of the response. record: for the id of an error.
@@ -90,22 +90,22 @@ class EventStream(Response):
 
     async def _send_events(self, send: Send) -> None:
         async with aclosing(self._events()) as events:
-            async for chunk in events:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": DONE, "more_body": False})
+            async for chunk, more in events:
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
-    async def _events(self) -> AsyncGenerator[bytes, None]:
+    async def _events(self) -> AsyncGenerator[tuple[bytes, bool], None]:
+        """Bytes, and whether more come after."""
         try:
             async for pieces in _chain(self._first, self._batches):
                 if chunk := await _write(self._form, self._form.events, pieces):
-                    yield chunk
-            if closing := self._form.closing():
-                yield closing
+                    yield chunk, True
+            last = self._form.closing()
         except (EngineError, AdapterError) as error:
-            yield event(from_domain(error).envelope())
+            last = self._form.failure(from_domain(error))
         except Exception:
             logger.exception("request %s failed in its stream", self._record.request_id)
-            yield event(internal_error(self._record.request_id).envelope())
+            last = self._form.failure(internal_error(self._record.request_id))
+        yield last, False
 
 
 async def _write(form: Form, write: Callable[[list[Piece]], bytes], pieces: list[Piece]) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
+from loraplex_server.api.envelopes import envelope_for
 from loraplex_server.api.errors import ApiError
 
 
@@ -16,6 +17,6 @@ def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | Non
     return Response(msgspec.json.encode(body), status, dict(headers or {}), "application/json")
 
 
-def error_response(error: ApiError) -> Response:
-    """An error in OpenAI's envelope."""
-    return json_response(error.envelope(), error.status, error.headers)
+def error_response(error: ApiError, path: str) -> Response:
+    """An error as the clients of the API at this path expect it."""
+    return json_response(envelope_for(path)(error), error.status, error.headers)

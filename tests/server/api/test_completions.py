@@ -8,7 +8,7 @@ import pytest
 from support.api import Api, events, streamed_text
 from support.fake_engine import INFO, FakeEngine
 
-from loraplex_server.api import form, parameters
+from loraplex_server.api import choices_form, parameters
 from loraplex_server.engine.interface import InvalidRequestError
 
 Says = Callable[..., FakeEngine]
@@ -180,7 +180,7 @@ async def test_every_choice_has_its_prompts_log_probabilities(
     api: Api, says: Says, monkeypatch: pytest.MonkeyPatch, stream: bool, inline: int
 ) -> None:
     says("hello")
-    monkeypatch.setattr(form, "INLINE_LOGPROBS", inline)  # 0: all bodies are written on a thread
+    monkeypatch.setattr(choices_form, "INLINE_LOGPROBS", inline)  # 0: all bodies are written on a thread
     prompts = [[40, 41, 42], [50, 51]]
     body = {"prompt": prompts, "n": 3, "echo": True, "logprobs": 1, "stream": stream}
     response = await api.complete(body)

@@ -1,0 +1,48 @@
+"""The body of an error, as the clients of each API expect it; which API was asked, the path says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from loraplex_server.api.errors import ApiError
+
+Envelope = Callable[[ApiError], dict[str, Any]]
+
+# https://docs.anthropic.com/en/api/errors; their 529 is our 503.
+_ANTHROPIC_TYPES: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    529: "overloaded_error",
+}
+
+
+def anthropic_envelope(error: ApiError) -> dict[str, Any]:
+    """Anthropic's; what has no word among its types is one of the request where the status says so, else ours."""
+    fallback = "invalid_request_error" if error.status < 500 else "api_error"
+    kind = _ANTHROPIC_TYPES.get(error.status, fallback)
+    return {"type": "error", "error": {"type": kind, "message": error.message}}
+
+
+def lorax_envelope(error: ApiError) -> dict[str, Any]:
+    """LoRAX's and TGI's, whose clients choose their exception by `error_type`."""
+    if error.status in (429, 503):
+        return {"error": error.message, "error_type": "overloaded"}
+    return {"error": error.message, "error_type": "validation" if error.status < 500 else "generation"}
+
+
+# By the beginning of the path, longest first.
+_ENVELOPES: tuple[tuple[str, Envelope], ...] = (("/v1/messages", anthropic_envelope), ("/generate", lorax_envelope))
+
+
+def envelope_for(path: str) -> Envelope:
+    """The envelope of the API that has this path: OpenAI's where no other has it."""
+    for prefix, envelope in _ENVELOPES:
+        if path.startswith(prefix):
+            return envelope
+    return ApiError.envelope
