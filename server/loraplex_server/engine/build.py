@@ -81,7 +81,18 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
             _record_tapes(core)
         _warm(core)
     trim_heap()
-    info = EngineInfo(
+    info = _info(config, core, memory, device, dtype)
+    _tell_of_rounding(config)
+    logger.info("%s", memory_report(memory, needs, model.weights_nbytes, config.block_size))
+    logger.info("engine ready in %.1f s; %s; %s", time.monotonic() - started, native.status(), info)
+    return core, info
+
+
+def _info(
+    config: EngineConfig, core: EngineCore, memory: MemoryPlan, device: torch.device, dtype: torch.dtype
+) -> EngineInfo:
+    model = core.runner.model
+    return EngineInfo(
         model=config.model,
         architecture=model.config.architecture,
         device=str(device),
@@ -99,10 +110,6 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
         max_num_batched_tokens=core.scheduler.max_num_batched_tokens,
         pid=os.getpid(),
     )
-    _tell_of_rounding(config)
-    logger.info("%s", memory_report(memory, needs, model.weights_nbytes, config.block_size))
-    logger.info("engine ready in %.1f s; %s; %s", time.monotonic() - started, native.status(), info)
-    return core, info
 
 
 def _tell_of_rounding(config: EngineConfig) -> None:
