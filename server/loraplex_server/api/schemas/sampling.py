@@ -1,4 +1,4 @@
-"""The fields that completions and chats share."""
+"""The fields that the APIs that generate share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _token_ids(value: Any) -> Any:
         return value
     biases = {}
     for key, bias in value.items():
-        if not (isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 12):
+        if not (type(key) is int or (isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 12)):
             raise ValueError(f"the key {str(key)[:20]!r} is no token id")
         biases[int(key)] = bias
     return biases
@@ -69,12 +69,11 @@ class StreamOptions(Schema):
     continuous_usage_stats: bool = False
 
 
-class SamplingFields(Schema):
-    """OpenAI's fields, and vLLM's under vLLM's names and defaults."""
+class SharedFields(Schema):
+    """What every API that generates has: OpenAI's fields, and vLLM's under vLLM's names and defaults."""
 
     model: str = ""
     adapters: list[AdapterWeight] = Field(default=[], max_length=MAX_ADAPTERS)
-    n: int = Field(1, ge=1, le=128)
     temperature: Number = Field(1.0, ge=0.0, le=100.0)
     top_p: Number = Field(1.0, gt=0.0, le=1.0)
     top_k: int = Field(0, ge=-1)  # 0, -1 and whatever is not less than the vocabulary: off
@@ -92,19 +91,25 @@ class SamplingFields(Schema):
     ignore_eos: bool = False
     min_tokens: int = Field(0, ge=0)
     skip_special_tokens: bool = True
-    return_token_ids: bool = False
     stream: bool = False
+
+    @model_validator(mode="after")
+    def _check_adapters(self) -> SharedFields:
+        names = [adapter.name for adapter in self.adapters]
+        if len(set(names)) < len(names):
+            raise ValueError("adapters: each may be named once")
+        return self
+
+
+class SamplingFields(SharedFields):
+    """What completions and chats share besides."""
+
+    n: int = Field(1, ge=1, le=128)
+    return_token_ids: bool = False
     stream_options: StreamOptions | None = None
 
     @model_validator(mode="after")
     def _check_stream_options(self) -> SamplingFields:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options: only allowed when 'stream' is true")
-        return self
-
-    @model_validator(mode="after")
-    def _check_adapters(self) -> SamplingFields:
-        names = [adapter.name for adapter in self.adapters]
-        if len(set(names)) < len(names):
-            raise ValueError("adapters: each may be named once")
         return self
