@@ -29,6 +29,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     stop_token_ids: tuple[int, ...] = ()  # the model's end tokens among them, unless the request ignores these
     logprobs: int | None = None  # alternatives for each token; 0: only the chosen one's own; None: nothing
     prompt_logprobs: int | None = None  # the same for the prompt's tokens (OpenAI's echo with logprobs)
+    grammar: str | None = None  # what the answer must be, as llguidance writes its grammars; None: anything
 
 
 class AdapterUse(msgspec.Struct, frozen=True):
