@@ -50,11 +50,10 @@ def score(logits: Tensor, tokens: Tensor, alternatives: int) -> Scored:
         tokens: int64 `[A]` on the logits' device: the chosen token of each row.
         alternatives: how many of the likeliest tokens to report beside it; may be 0.
     """
-    logprobs = logits - logits.logsumexp(dim=-1, keepdim=True)  # [A, V]
-    chosen = logprobs.gather(1, tokens[:, None])  # [A, 1]
-    ranks = (logprobs > chosen).sum(dim=-1) + 1  # [A]
-    top = logprobs.topk(min(alternatives, logits.shape[-1]), dim=-1)
-    return Scored(tokens, chosen[:, 0], ranks, top.indices, top.values)
+    # Never as large as the logits again: of a prompt's rows these are tens of megabytes.
+    chosen, logsum = logits.gather(1, tokens[:, None]), logits.logsumexp(dim=-1)  # [A, 1], [A]
+    ranks = (logits > chosen).sum(dim=-1) + 1  # [A]
+    return Scored(tokens, chosen[:, 0] - logsum, ranks, *_top(logits, logsum, alternatives))
 
 
 def score_rows(logits: Tensor, rows: Tensor, tokens: Tensor, alternatives: int) -> Scored:

@@ -14,7 +14,7 @@ from loraplex_server.engine.scheduler import Scheduled
 from loraplex_server.models.adapter_step import AdapterStep
 
 # Prompt positions scored at once. Each is a row of logits, half a megabyte in a vocabulary of 150,000.
-SCORED_ROWS = 64
+SCORED_ROWS = 32
 
 
 def score_prompt(

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from loraplex_kernels import native
-from loraplex_server.engine import sampler
 from loraplex_server.engine.choice import choose
 from loraplex_server.engine.messages import SamplingParams
 from loraplex_server.engine.sample_inputs import SampleSettings
@@ -22,7 +21,7 @@ VOCAB = 1300  # more than two blocks of the cumulative sum, more than the first 
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the compiled kernel, and through torch as where there is none."""
     if request.param == "torch":
-        monkeypatch.setattr(sampler, "library", lambda: None)
+        monkeypatch.setattr(native, "library", lambda: None)
     elif native.library() is None:
         pytest.skip(native.status())
 
@@ -116,7 +115,7 @@ def test_a_seed_draws_the_same_tokens_with_and_without_the_compiled_kernel(
     rows = (logits * flatness).expand(len(params), -1)
     here, there = ([sequence(seed=9, **each) for each in params] for _ in range(2))
     found = [sample(rows, here) for _ in range(20)]
-    monkeypatch.setattr(sampler, "library", lambda: None)
+    monkeypatch.setattr(native, "library", lambda: None)
     assert found == [sample(rows, there) for _ in range(20)]
 
 
