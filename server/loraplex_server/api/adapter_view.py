@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from loraplex_adapters.catalog import Catalog
 from loraplex_adapters.errors import AdapterError, UnknownAdapterError
 from loraplex_adapters.fingerprint import FILES
 from loraplex_adapters.registry import CatalogEntry
 from loraplex_adapters.report import AdapterEntry
 from loraplex_adapters.source import AdapterSource
 from loraplex_server.api.adapter_outcomes import AdapterOutcomes
+from loraplex_server.api.visible import Visible
 
 SHORT = 12  # characters of a generation that people compare
 # Of several versions in memory, the one that new requests use is most likely the one that is furthest.
@@ -25,14 +25,14 @@ class AdapterView:
     """One look at all adapters.
 
     Args:
-        catalog: of the names.
-        entries: the engine's.
+        catalog: as the one who asks may see it.
+        entries: the engine's, of all.
         outcomes: of earlier wishes.
         places: whether to say where adapters come from: not to everybody who may ask.
     """
 
     def __init__(
-        self, catalog: Catalog, entries: Iterable[AdapterEntry], outcomes: AdapterOutcomes, *, places: bool
+        self, catalog: Visible, entries: Iterable[AdapterEntry], outcomes: AdapterOutcomes, *, places: bool
     ) -> None:
         self._catalog = catalog
         self._outcomes = outcomes
@@ -40,6 +40,8 @@ class AdapterView:
         self._by_name: dict[str, list[AdapterEntry]] = defaultdict(list)
         self._by_generation: dict[str, list[AdapterEntry]] = defaultdict(list)
         for entry in entries:
+            if not catalog.caller.may_use(entry.name):
+                continue  # even of the same files: what others do with them is not told
             self._by_name[entry.name].append(entry)
             if entry.generation:
                 self._by_generation[entry.generation].append(entry)

@@ -12,6 +12,7 @@ from loraplex_server.api.errors import ApiError
 from loraplex_server.api.holds import holds_of
 from loraplex_server.api.model_names import Target
 from loraplex_server.api.parameters import ModelLimits
+from loraplex_server.api.record import record_of
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.schemas.sampling import AdapterWeight
 from loraplex_server.api.services import services_of
@@ -30,12 +31,13 @@ async def addressee_of(request: Request, model: str, adapters: Sequence[AdapterW
     """Find out; an adapter that is far away is fetched meanwhile, and stays on the disk until the request ends.
 
     Raises:
-        ApiError: there is none of that name, its files are unusable, or the model is still being loaded.
+        ApiError: there is none of that name for the caller, its files are unusable, or the model is still being loaded.
         AdapterError: it cannot be had.
         ClientGoneError: the client did not wait.
     """
     services = services_of(request)
-    target = await unless_gone(request.receive, services.names.resolve(model, adapters, holds_of(request)))
+    resolving = services.names.resolve(model, adapters, holds_of(request), record_of(request).caller)
+    target = await unless_gone(request.receive, resolving)
     try:
         renderer = await services.renderers.of([use.source for use in target.adapters])
     except ApiError as error:

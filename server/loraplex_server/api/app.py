@@ -12,6 +12,7 @@ from loraplex_adapters.catalog import Catalog
 from loraplex_server import __version__
 from loraplex_server.api.adapter_admin import AdapterAdmin
 from loraplex_server.api.adapter_outcomes import AdapterOutcomes
+from loraplex_server.api.callers import Callers
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.handlers import install_handlers
 from loraplex_server.api.holds import HoldMiddleware
@@ -51,7 +52,8 @@ def create_app(
     outcomes = AdapterOutcomes()
     renderers = Renderers(renderer)
     admin = AdapterAdmin(catalog, engine, renderers, outcomes)
-    services = Services(settings, engine, renderers, catalog, metrics, names, drain, outcomes, admin)
+    callers = Callers(settings)
+    services = Services(settings, engine, renderers, catalog, metrics, names, drain, outcomes, admin, callers)
     app = FastAPI(
         title="Loraplex",
         version=__version__,
@@ -66,7 +68,7 @@ def create_app(
     install_handlers(app)
     install_openapi(app)
     app.add_middleware(HoldMiddleware)
-    app.add_middleware(GuardMiddleware, settings=settings, drain=drain, metrics=metrics.requests)
+    app.add_middleware(GuardMiddleware, callers=callers, drain=drain, metrics=metrics.requests)
     app.add_middleware(RecordMiddleware, log_requests=settings.request_log)
     return app
 

@@ -34,6 +34,7 @@ def make_generation(
             sampling=sampling,
             n=body.n,
             adapters=target.adapters,
+            share=record.caller.share,
         )
         answers = [Answer(number * body.n + j, prompt, body, renderer) for j in range(body.n)]
         timeline = Timeline(metrics, record.arrival, len(prompt.token_ids), body.n, sampling.max_tokens)

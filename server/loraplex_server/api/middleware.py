@@ -8,21 +8,26 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from loraplex_server.api.caller import Caller, caller_inside
+from loraplex_server.api.callers import Callers
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.errors import ApiError, internal_error, unavailable
-from loraplex_server.api.keys import Keys, unauthorized
+from loraplex_server.api.keys import unauthorized
 from loraplex_server.api.record import RequestRecord, request_id_from
 from loraplex_server.api.responses import error_response
 from loraplex_server.logs import log_request
 from loraplex_server.metrics.requests import RequestMetrics
-from loraplex_server.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
 
 
+# For probes, scrapers and readers. Whatever is not named here needs a key where the server has keys.
+OPEN = frozenset({"/health", "/ping", "/ready", "/version", "/metrics", "/openapi.json"})
+
+
 def is_guarded(path: str) -> bool:
-    """Whether a path does work for clients; the others are for probes and scrapers."""
-    return path.startswith("/v1/") or path in ("/tokenize", "/detokenize")
+    """Whether a path does work for clients, or tells of it."""
+    return path not in OPEN
 
 
 class RecordMiddleware:
@@ -65,10 +70,9 @@ class RecordMiddleware:
 class GuardMiddleware:
     """Refuses guarded paths to who has no key, and to all once the server drains; counts those inside."""
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings, drain: Drain, metrics: RequestMetrics) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers, drain: Drain, metrics: RequestMetrics) -> None:
         self._app = app
-        # Who may change adapters may ask them too. Without API keys, all may ask.
-        self._keys = Keys((*settings.api_key, *settings.admin_key) if settings.api_key else ())
+        self._callers = callers
         self._drain = drain
         self._metrics = metrics
 
@@ -77,9 +81,11 @@ class GuardMiddleware:
         if scope["type"] != "http" or not is_guarded(scope["path"]):
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(Headers(scope=scope))
-        if refusal is not None:
-            scope["state"]["record"].outcome = refusal.outcome
+        record: RequestRecord = scope["state"]["record"]
+        try:
+            record.caller = self._admit(scope)
+        except ApiError as refusal:
+            record.outcome = refusal.outcome
             await error_response(refusal, scope["path"])(scope, receive, send)
             return
         self._drain.in_flight += 1
@@ -88,10 +94,11 @@ class GuardMiddleware:
         finally:
             self._drain.in_flight -= 1
 
-    def _refusal(self, headers: Headers) -> ApiError | None:
+    def _admit(self, scope: Scope) -> Caller:
         if self._drain.begun:
             self._metrics.reject("draining")
-            return unavailable("The server is shutting down", "draining", {"connection": "close"})
-        if self._keys and not self._keys.open(headers.get("authorization", "")):
-            return unauthorized("Send a valid API key as 'Authorization: Bearer KEY'")
-        return None
+            raise unavailable("The server is shutting down", "draining", {"connection": "close"})
+        caller = caller_inside(scope) or self._callers.identify(Headers(scope=scope))
+        if caller is None:
+            raise unauthorized("Send a valid API key as 'Authorization: Bearer KEY'")
+        return caller

@@ -10,6 +10,8 @@ from typing import Any
 
 from fastapi import Request
 
+from loraplex_server.api.caller import ANYONE, Caller
+
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -27,6 +29,7 @@ class RequestRecord:
     request_id: str
     endpoint: str
     arrival: float = field(default_factory=time.perf_counter)
+    caller: Caller = ANYONE
     model: str | None = None
     adapters: tuple[str, ...] = ()
     generation: str | None = None
@@ -45,6 +48,7 @@ class RequestRecord:
             "id": self.request_id,
             "endpoint": self.endpoint,
             "status": self.status,
+            "tenant": self.caller.tenant or None,
             "outcome": self.outcome or ("ok" if self.status is not None and self.status < 400 else "error"),
             "model": self.model,
             "adapter": "+".join(self.adapters) or None,

@@ -10,6 +10,7 @@ from fastapi import Request
 from loraplex_adapters.catalog import Catalog
 from loraplex_server.api.adapter_admin import AdapterAdmin
 from loraplex_server.api.adapter_outcomes import AdapterOutcomes
+from loraplex_server.api.callers import Callers
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.errors import unavailable
 from loraplex_server.api.model_names import ModelNames
@@ -33,6 +34,7 @@ class Services:
     drain: Drain
     outcomes: AdapterOutcomes
     admin: AdapterAdmin
+    callers: Callers
     started_at: int = field(default_factory=lambda: int(time.time()))
 
     def engine_info(self) -> EngineInfo:

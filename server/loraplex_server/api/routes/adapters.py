@@ -14,6 +14,7 @@ from loraplex_server.api.openapi import answers, json_body
 from loraplex_server.api.responses import json_response
 from loraplex_server.api.schemas.adapters import AddAdapter, ChangeAdapter, State
 from loraplex_server.api.services import Services, services_of
+from loraplex_server.api.visible import visible_to
 
 router = APIRouter()
 MOST = 10_000
@@ -77,7 +78,7 @@ async def get_adapter(request: Request, name: str) -> Response:
 async def add_adapter(request: Request) -> Response:
     """Add an adapter; without a `preload` of false it is in memory when the answer comes."""
     services = services_of(request)
-    require_admin(request, services.settings)
+    require_admin(request)
     body = await read_body(request, AddAdapter, services.settings.max_body_size)
     new = await unless_gone(request.receive, services.admin.add(body))
     return json_response(_view(request, services).one(body.name), 201 if new else 200)
@@ -91,7 +92,7 @@ async def add_adapter(request: Request) -> Response:
 async def change_adapter(request: Request, name: str) -> Response:
     """Pin or unpin an adapter, or give it other aliases; an alias of another adapter moves here."""
     services = services_of(request)
-    require_admin(request, services.settings)
+    require_admin(request)
     body = await read_body(request, ChangeAdapter, services.settings.max_body_size)
     await unless_gone(request.receive, services.admin.change(name, body))
     return json_response(_view(request, services).one(name))
@@ -110,11 +111,11 @@ async def change_adapter(request: Request, name: str) -> Response:
 async def remove_adapter(request: Request, name: str) -> Response:
     """Remove an adapter that was added, or an alias. Requests that it answers finish."""
     services = services_of(request)
-    require_admin(request, services.settings)
+    require_admin(request)
     await services.admin.remove(name)
     return json_response({"name": name, "object": "adapter", "deleted": True})
 
 
 def _view(request: Request, services: Services) -> AdapterView:
     entries = services.engine.stats.adapters.entries
-    return AdapterView(services.catalog, entries, services.outcomes, places=is_admin(request, services.settings))
+    return AdapterView(visible_to(request), entries, services.outcomes, places=is_admin(request))

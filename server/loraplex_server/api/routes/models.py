@@ -11,39 +11,43 @@ from loraplex_adapters.errors import UnknownAdapterError
 from loraplex_server.api.errors import model_not_found
 from loraplex_server.api.responses import json_response
 from loraplex_server.api.services import Services, services_of
+from loraplex_server.api.visible import Visible, visible_to
 
 router = APIRouter()
 
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> Response:
-    """All names that `model` may have."""
-    services = services_of(request)
-    bases = [_base_card(services, name) for name in services.settings.base_names]
-    adapters = await asyncio.to_thread(_adapter_cards, services)  # the folder may be large, and far away
+    """All names that `model` may have, for whoever asks."""
+    services, visible = services_of(request), visible_to(request)
+    names = services.settings.base_names if visible.caller.may_use_base else ()
+    bases = [_base_card(services, name) for name in names]
+    adapters = await asyncio.to_thread(_adapter_cards, services, visible)  # the folder may be large, and far away
     return json_response({"object": "list", "data": bases + adapters})
 
 
 @router.get("/v1/models/{name:path}")
 async def get_model(request: Request, name: str) -> Response:
     """One of them."""
-    services = services_of(request)
+    services, visible = services_of(request), visible_to(request)
     if name and services.names.is_base(name):
+        if not visible.caller.may_use_base:
+            raise model_not_found(name)
         return json_response(_base_card(services, name))
     try:
-        return json_response(_adapter_card(services, name))
+        return json_response(_adapter_card(services, visible, name))
     except UnknownAdapterError:
         raise model_not_found(name) from None
 
 
-def _adapter_cards(services: Services) -> list[dict[str, Any]]:
+def _adapter_cards(services: Services, visible: Visible) -> list[dict[str, Any]]:
     """Of those that a request can reach: the base's names win."""
     cards = []
-    for name in services.catalog.names():
+    for name in visible.names():
         if services.names.is_base(name):
             continue
         try:
-            cards.append(_adapter_card(services, name))
+            cards.append(_adapter_card(services, visible, name))
         except UnknownAdapterError:
             continue  # deleted since it was listed
     return cards
@@ -54,12 +58,12 @@ def _base_card(services: Services, name: str) -> dict[str, Any]:
     return _card(services, name, services.started_at, root=services.names.base, parent=None)
 
 
-def _adapter_card(services: Services, name: str) -> dict[str, Any]:
+def _adapter_card(services: Services, visible: Visible, name: str) -> dict[str, Any]:
     return _card(
         services,
         name,
-        services.catalog.created(name),
-        root=services.catalog.canonical(name),
+        visible.created(name),
+        root=visible.canonical(name),
         parent=services.names.base,
     )
 

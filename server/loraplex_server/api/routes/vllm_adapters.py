@@ -34,7 +34,7 @@ router = APIRouter()
 async def load_lora_adapter(request: Request) -> Response:
     """Add an adapter, and load it."""
     services = services_of(request)
-    require_admin(request, services.settings)
+    require_admin(request)
     body = await read_body(request, LoadLoraAdapter, services.settings.max_body_size)
     name = body.lora_name
     if not name or not body.lora_path:
@@ -67,7 +67,7 @@ async def load_lora_adapter(request: Request) -> Response:
 async def unload_lora_adapter(request: Request) -> Response:
     """Remove an adapter; its memory is free after the last request that it answers."""
     services = services_of(request)
-    require_admin(request, services.settings)
+    require_admin(request)
     body = await read_body(request, UnloadLoraAdapter, services.settings.max_body_size)
     if not body.lora_name:
         raise _invalid("'lora_name' needs to be provided to unload a LoRA adapter.")

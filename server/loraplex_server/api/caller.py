@@ -1,0 +1,71 @@
+"""Who sent a request."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from loraplex_server.engine.messages import Share
+from loraplex_server.tenants.limits import UNLIMITED, Limits
+from loraplex_server.tenants.patterns import BASE, EVERYTHING, Patterns
+
+# Only code of this process can write into a scope: no header, path or body of a client's ends up there.
+_SCOPE = "loraplex.caller"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What a request may do and how it counts. The default may use everything and administer nothing.
+
+    Args:
+        tenant: that all its work counts to; "" for those with the server's own keys, or with none.
+        key_id: of its key in the key store; "" where it has none there.
+        admin: it may change adapters and keys, use all of them and see everybody's usage.
+        adapters: canonical names of the adapters that it may see and use, `base` among them for the base model.
+        limits: of its key.
+        weight: of its tenant's share in the engine.
+        priority: lower is earlier.
+    """
+
+    tenant: str = ""
+    key_id: str = ""
+    admin: bool = False
+    adapters: Patterns = EVERYTHING
+    limits: Limits = UNLIMITED
+    weight: float = 1.0
+    priority: int = 0
+
+    def may_use(self, adapter: str) -> bool:
+        """Whether it may see and use an adapter, by the name that aliases stand for."""
+        return self.admin or self.adapters.fit(adapter)
+
+    @property
+    def may_use_base(self) -> bool:
+        """Whether it may see and use the base model, alone or in a sum with adapters."""
+        return self.may_use(BASE)
+
+    @property
+    def share(self) -> Share:
+        """How its work counts in the engine."""
+        return Share(tenant=self.tenant, weight=self.weight, priority=self.priority)
+
+
+ANYONE = Caller()
+
+
+def acting_as(app: ASGIApp, caller: Caller) -> ASGIApp:
+    """The app, asked by this process itself in somebody's name: without a key, as if the caller had sent one."""
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, _SCOPE: caller}, receive, send)
+
+    return asked
+
+
+def caller_inside(scope: MutableMapping[str, Any]) -> Caller | None:
+    """In whose name this process asks itself; None for requests from outside."""
+    caller = scope.get(_SCOPE)
+    return caller if isinstance(caller, Caller) else None

@@ -1,0 +1,1 @@
+"""Who uses the server: keys, what each of them may see and use, its limits, and what was used. Knows no HTTP."""
