@@ -60,6 +60,13 @@ def adapters(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def run_batch(arguments: Sequence[str]) -> int:
+    """`loraplex run-batch`."""
+    from loraplex_server.commands.run_batch import run_batch as run
+
+    return run(arguments)
+
+
 def bench(arguments: Sequence[str]) -> int:
     """`loraplex bench`."""
     from loraplex_server.commands.bench import bench as run
@@ -79,6 +86,7 @@ COMMANDS = {
     "serve": Command("serve a model and its adapters", serve),
     "demo": Command("serve the bundled demo", demo),
     "adapters": Command("check adapters' files; list, add and remove those of a running server", adapters),
+    "run-batch": Command("answer a file of requests, with an engine of its own or a running server's", run_batch),
     "bench": Command("measure throughput and latency, of a server or of an engine alone", bench),
     "version": Command("print the version", version),
 }

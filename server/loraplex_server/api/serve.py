@@ -14,11 +14,10 @@ from loraplex_adapters.catalog import Catalog
 from loraplex_server.api.app import create_app
 from loraplex_server.api.catalogue import build_catalog
 from loraplex_server.api.drain import Drain
-from loraplex_server.api.renderer import Renderer, RendererError, load_renderer
 from loraplex_server.api.server import LAST_WORDS_S, GracefulServer
 from loraplex_server.api.start_error import StartError
+from loraplex_server.api.starting import load_renderer_beside, raise_start_error
 from loraplex_server.engine.client import EngineClient
-from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.messages import EngineInfo
 from loraplex_server.logs import configure_logging
 from loraplex_server.settings import ServeSettings
@@ -49,7 +48,7 @@ async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnR
     engine = EngineClient(settings.engine_config())
     starting = asyncio.create_task(engine.start())
     try:
-        renderer = await _load_renderer(settings, starting)
+        renderer = await load_renderer_beside(settings.model, starting)
         drain = Drain()
         app = create_app(settings, engine, renderer, catalog, drain=drain)
         config = uvicorn.Config(
@@ -74,31 +73,12 @@ async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnR
         except OSError as error:  # another server bound the address too, and listened first
             raise StartError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
         if starting.done():
-            _raise_start_error(starting)
+            raise_start_error(starting)
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         await engine.close()
         await catalog.close()
-
-
-async def _load_renderer(settings: ServeSettings, starting: asyncio.Task[EngineInfo]) -> Renderer:
-    """Load the tokenizer while the engine starts. Where both fail, the engine knows better why."""
-    try:
-        return await asyncio.to_thread(load_renderer, settings.model)
-    except RendererError as error:
-        await asyncio.wait({starting}, timeout=LAST_WORDS_S)
-        if starting.done():
-            _raise_start_error(starting)
-        raise StartError(str(error)) from error
-
-
-def _raise_start_error(starting: asyncio.Task[EngineInfo]) -> None:
-    error = starting.exception()
-    if isinstance(error, EngineStartError):
-        raise StartError(str(error)) from error
-    if error is not None:
-        raise error
 
 
 def _announce(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from pydantic_settings import CliSettingsSource
@@ -37,14 +37,30 @@ class CommandLine:
         prog: the command as typed, such as `loraplex serve`.
         description: one sentence for the top of its help.
         takes_model: whether MODEL is among its arguments.
+        model_flag: whether it is called --model there.
+        shape: its arguments in the first line of the help; default: as takes_model says.
+        without: names of settings that it does not take.
     """
 
-    def __init__(self, prog: str, description: str, takes_model: bool = True) -> None:
+    def __init__(
+        self,
+        prog: str,
+        description: str,
+        takes_model: bool = True,
+        *,
+        model_flag: bool = False,
+        shape: str | None = None,
+        without: Collection[str] = (),
+    ) -> None:
         self._groups: dict[str, Any] = {}
         self._takes_model = takes_model
+        self._model_flag = model_flag
+        self._without = without
+        self._others: list[str] = []
+        self.others: dict[str, Any] = {}
         self._parser = _Parser(
             prog=prog,
-            usage=f"{prog} MODEL [options]" if takes_model else f"{prog} [options]",
+            usage=f"{prog} {shape or ('MODEL [options]' if takes_model else '[options]')}",
             description=description,
             epilog=EPILOG,
             formatter_class=_Help,
@@ -56,6 +72,14 @@ class CommandLine:
         )
         self._group("Settings").add_argument("-h", "--help", action="help", help="show this message and exit")
 
+    def add(self, title: str, *names: str, **how: Any) -> None:
+        """One more argument, beside those of the settings; `read` leaves its value in `others`.
+
+        Args:
+            title: of its group. names, how: as argparse's add_argument has them.
+        """
+        self._others.append(self._group(title).add_argument(*names, **how).dest)
+
     def read(self, arguments: Sequence[str]) -> dict[str, Any]:
         """Values of the fields that the arguments set, as strings.
 
@@ -63,9 +87,11 @@ class CommandLine:
             SettingsError: an argument is unknown or lacks its value.
             SystemExit: help was asked for and printed.
         """
-        namespace, unknown = self._parser.parse_known_args(arguments)
+        parse = self._parser.parse_known_intermixed_args if self._others else self._parser.parse_known_args
+        namespace, unknown = parse(arguments)
         if unknown:
             raise SettingsError([self._unknown(argument) for argument in _without_values(unknown)])
+        self.others = {name: vars(namespace).pop(name) for name in self._others}
         return dict(self._source(parsed_args=namespace)())
 
     def format_help(self) -> str:
@@ -75,6 +101,8 @@ class CommandLine:
     def _add(self, parser: argparse.ArgumentParser, *names: str, **how: Any) -> None:
         """Called by pydantic-settings for each field: groups it, and words its help for people."""
         name = (names[0] if names[0].startswith("-") else how.get("dest", names[0])).lstrip("-")
+        if name.replace("-", "_") in self._without:
+            return
         field = ServeSettings.model_fields[name.replace("-", "_")]
         shown = field.json_schema_extra
         if not isinstance(shown, dict):
@@ -83,7 +111,11 @@ class CommandLine:
         if not names[0].startswith("-"):
             if not self._takes_model:
                 return
-            how |= {"nargs": "?", "default": argparse.SUPPRESS}  # the environment or the file may name it
+            how["default"] = argparse.SUPPRESS  # the environment or the file may name it
+            if self._model_flag:
+                names = ("--model",)
+            else:
+                how["nargs"] = "?"
         elif shown["metavar"]:
             how["metavar"] = str(shown["metavar"])
         elif how.get("metavar"):
