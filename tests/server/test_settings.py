@@ -79,6 +79,7 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--overlap"], "overlap", "true"),
     (["--no-graphs"], "graphs", "false"),
     (["--max-body-size", "1MB"], "max_body_size", "1MB"),
+    (["--response-store-size", "1MiB"], "response_store_size", "1MiB"),
     (["--shutdown-timeout", "2.5"], "shutdown_timeout", "2.5"),
     (["--no-request-log"], "request_log", "0"),
     (["--log-level", "debug"], "log_level", "debug"),

@@ -132,6 +132,20 @@ def events(text: str) -> list[Any]:
     return [json.loads(payload) for payload in payloads[:-1]]
 
 
+def named_events(text: str) -> list[tuple[str, Any]]:
+    """Names and bodies of a stream's events, where the API gives them names and ends without a mark."""
+    blocks = text.split("\n\n")
+    assert blocks[-1] == ""
+    found = []
+    for block in blocks[:-1]:
+        name, data = block.split("\n")
+        assert name.startswith("event: ")
+        assert data.startswith("data: ")
+        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+        assert found[-1][1]["type"] == found[-1][0]
+    return found
+
+
 def streamed_text(chunks: list[Any], index: int = 0) -> str:
     """The text of one choice of a stream, of chats or completions."""
     choices = [choice for chunk in chunks for choice in chunk.get("choices", ()) if choice["index"] == index]

@@ -22,7 +22,18 @@ from loraplex_server.api.openapi import install_openapi
 from loraplex_server.api.pin_keeper import PinKeeper
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.renderers import Renderers
-from loraplex_server.api.routes import adapters, chat, completions, models, operations, tokenize, vllm_adapters
+from loraplex_server.api.response_store import ResponseStore
+from loraplex_server.api.routes import (
+    adapters,
+    chat,
+    completions,
+    messages,
+    models,
+    operations,
+    responses,
+    tokenize,
+    vllm_adapters,
+)
 from loraplex_server.api.services import Services
 from loraplex_server.engine.interface import Engine
 from loraplex_server.metrics import Metrics
@@ -53,7 +64,10 @@ def create_app(
     renderers = Renderers(renderer)
     admin = AdapterAdmin(catalog, engine, renderers, outcomes)
     callers = Callers(settings)
-    services = Services(settings, engine, renderers, catalog, metrics, names, drain, outcomes, admin, callers)
+    stored = ResponseStore(settings.response_store_size)
+    services = Services(
+        settings, engine, renderers, catalog, metrics, names, drain, outcomes, admin, callers, responses=stored
+    )
     app = FastAPI(
         title="Loraplex",
         version=__version__,
@@ -63,7 +77,8 @@ def create_app(
         lifespan=_living,
     )
     app.state.services = services
-    for module in (completions, chat, models, adapters, vllm_adapters, tokenize, operations):
+    routes = (completions, chat, responses, messages, models, adapters, vllm_adapters, tokenize, operations)
+    for module in routes:
         app.include_router(module.router)
     install_handlers(app)
     install_openapi(app)

@@ -9,7 +9,7 @@ from loraplex_server.api.errors import ApiError
 
 Envelope = Callable[[ApiError], dict[str, Any]]
 
-# https://docs.anthropic.com/en/api/errors; their 529 is our 503.
+# https://platform.claude.com/docs/en/api/errors
 _ANTHROPIC_TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -18,7 +18,7 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
-    529: "overloaded_error",
+    504: "timeout_error",
 }
 
 
@@ -38,6 +38,11 @@ def lorax_envelope(error: ApiError) -> dict[str, Any]:
 
 # By the beginning of the path, longest first.
 _ENVELOPES: tuple[tuple[str, Envelope], ...] = (("/v1/messages", anthropic_envelope), ("/generate", lorax_envelope))
+
+
+def status_for(path: str, error: ApiError) -> int:
+    """The status that the clients of the API at this path know: Anthropic's 529 is everybody else's 503."""
+    return 529 if error.status == 503 and envelope_for(path) is anthropic_envelope else error.status
 
 
 def envelope_for(path: str) -> Envelope:

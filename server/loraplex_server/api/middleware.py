@@ -49,7 +49,7 @@ class RecordMiddleware:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = record.request_id
+                headers["x-request-id"] = headers["request-id"] = record.request_id  # OpenAI's name, and Anthropic's
                 headers["openai-processing-ms"] = str(round((time.perf_counter() - record.arrival) * 1000))
             await send(message)
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
-from loraplex_server.api.envelopes import envelope_for
+from loraplex_server.api.envelopes import envelope_for, status_for
 from loraplex_server.api.errors import ApiError
 
 
@@ -19,4 +19,4 @@ def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | Non
 
 def error_response(error: ApiError, path: str) -> Response:
     """An error as the clients of the API at this path expect it."""
-    return json_response(envelope_for(path)(error), error.status, error.headers)
+    return json_response(envelope_for(path)(error), status_for(path, error), error.headers)

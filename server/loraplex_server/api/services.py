@@ -15,6 +15,7 @@ from loraplex_server.api.drain import Drain
 from loraplex_server.api.errors import unavailable
 from loraplex_server.api.model_names import ModelNames
 from loraplex_server.api.renderers import Renderers
+from loraplex_server.api.response_store import ResponseStore
 from loraplex_server.engine.interface import Engine
 from loraplex_server.engine.messages import EngineInfo
 from loraplex_server.metrics import Metrics
@@ -35,6 +36,7 @@ class Services:
     outcomes: AdapterOutcomes
     admin: AdapterAdmin
     callers: Callers
+    responses: ResponseStore
     started_at: int = field(default_factory=lambda: int(time.time()))
 
     def engine_info(self) -> EngineInfo:

@@ -162,6 +162,9 @@ class ServeSettings(BaseSettings):
         (), "HTTP", "KEY", "lets requests with it add, change and remove adapters (default: nobody may)"
     )
     max_body_size: Bytes = _option(8 * 2**20, "HTTP", "SIZE", "largest request body; larger ones get 413", gt=0)
+    response_store_size: Bytes = _option(
+        64 * 2**20, "HTTP", "SIZE", "memory for responses that later ones may go on from (`previous_response_id`)", ge=0
+    )
     shutdown_timeout: float = _option(
         60.0, "HTTP", "SECONDS", "after SIGTERM, let requests in flight finish for this long", ge=0, allow_inf_nan=False
     )

@@ -60,6 +60,9 @@ NO_OPS: dict[str, Harmless] = {
     "verbosity": _is("medium"),
     "suffix": _is(""),
     "best_of": _same_as_n,
+    # Anthropic's
+    "cache_control": _anything,  # the prefix cache is automatic
+    "speed": _is("standard"),
     # vLLM's
     "use_beam_search": _is(False),
     "length_penalty": _is(1, 1.0),
@@ -95,9 +98,13 @@ _KNOWN = (
     "return_weight_versions", "routed_experts_prompt_start", "thinking_token_budget", "top_logprobs",
     "truncate_prompt_tokens", "web_search_options",
 )
+_KNOWN_BESIDE_CHATS = (  # of /v1/responses and /v1/messages
+    "access_programs", "container", "context_management", "conversation", "diagnostics", "image", "inference_geo",
+    "mcp_servers", "user_profile_id", "workspace_id",
+)
 # fmt: on
 _NAMES_ADAPTER = frozenset({"adapter_id", "adapter_source", "lora_name", "lora_path", "lora_request"})
-KNOWN = frozenset(_KNOWN) | NO_OPS.keys()
+KNOWN = frozenset(_KNOWN) | frozenset(_KNOWN_BESIDE_CHATS) | NO_OPS.keys()
 
 
 def served_fields(body: Mapping[str, Any], served: Collection[str]) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""An answer as a row of blocks, text and calls, and how it grows: what the APIs with typed content stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Entries = list[dict[str, Any]]  # log probabilities as the API writes them, one a token
+
+
+@dataclass
+class TextBlock:
+    """Text between calls."""
+
+    text: str = ""
+    logprobs: Entries = field(default_factory=list)
+
+
+@dataclass
+class CallBlock:
+    """One call; the arguments are JSON as the model wrote it, which may be cut short with the answer."""
+
+    id: str
+    name: str
+    arguments: str = ""
+
+
+Block = TextBlock | CallBlock
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A block begins, empty; the one before it is closed."""
+
+    index: int
+    block: Block
+
+
+@dataclass(frozen=True)
+class Grew:
+    """More of the block that is open."""
+
+    index: int
+    block: Block
+    more: str
+    logprobs: Entries = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A block is whole."""
+
+    index: int
+    block: Block
+
+
+Change = Opened | Grew | Closed
+
+
+class Blocks:
+    """The blocks of one answer so far. At most the last one is open."""
+
+    def __init__(self) -> None:
+        self.all: list[Block] = []
+        self._open = False
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    @property
+    def calls(self) -> bool:
+        """Whether any of them is a call."""
+        return any(isinstance(block, CallBlock) for block in self.all)
+
+    def text(self, more: str, logprobs: Entries | None = None) -> Iterator[Change]:
+        """More text, in the block of text that is open or in a new one; of no text, the block alone."""
+        block = self.all[-1] if self._open else None
+        if not isinstance(block, TextBlock):
+            block = TextBlock()
+            yield from self._begin(block)
+        block.text += more
+        block.logprobs += logprobs or []
+        if more or logprobs:
+            yield Grew(len(self) - 1, block, more, logprobs or [])
+
+    def call(self, id: str, name: str) -> Iterator[Change]:
+        """A call begins."""
+        yield from self._begin(CallBlock(id, name))
+
+    def arguments(self, more: str) -> Iterator[Change]:
+        """More of the arguments of the call that is open.
+
+        Raises:
+            ValueError: none is.
+        """
+        block = self.all[-1] if self._open else None
+        if not isinstance(block, CallBlock):
+            raise ValueError("no call is open")
+        block.arguments += more
+        yield Grew(len(self) - 1, block, more)
+
+    def close(self) -> Iterator[Change]:
+        """The answer is whole, or another block begins."""
+        if self._open:
+            self._open = False
+            yield Closed(len(self) - 1, self.all[-1])
+
+    def _begin(self, block: Block) -> Iterator[Change]:
+        yield from self.close()
+        self.all.append(block)
+        self._open = True
+        yield Opened(len(self) - 1, block)

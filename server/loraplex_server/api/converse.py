@@ -1,0 +1,46 @@
+"""A conversation to an answer that has not begun: what all APIs that chat do first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+from fastapi import Request
+
+from loraplex_server.api.addressee import Addressee, addressee_of
+from loraplex_server.api.answer import Prompt
+from loraplex_server.api.generation import Generation
+from loraplex_server.api.jobs import make_generation
+from loraplex_server.api.record import record_of
+from loraplex_server.api.schemas.chat import ChatRequest
+from loraplex_server.api.services import services_of
+
+
+@dataclass(frozen=True)
+class Converse:
+    """Args: to: who answers. generation: the answer's source. max_tokens: of it."""
+
+    to: Addressee
+    generation: Generation
+    max_tokens: int
+
+
+async def converse(request: Request, body: ChatRequest, id: str, at_most: int | None = None) -> Converse:
+    """Find who is asked, render the conversation and check that it fits.
+
+    Args:
+        at_most: tokens of the answer; unlike the body's own limit, it may be more than the context holds.
+
+    Raises:
+        ApiError: as addressee_of does, and where the conversation cannot be rendered or does not fit.
+        AdapterError: the adapter cannot be had.
+        ClientGoneError: the client did not wait.
+    """
+    to = await addressee_of(request, body.model, body.adapters)
+    to.limits.check_answers(body.n)
+    prompt = Prompt(await to.renderer.encode_chat(body))
+    sampling = to.limits.chat(body, len(prompt.token_ids))
+    if at_most is not None:
+        sampling = msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, at_most))
+    generation = make_generation(services_of(request), record_of(request), to, body, id, [(prompt, sampling)])
+    return Converse(to, generation, sampling.max_tokens)

@@ -1,0 +1,108 @@
+"""The bodies of /v1/responses, whole and as events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from loraplex_server.api.answer import Piece
+from loraplex_server.api.blocks import Blocks, Change, Grew, Opened, TextBlock
+from loraplex_server.api.errors import ApiError
+from loraplex_server.api.form import Form, encode_json, event
+from loraplex_server.api.generation import Generation
+from loraplex_server.api.logprobs import LogprobFormat
+from loraplex_server.api.response_body import ResponseBody
+
+Keep = Callable[[dict[str, Any]], None]
+
+
+class ResponseForm(Form):
+    """A `response` object, or its life in events, numbered from 0; the last one holds the whole response.
+
+    Args:
+        body: of the response. generation: the answer's source. logprobs: how to write them, if they were asked for.
+        keep: told of the response once it is whole.
+    """
+
+    prefix = "resp_"
+
+    def __init__(self, body: ResponseBody, generation: Generation, logprobs: LogprobFormat | None, keep: Keep) -> None:
+        self._body = body
+        self._logprobs = logprobs
+        self._generation = generation
+        self._keep = keep
+        self._blocks = Blocks()
+        self._cut = False
+        self._number = 0
+
+    def response(self, pieces: list[Piece]) -> bytes:
+        """See Form.response."""
+        for _ in self._changes(pieces):
+            pass  # the blocks are what counts
+        return encode_json(self._ended())
+
+    def events(self, pieces: list[Piece]) -> bytes:
+        """See Form.events."""
+        opening = b""
+        if not self._number:
+            begun = self._body.begun()
+            opening = b"".join([self._event(f"response.{name}", response=begun) for name in ("created", "in_progress")])
+        return opening + b"".join([self._written(change) for change in self._changes(pieces)])
+
+    def closing(self) -> bytes:
+        """See Form.closing."""
+        body = self._ended()
+        return self._event(f"response.{body['status']}", response=body)
+
+    def failure(self, error: ApiError) -> bytes:
+        """See Form.failure."""
+        return self._event("response.failed", response=self._body.failed(error))
+
+    def _changes(self, pieces: list[Piece]) -> Iterable[Change]:
+        for piece in pieces:
+            logprobs = self._logprobs.chat(piece.logprobs) if self._logprobs else []
+            if piece.text or logprobs:
+                yield from self._blocks.text(piece.text, logprobs)
+            if piece.finish_reason is not None:
+                self._cut = piece.finish_reason == "length"
+                if not self._blocks:
+                    yield from self._blocks.text("")
+                yield from self._blocks.close()
+
+    def _ended(self) -> dict[str, Any]:
+        body = self._body.ended(self._blocks.all, self._generation, cut=self._cut)
+        self._keep(body)
+        return body
+
+    def _written(self, change: Change) -> bytes:
+        at = {"item_id": self._body.item_id(change.index, change.block), "output_index": change.index}
+        if isinstance(change.block, TextBlock):
+            return self._text_events(change, change.block, at | {"content_index": 0})
+        if isinstance(change, Grew):
+            return self._event("response.function_call_arguments.delta", **at, delta=change.more)
+        if isinstance(change, Opened):
+            return self._item_event("added", change, "in_progress")
+        done = self._event("response.function_call_arguments.done", **at, arguments=change.block.arguments)
+        return done + self._item_event("done", change, self._status(change))
+
+    def _text_events(self, change: Change, block: TextBlock, at: dict[str, Any]) -> bytes:
+        if isinstance(change, Grew):
+            return self._event("response.output_text.delta", **at, delta=change.more, logprobs=change.logprobs)
+        part = self._body.part(block)
+        if isinstance(change, Opened):
+            added = self._item_event("added", change, "in_progress")
+            return added + self._event("response.content_part.added", **at, part=part)
+        text = self._event("response.output_text.done", **at, text=block.text, logprobs=block.logprobs)
+        done = self._event("response.content_part.done", **at, part=part)
+        return text + done + self._item_event("done", change, self._status(change))
+
+    def _status(self, change: Change) -> str:
+        return self._body.status(self._blocks.all, change.index, self._cut)
+
+    def _item_event(self, what: str, change: Change, status: str) -> bytes:
+        item = self._body.item(change.index, change.block, status)
+        return self._event(f"response.output_item.{what}", output_index=change.index, item=item)
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        number, self._number = self._number, self._number + 1
+        return event({"type": kind, "sequence_number": number, **fields}, kind)

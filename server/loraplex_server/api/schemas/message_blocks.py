@@ -1,0 +1,136 @@
+"""Blocks of Anthropic's messages, and how they become turns of a chat."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from loraplex_server.api.schemas.chat import Message, TextPart
+from loraplex_server.api.schemas.response_items import add_call
+from loraplex_server.api.schemas.sampling import Schema
+
+
+class CacheControl(Schema):
+    """Asks for what the prefix cache does anyway."""
+
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] | None = None
+
+
+class TextBlockParam(Schema):
+    """Text."""
+
+    type: Literal["text"]
+    text: str
+    cache_control: CacheControl | None = None
+    citations: list[dict[str, Any]] = Field(default=[])
+
+
+def _blocks(value: Any) -> Any:
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
+
+
+Text = Annotated[list[TextBlockParam], BeforeValidator(_blocks, json_schema_input_type=str | list[TextBlockParam])]
+
+
+class ToolUseParam(Schema):
+    """A call that the model made."""
+
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: dict[str, Any]
+    cache_control: CacheControl | None = None
+    caller: dict[str, Any] | None = None
+
+
+class ToolResultParam(Schema):
+    """What a call gave. `is_error` puts "Error: " before it, for templates know no other way to say so."""
+
+    type: Literal["tool_result"]
+    tool_use_id: str
+    content: Text = Field(default=[])
+    is_error: bool = False
+    cache_control: CacheControl | None = None
+
+
+class ThinkingParam(Schema):
+    """Thoughts of an earlier turn. They are no part of the conversation: templates leave them out."""
+
+    type: Literal["thinking", "redacted_thinking"]
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+
+
+_TAGS = {
+    "text": "text",
+    "tool_use": "tool_use",
+    "tool_result": "tool_result",
+    "thinking": "thinking",
+    "redacted_thinking": "thinking",
+}
+
+
+def _tag(block: Any) -> str | None:
+    return _TAGS.get(str(block.get("type")))
+
+
+def _served(block: Any) -> Any:
+    if not isinstance(block, dict):
+        raise ValueError("must be an object")
+    if _tag(block) is None:
+        raise ValueError(f"blocks of the type {str(block.get('type'))[:60]!r} are not served, only {', '.join(_TAGS)}")
+    return block
+
+
+BlockParam = Annotated[
+    Annotated[TextBlockParam, Tag("text")]
+    | Annotated[ToolUseParam, Tag("tool_use")]
+    | Annotated[ToolResultParam, Tag("tool_result")]
+    | Annotated[ThinkingParam, Tag("thinking")],
+    Discriminator(_tag),
+    BeforeValidator(_served),
+]
+
+
+class Turn(Schema):
+    """One turn. Neighbours of the same role are one to the model."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[list[BlockParam], BeforeValidator(_blocks, json_schema_input_type=str | list[BlockParam])]
+
+
+def messages_of(turns: Iterable[Turn]) -> list[Message]:
+    """The turns as those of a chat, in the order of their blocks; results of calls are turns of their own."""
+    messages: list[Message] = []
+    for turn in turns:
+        for block in turn.content:
+            if isinstance(block, TextBlockParam):
+                _add_text(messages, turn.role, block.text)
+            elif isinstance(block, ToolUseParam):
+                add_call(messages, block.id, block.name, json.dumps(block.input, ensure_ascii=False))
+            elif isinstance(block, ToolResultParam):
+                messages.append(Message(role="tool", content=_result(block), tool_call_id=block.tool_use_id))
+    return messages
+
+
+def _add_text(messages: list[Message], role: Literal["user", "assistant", "system"], text: str) -> None:
+    part = TextPart(type="text", text=text)
+    last = messages[-1] if messages else None
+    if last is None or last.role != role:
+        messages.append(Message(role=role, content=[part]))
+    else:
+        before = last.content if isinstance(last.content, list) else []
+        messages[-1] = last.model_copy(update={"content": [*before, part]})
+
+
+def _result(block: ToolResultParam) -> list[TextPart]:
+    parts = [TextPart(type="text", text=part.text) for part in block.content]
+    if not block.is_error:
+        return parts
+    first = parts[0].text if parts else "the tool failed"
+    return [TextPart(type="text", text=f"Error: {first}"), *parts[1:]]

@@ -1,0 +1,163 @@
+"""Items of a response's input, and how they become turns of a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter
+
+from loraplex_server.api.schemas.chat import Message, TextPart
+from loraplex_server.api.schemas.sampling import Schema
+
+Status = Literal["in_progress", "completed", "incomplete"]
+
+
+class InputText(Schema):
+    """A part of a message; `output_text` is one of an earlier answer, whose annotations and log probabilities say
+    nothing to the model."""
+
+    type: Literal["input_text", "output_text"]
+    text: str
+    annotations: list[dict[str, Any]] = Field(default=[])
+    logprobs: list[dict[str, Any]] = Field(default=[])
+
+
+def _parts(value: Any) -> Any:
+    return [{"type": "input_text", "text": value}] if isinstance(value, str) else value
+
+
+Text = Annotated[list[InputText], BeforeValidator(_parts, json_schema_input_type=str | list[InputText])]
+
+
+def _length(text: list[InputText]) -> int:
+    return sum(len(part.text) for part in text)
+
+
+class MessageItem(Schema):
+    """A turn. `id`, `status` and `phase` are those of an earlier answer that is sent back."""
+
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Text
+    id: str | None = None
+    status: Status | None = None
+    phase: Literal["commentary", "final_answer"] | None = None
+
+    @property
+    def characters(self) -> int:
+        """Of all texts."""
+        return _length(self.content)
+
+
+class FunctionCallItem(Schema):
+    """A call that the model made."""
+
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+    id: str | None = None
+    status: Status | None = None
+
+    @property
+    def characters(self) -> int:
+        """Of all texts."""
+        return len(self.name) + len(self.arguments)
+
+
+class FunctionOutputItem(Schema):
+    """What a call gave."""
+
+    type: Literal["function_call_output"]
+    call_id: str
+    output: Text
+    id: str | None = None
+    status: Status | None = None
+
+    @property
+    def characters(self) -> int:
+        """Of all texts."""
+        return _length(self.output)
+
+
+class ReasoningItem(Schema):
+    """Thoughts of an earlier answer. They are no part of the conversation: templates leave them out."""
+
+    type: Literal["reasoning"]
+    id: str | None = None
+    summary: list[dict[str, Any]] = Field(default=[])
+    content: list[dict[str, Any]] = Field(default=[])
+    encrypted_content: str | None = None
+    status: Status | None = None
+
+    @property
+    def characters(self) -> int:
+        """Of all texts."""
+        return sum(len(str(part)) for part in (*self.summary, *self.content)) + len(self.encrypted_content or "")
+
+
+SERVED = ("message", "function_call", "function_call_output", "reasoning")
+
+
+def _kind(item: Any) -> Any:
+    """What only has a role and a content is a message."""
+    return item.get("type") or "message"
+
+
+def _served(item: Any) -> Any:
+    if not isinstance(item, dict):
+        raise ValueError("must be an object")
+    if _kind(item) not in SERVED:
+        raise ValueError(f"items of the type {str(_kind(item))[:60]!r} are not served, only {', '.join(SERVED)}")
+    return item
+
+
+Item = Annotated[
+    Annotated[MessageItem, Tag("message")]
+    | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[FunctionOutputItem, Tag("function_call_output")]
+    | Annotated[ReasoningItem, Tag("reasoning")],
+    Discriminator(_kind),
+    BeforeValidator(_served),
+]
+AnyItem = MessageItem | FunctionCallItem | FunctionOutputItem | ReasoningItem
+
+
+_ITEMS: TypeAdapter[list[AnyItem]] = TypeAdapter(list[Item])
+
+
+def parse_items(items: list[dict[str, Any]]) -> list[AnyItem]:
+    """Items of an output, as they would be read if they were sent back.
+
+    Raises:
+        ValidationError: they are none.
+    """
+    return _ITEMS.validate_python(items)
+
+
+def messages_of(items: Iterable[AnyItem]) -> list[Message]:
+    """The items as turns of a chat. Calls stand in the assistant's turn before them, or in one of their own."""
+    messages: list[Message] = []
+    for item in items:
+        if isinstance(item, MessageItem):
+            messages.append(Message(role=item.role, content=_content(item.content)))
+        elif isinstance(item, FunctionOutputItem):
+            messages.append(Message(role="tool", content=_content(item.output), tool_call_id=item.call_id))
+        elif isinstance(item, FunctionCallItem):
+            add_call(messages, item.call_id, item.name, item.arguments)
+    return messages
+
+
+def add_call(messages: list[Message], id: str, name: str, arguments: str) -> None:
+    """Add a call to the assistant's turn that ends the messages, or in a new one."""
+    call = {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    last = messages[-1] if messages else None
+    if last is None or last.role != "assistant":
+        messages.append(Message(role="assistant", tool_calls=[call]))
+    else:
+        messages[-1] = last.model_copy(update={"tool_calls": [*(last.tool_calls or ()), call]})
+
+
+def _content(text: list[InputText]) -> list[TextPart]:
+    return [TextPart(type="text", text=part.text) for part in text]
