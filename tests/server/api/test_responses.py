@@ -11,6 +11,7 @@ from openai.types.responses import Response as OpenAIResponse
 from support.api import Api, named_events
 from support.fake_engine import FakeEngine
 
+from loraplex_server.api.caller import Caller, acting_as
 from loraplex_server.engine.interface import EngineError
 
 Says = Callable[..., FakeEngine]
@@ -249,3 +250,19 @@ async def test_input_tokens_are_counted(api: Api) -> None:
     counted = await api.post("/v1/responses/input_tokens", {"input": "hello", "instructions": "be"})
     answered = (await respond(api, instructions="be")).json()
     assert counted.json() == {"object": "response.input_tokens", "input_tokens": answered["usage"]["input_tokens"]}
+
+
+async def test_another_tenants_response_is_none(api: Api, says: Says) -> None:
+    says("one")
+
+    async def ask(tenant: str, method: str, path: str, body: Any = None) -> httpx.Response:
+        transport = httpx.ASGITransport(acting_as(api.app, Caller(tenant=tenant)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.request(method, path, json=body)
+
+    id = (await ask("one", "POST", "/v1/responses", {"input": "secret"})).json()["id"]
+    for method in ("GET", "DELETE"):
+        assert (await ask("two", method, f"/v1/responses/{id}")).status_code == 404
+    response = await ask("two", "POST", "/v1/responses", {"input": "what was it?", "previous_response_id": id})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "previous_response_not_found")
+    assert (await ask("one", "GET", f"/v1/responses/{id}")).status_code == 200

@@ -151,12 +151,12 @@ def messages_of(items: Iterable[AnyItem]) -> list[Message]:
 
 def add_call(messages: list[Message], id: str, name: str, arguments: str) -> None:
     """Add a call to the assistant's turn that ends the messages, or in a new one."""
-    call = {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
-    last = messages[-1] if messages else None
-    if last is None or last.role != "assistant":
-        messages.append(Message(role="assistant", tool_calls=[call]))
+    call: Any = {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    if messages and messages[-1].role == "assistant":
+        last = messages.pop()
+        messages.append(Message(role="assistant", content=last.content, tool_calls=[*(last.tool_calls or ()), call]))
     else:
-        messages[-1] = last.model_copy(update={"tool_calls": [*(last.tool_calls or ()), call]})
+        messages.append(Message(role="assistant", tool_calls=[call]))
 
 
 def _content(text: list[InputText]) -> list[TextPart]:

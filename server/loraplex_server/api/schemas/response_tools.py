@@ -17,7 +17,7 @@ def _function(value: Any) -> Any:
     return value
 
 
-class FunctionTool(Schema):
+class ResponseTool(Schema):
     """A function that the model may call and the client runs."""
 
     type: Literal["function"]
@@ -31,7 +31,7 @@ class FunctionTool(Schema):
         return {"type": "function", "function": self.model_dump(exclude={"type"}, exclude_none=True)}
 
 
-Tool = Annotated[FunctionTool, BeforeValidator(_function)]
+Tool = Annotated[ResponseTool, BeforeValidator(_function)]
 
 
 class NamedFunction(Schema):
