@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from loraplex_server.api.detokenizer import Detokenizer
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.schemas.sampling import SamplingFields
 from loraplex_server.api.stop_strings import StopStrings
+from loraplex_server.api.tools.parts import Part, join_parts
+from loraplex_server.api.tools.use import ToolUse
 from loraplex_server.engine.messages import Delta, FinishReason, TokenLogprob
 
 
@@ -22,19 +24,29 @@ class Prompt:
 
 @dataclass
 class Piece:
-    """What is new of one answer. The one with a `finish_reason` is its last."""
+    """What is new of one answer. The one with a `finish_reason` is its last. `parts`: only where tools are in play."""
 
     index: int
-    text: str = ""
+    text: str = ""  # without calls
+    parts: list[Part] = field(default_factory=list)  # the text and the calls
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)  # of each token in the answer's text, in characters
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None  # the stop string or the request's own stop token; None for the model's end
 
+    def add(self, parts: list[Part]) -> None:
+        """Append text and calls."""
+        if parts:
+            self.parts = join_parts([*self.parts, *parts])
+            self.text += "".join(part for part in parts if isinstance(part, str))
+
     def extend(self, later: Piece) -> None:
         """Append what came after."""
-        self.text += later.text
+        if later.parts:
+            self.add(later.parts)
+        else:
+            self.text += later.text
         self.token_ids += later.token_ids
         self.logprobs += later.logprobs
         self.offsets += later.offsets
@@ -54,14 +66,20 @@ def join(pieces: Iterable[Piece]) -> list[Piece]:
 
 
 class Answer:
-    """Args: index: among the request's answers. prompt: that it follows. body: how to end and show it."""
+    """Args: index: among the request's answers. prompt: that it follows. body: how to end and show it. tools: that it
+    may call."""
 
-    def __init__(self, index: int, prompt: Prompt, body: SamplingFields, renderer: Renderer) -> None:
+    def __init__(
+        self, index: int, prompt: Prompt, body: SamplingFields, renderer: Renderer, tools: ToolUse | None = None
+    ) -> None:
         self.index = index
         self.prompt = prompt
         self.tokens = 0
         self.finish_reason: FinishReason | None = None
-        self._detokenizer = Detokenizer(renderer.tokenizer, prompt.token_ids, body.skip_special_tokens)
+        self._parser = None if tools is None else tools.parser()
+        dropped = None if tools is None else tools.dropped
+        skip = body.skip_special_tokens and dropped is None
+        self._detokenizer = Detokenizer(renderer.tokenizer, prompt.token_ids, skip, dropped or frozenset())
         self._stops = StopStrings(body.stop, body.include_stop_str_in_output)
         self._min_tokens = body.min_tokens
         self._own_stop_tokens = frozenset(body.stop_token_ids)
@@ -71,7 +89,6 @@ class Answer:
         """The delta's part of the answer. Tokens after a stop string are no part of it."""
         piece = Piece(self.index)
         hidden = len(delta.token_ids) - 1 if delta.finish_reason == "stop" and not self._show_stop else -1
-        shown: list[str] = []
         for position, token_id in enumerate(delta.token_ids):
             piece.token_ids.append(token_id)
             piece.offsets.append(self._detokenizer.length)
@@ -81,14 +98,13 @@ class Answer:
                 self.tokens += 1
                 continue
             text, stop = self._text_of(token_id)
-            shown.append(text)
-            if stop is not None:
-                self._finish(piece, shown, "stop", stop)
+            self._show(piece, text)
+            if stop is not None or self._has_all_calls():
+                self._finish(piece, "stop", stop)
                 return piece
         if delta.finish_reason is not None:
-            shown.append(self._stops.flush())
-            self._finish(piece, shown, delta.finish_reason, self._stop_token(delta))
-        piece.text = "".join(shown)
+            self._show(piece, self._stops.flush())
+            self._finish(piece, delta.finish_reason, self._stop_token(delta))
         return piece
 
     def _text_of(self, token_id: int) -> tuple[str, str | None]:
@@ -104,7 +120,17 @@ class Answer:
         last = delta.token_ids[-1]
         return last if last in self._own_stop_tokens else None
 
-    def _finish(self, piece: Piece, shown: Sequence[str], reason: FinishReason, stop: str | int | None) -> None:
+    def _show(self, piece: Piece, text: str) -> None:
+        if self._parser is None:
+            piece.text += text
+        else:
+            piece.add(self._parser.feed(text))
+
+    def _has_all_calls(self) -> bool:
+        return self._parser is not None and self._parser.full and self.tokens > self._min_tokens
+
+    def _finish(self, piece: Piece, reason: FinishReason, stop: str | int | None) -> None:
+        if self._parser is not None:
+            piece.add(self._parser.finish())
         self.finish_reason = piece.finish_reason = reason
         piece.stop_reason = stop
-        piece.text = "".join(shown)

@@ -14,6 +14,7 @@ from loraplex_server.api.jobs import make_generation
 from loraplex_server.api.record import record_of
 from loraplex_server.api.schemas.chat import ChatRequest
 from loraplex_server.api.services import services_of
+from loraplex_server.api.tools.use import tool_use_of
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ async def converse(request: Request, body: ChatRequest, id: str, at_most: int | 
     """
     to = await addressee_of(request, body.model, body.adapters)
     to.limits.check_answers(body.n)
+    services = services_of(request)
+    tools = tool_use_of(body, to.renderer, services.settings.tool_call_parser)
     prompt = Prompt(await to.renderer.encode_chat(body))
     sampling = to.limits.chat(body, len(prompt.token_ids))
     if at_most is not None:
         sampling = msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, at_most))
-    generation = make_generation(services_of(request), record_of(request), to, body, id, [(prompt, sampling)])
+    generation = make_generation(services, record_of(request), to, body, id, [(prompt, sampling)], tools)
     return Converse(to, generation, sampling.max_tokens)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
@@ -18,16 +18,26 @@ class Detokenizer:
         tokenizer: of the model.
         context: the token ids before the answer: some decoders drop the space of a text's first word.
         skip_special_tokens: leave special tokens out of the text.
+        dropped: more tokens that are left out of it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = (), skip_special_tokens: bool = True) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        context: Sequence[int] = (),
+        skip_special_tokens: bool = True,
+        dropped: Set[int] = frozenset(),
+    ) -> None:
         self._tokenizer = tokenizer
         self._skip = skip_special_tokens
+        self._dropped = dropped
         self._stream = self._begin(context)
         self.length = 0  # characters so far
 
     def step(self, token_id: int) -> str:
         """The text that this token completes, possibly none."""
+        if token_id in self._dropped:
+            return ""
         try:
             text = self._stream.step(self._tokenizer, token_id)
         except Exception as error:  # tokenizers raises no type of its own

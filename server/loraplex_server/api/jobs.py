@@ -10,6 +10,7 @@ from loraplex_server.api.generation import Generation, Job
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.api.schemas.sampling import SamplingFields
 from loraplex_server.api.services import Services
+from loraplex_server.api.tools.use import ToolUse
 from loraplex_server.engine.messages import GenerateRequest, SamplingParams
 from loraplex_server.metrics.timeline import Timeline
 
@@ -21,6 +22,7 @@ def make_generation(
     body: SamplingFields,
     id: str,
     work: Sequence[tuple[Prompt, SamplingParams]],
+    tools: ToolUse | None = None,
 ) -> Generation:
     """The answers to all prompts of a request, not begun yet. Answer j of prompt i has index i * n + j."""
     metrics = services.metrics.requests
@@ -36,7 +38,7 @@ def make_generation(
             adapters=target.adapters,
             share=record.caller.share,
         )
-        answers = [Answer(number * body.n + j, prompt, body, renderer) for j in range(body.n)]
+        answers = [Answer(number * body.n + j, prompt, body, renderer, tools) for j in range(body.n)]
         timeline = Timeline(metrics, record.arrival, len(prompt.token_ids), body.n, sampling.max_tokens)
         jobs.append(Job(request, answers, timeline))
     return Generation(services.engine, jobs, record, metrics, services.outcomes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
+import inspect
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +12,24 @@ from typing import Any, TypeVar
 
 import jinja2
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig
+from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from loraplex_server.api.errors import bad_request
-from loraplex_server.api.schemas.chat import Conversation, Message
+from loraplex_server.api.schemas.chat import Conversation
+from loraplex_server.api.transcript import (
+    check_nothing_lost,
+    check_place_for_tools,
+    messages_for,
+    tools_for,
+    variables_for,
+)
 from loraplex_server.api.vocabulary import Vocabulary
 
 # Characters or tokens of one request; more are worked on by a thread: every stream waits while the event loop does not
 # turn.
 INLINE_SIZE = 4096
+
+_TAKEN = frozenset(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
 
 _T = TypeVar("_T")
 
@@ -93,6 +102,7 @@ class Renderer:
             ApiError: the model has no template, or its template refuses the conversation.
         """
         size = sum(len(message.text) for message in conversation.messages)
+        size += sum(len(str(tool.function.parameters)) for tool in conversation.shown_tools)
         text = await off_loop(lambda: self._render(conversation), size, self._inline)
         return await self.encode(text, add_special_tokens=False)
 
@@ -111,21 +121,43 @@ class Renderer:
         """Each token alone, as a string."""
         return await off_loop(lambda: [self.vocabulary.text(id) for id in token_ids], len(token_ids))
 
+    def template_for(self, *, tools: bool) -> str | None:
+        """The template that writes a conversation: some models have another one where there are tools."""
+        templates = self._chat.chat_template
+        if isinstance(templates, dict):
+            default = templates.get("default")
+            templates = templates.get("tool_use", default) if tools else default
+        return None if templates is None else str(templates)
+
     def _render(self, conversation: Conversation) -> str:
-        template = self._chat.chat_template
+        template = self.template_for(tools=bool(conversation.shown_tools))
         if template is None:
             raise bad_request("This model has no chat template: use /v1/completions", code="no_chat_template")
-        messages = [_as_template_sees(message, str(template)) for message in conversation.messages]
+        if conversation.shown_tools:
+            check_place_for_tools(template)
+        variables = variables_for(template, conversation.chat_template_kwargs, _TAKEN)
+        called = any(message.tool_calls for message in conversation.messages)
         try:
-            text = self._chat.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=conversation.opens_answer,
-                continue_final_message=conversation.continue_final_message,
-            )
+            try:
+                text = self._apply(conversation, template, variables, parsed=True)
+            except TypeError:  # a template that adds arguments to a text wants them to be one
+                if not called:
+                    raise
+                text = self._apply(conversation, template, variables, parsed=False)
         except (jinja2.TemplateError, ValueError, TypeError) as error:
             raise bad_request(f"The chat template refuses these messages: {str(error)[:200]}", "messages") from None
-        _check_nothing_lost(conversation.messages, text)
+        check_nothing_lost(conversation, text)
+        return text
+
+    def _apply(self, conversation: Conversation, template: str, variables: dict[str, Any], *, parsed: bool) -> str:
+        text = self._chat.apply_chat_template(
+            messages_for(template, conversation.messages, parsed=parsed),
+            tools=tools_for(conversation.shown_tools),
+            tokenize=False,
+            add_generation_prompt=conversation.opens_answer,
+            continue_final_message=conversation.continue_final_message,
+            **variables,
+        )
         return str(text)
 
 
@@ -154,23 +186,6 @@ def _end_tokens(model: str, config: dict[str, Any], tokenizer: Any) -> list[int]
     for ids in (generation, config.get("eos_token_id"), nested.get("eos_token_id"), tokenizer.eos_token_id):
         found += ids if isinstance(ids, list) else [ids]
     return [id for id in found if id is not None]
-
-
-def _as_template_sees(message: Message, template: str) -> dict[str, Any]:
-    """OpenAI's developer role is the system role to templates that were written before it."""
-    fields = message.model_dump(exclude_none=True) | {"content": message.text}
-    if message.role == "developer" and "developer" not in template:
-        fields["role"] = "system"
-    return fields
-
-
-def _check_nothing_lost(messages: Sequence[Message], text: str) -> None:
-    """Some templates drop in silence the roles they do not know."""
-    for message in messages:
-        content = message.text.strip()
-        if message.role in ("user", "assistant") or content in text or json.dumps(content)[1:-1] in text:
-            continue
-        raise bad_request(f"This model's chat template leaves out messages of role '{message.role}'", param="messages")
 
 
 async def off_loop(work: Callable[[], _T], size: int, inline: int = INLINE_SIZE) -> _T:

@@ -18,7 +18,9 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._added = {id: token.content for id, token in tokenizer.get_added_tokens_decoder().items()}
+        added = tokenizer.get_added_tokens_decoder()
+        self._added = {id: token.content for id, token in added.items()}
+        self.special = {id: token.content for id, token in added.items() if token.special}
         self._byte_level = "ByteLevel" in repr(tokenizer.decoder)
         self._bytes: dict[int, bytes] = {}
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, SecretStr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from loraplex_server.engine.config import (
@@ -17,10 +17,8 @@ from loraplex_server.engine.config import (
     HeadQuantization,
     KVCacheDType,
     Quantization,
-    Speculation,
 )
 from loraplex_server.settings.quantity import Bytes
-from loraplex_server.settings.speculative_config import MOST_MATCH, MOST_TOKENS, read_speculative_config
 from loraplex_server.settings.user_cache import user_cache
 
 PREFIX = "LORAPLEX_"
@@ -39,6 +37,12 @@ def _split(value: object) -> object:
     return tuple(parts)
 
 
+# vLLM's names for the same, and YAML's reading of a bare off.
+_PARSERS: dict[str | bool, str] = {"llama3_json": "llama3", "llama4_json": "llama3", False: OFF}
+ToolCallParser = Annotated[
+    Literal["auto", "hermes", "llama3", "mistral", "off"],
+    BeforeValidator(lambda name: _PARSERS.get(name, name) if isinstance(name, str | bool) else name),
+]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
@@ -65,6 +69,9 @@ class ServeSettings(BaseSettings):
     model: CliPositionalArg[str] = _option(..., "Model", "MODEL", "a checkpoint's folder, or a Hugging Face hub id")
     served_model_name: Names = _option(
         (), "Model", "NAME", "name of the base model in the API; repeat it for more (default: MODEL's last part)"
+    )
+    tool_call_parser: ToolCallParser = _option(
+        "auto", "Model", "", "how the model writes calls of tools; auto: as its chat template shows them"
     )
     device: Device = _option(_ENGINE.device, "Model", "", "where the model runs")
     dtype: DType = _option(_ENGINE.dtype, "Model", "", "of weights and activations")
@@ -153,24 +160,6 @@ class ServeSettings(BaseSettings):
     graphs: bool = _option(
         _ENGINE.graphs, "Scheduling", "", "replay decode steps: from CUDA graphs, or on the CPU tapes"
     )
-    speculation: Speculation = _option(
-        _ENGINE.speculation,
-        "Scheduling",
-        "",
-        "ngram: where an answer repeats the text before it, several of its tokens are computed in a step",
-    )
-    speculation_tokens: int = _option(
-        _ENGINE.speculation_tokens, "Scheduling", "N", "most that are proposed at once", gt=0, le=MOST_TOKENS
-    )
-    speculation_max_match: int = _option(
-        _ENGINE.speculation_max_match, "Scheduling", "N", "last tokens that are looked for first", gt=0, le=MOST_MATCH
-    )
-    speculation_min_match: int | None = _option(
-        None, "Scheduling", "N", "last tokens that must stand in the text before (default: 2)", gt=0, le=MOST_MATCH
-    )
-    speculative_config: str | None = _option(
-        None, "Scheduling", "JSON", 'the same as vLLM has it: {"method": "ngram", "num_speculative_tokens": 5}'
-    )
     threads: int | None = _option(None, "Scheduling", "N", "CPU threads of the engine (default: all cores)", gt=0)
 
     host: str = _option("127.0.0.1", "HTTP", "ADDRESS", "address to listen on", min_length=1)
@@ -237,22 +226,6 @@ class ServeSettings(BaseSettings):
             raise ValueError("is neither a folder nor off")
         return str(path)
 
-    @field_validator("speculation_min_match")
-    @classmethod
-    def _check_match(cls, shortest: int | None, info: ValidationInfo) -> int | None:
-        if shortest is not None and shortest > info.data.get("speculation_max_match", shortest):
-            raise ValueError("is above speculation-max-match")
-        return shortest
-
-    @field_validator("speculative_config")
-    @classmethod
-    def _check_speculative_config(cls, text: str | None, info: ValidationInfo) -> str | None:
-        if text is not None:
-            read_speculative_config(text)
-            if info.data.get("speculation") != _ENGINE.speculation:
-                raise ValueError("says what speculation says: give one of them")
-        return text
-
     @field_validator("state_dir", "adapter_cache")
     @classmethod
     def _check_folder(cls, folder: Path | None) -> Path | None:
@@ -285,7 +258,4 @@ class ServeSettings(BaseSettings):
         """The part of the settings that the engine process needs."""
         told = {name: getattr(self, name) for name in EngineConfig.__struct_fields__ if name in type(self).model_fields}
         kept = self.quantization_cache or str(user_cache("weights"))
-        told["quantization_cache"] = None if kept == OFF else kept
-        if self.speculative_config is not None:
-            told |= read_speculative_config(self.speculative_config)
-        return EngineConfig(**told)
+        return EngineConfig(**told | {"quantization_cache": None if kept == OFF else kept})

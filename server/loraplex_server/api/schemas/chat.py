@@ -7,8 +7,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, SamplingFields, Schema
+from loraplex_server.api.schemas.tools import MAX_TOOLS, Choice, FunctionTool, ToolCall, ToolChoice, check_names
 
 MAX_MESSAGES = 4096
+MAX_TEMPLATE_KWARGS = 64
 
 
 class TextPart(Schema):
@@ -19,12 +21,12 @@ class TextPart(Schema):
 
 
 class Message(Schema):
-    """One turn. Tool calls of earlier turns are handed to the model's template as they are."""
+    """One turn. What tools answered names the call that it answers."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
 
     @model_validator(mode="after")
@@ -33,6 +35,8 @@ class Message(Schema):
             raise ValueError("content: is missing")
         if self.tool_calls is not None and self.role != "assistant":
             raise ValueError("tool_calls: only an assistant makes them")
+        if (self.role == "tool") != (self.tool_call_id is not None):
+            raise ValueError("tool_call_id: a message of role 'tool' has one, and no other")
         return self
 
     @property
@@ -44,9 +48,11 @@ class Message(Schema):
 
 
 class Conversation(Schema):
-    """Messages and how the template ends them; also the body of /tokenize."""
+    """Messages, and what else the template writes; also the body of /tokenize."""
 
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    tools: list[FunctionTool] = Field(default=[], max_length=MAX_TOOLS)
+    chat_template_kwargs: dict[str, Any] = Field(default={}, max_length=MAX_TEMPLATE_KWARGS)
     add_generation_prompt: bool | None = None
     continue_final_message: bool = False
 
@@ -55,6 +61,16 @@ class Conversation(Schema):
         if self.continue_final_message and self.add_generation_prompt:
             raise ValueError("continue_final_message: excludes 'add_generation_prompt'")
         return self
+
+    @model_validator(mode="after")
+    def _check_tools(self) -> Conversation:
+        check_names(self.tools)
+        return self
+
+    @property
+    def shown_tools(self) -> list[FunctionTool]:
+        """Those that the model is told of."""
+        return self.tools
 
     @property
     def opens_answer(self) -> bool:
@@ -71,6 +87,18 @@ class ChatRequest(SamplingFields, Conversation):
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    tool_choice: Choice = ToolChoice(mode="auto")
+    parallel_tool_calls: bool = True
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> ChatRequest:
+        if self.tool_choice.mode == "required" and not self.tools:
+            raise ValueError("tool_choice: there are no 'tools' to call")
+        known = {tool.function.name for tool in self.tools}
+        for name in self.tool_choice.names or ():
+            if name not in known:
+                raise ValueError(f"tool_choice: '{name[:200]}' is not among the 'tools'")
+        return self
 
     @model_validator(mode="after")
     def _check_limits(self) -> ChatRequest:
@@ -84,6 +112,14 @@ class ChatRequest(SamplingFields, Conversation):
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs: only allowed when 'logprobs' is true")
         return self
+
+    @property
+    def shown_tools(self) -> list[FunctionTool]:
+        """Those that may be called: of no others the model is told, so that it does not call them."""
+        if self.tool_choice.mode == "none":
+            return []
+        names = self.tool_choice.names
+        return [tool for tool in self.tools if names is None or tool.function.name in names]
 
     @property
     def token_limit(self) -> int | None:
