@@ -9,7 +9,7 @@ STAMPS := .stamps
 export TORCH_INDEX ALLOW_CUDA
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check duplicates types bench lock clean
+.PHONY: help demo serve test clients check duplicates types bench lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ demo: $(STAMPS)/run  ## install, serve the bundled base model and adapters on 12
 
 test: $(STAMPS)/dev  ## all the tests
 	$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 4 $(PYTEST_ARGS)
+
+clients: | $(BIN)/python  ## install the clients that the tests drive, each in a folder of its own (2 GB)
+	$(BIN)/python tools/clients.py
 
 check: $(STAMPS)/dev  ## ruff, mypy strict, import-linter, duplicates
 	@$(MAKE) --no-print-directory -j 2 duplicates types

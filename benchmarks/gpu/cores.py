@@ -70,7 +70,7 @@ def make_core(
     runner = ModelRunner(model, cache, BLOCK, table)
     if graphs:
         replay = decode_graphs if device.type == "cuda" else decode_tapes
-        runner.graphs = replay(model, cache, table, max_num_seqs=sequences, max_context=length)
+        runner.graphs = replay(model, cache, table, max_rows=sequences, max_context=length)
     core = EngineCore(runner, scheduler, store, length, overlap=device.type == "cuda")
     return core
 

@@ -8,19 +8,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.fake_engine import INFO
 
 from loraplex_adapters.report import AdapterEntry, Tier
-from loraplex_server.engine.messages import AdapterStats, EngineInfo, EngineStats
+from loraplex_server.engine.messages import AdapterStats, DraftStats, EngineInfo, EngineStats
 from loraplex_server.metrics import Metrics
 from loraplex_server.metrics.adapter_names import AdapterNames
 from loraplex_server.metrics.buckets import token_counts
 
 
 def read(metrics: Metrics, info: EngineInfo | None, stats: EngineStats) -> dict[str, float]:
-    """Values by name, and by name and tier or source where there is one."""
+    """Values by name, and by name and tier, source or position where there is one."""
     metrics._rendered_at = float("-inf")
     values = {}
     for family in text_string_to_metric_families(metrics.render(info, stats).decode()):
         for sample in family.samples:
-            tier = sample.labels.get("tier") or sample.labels.get("source")
+            tier = sample.labels.get("tier") or sample.labels.get("source") or sample.labels.get("position")
             values[sample.name + (f"[{tier}]" if tier else "")] = sample.value
     return values
 
@@ -42,6 +42,12 @@ def totals(number: int) -> EngineStats:
         prefix_queries_total=number,
         prefix_hits_total=number,
         step_tokens=[4, 8],
+        drafts=DraftStats(
+            drafts_total=number,
+            tokens_total=number,
+            accepted_total=number,
+            accepted_at_total=(number, 2 * number),
+        ),
         adapters=adapters,
     )
 
@@ -54,6 +60,10 @@ TOTALS = [
     "vllm:num_preemptions_total",
     "vllm:prefix_cache_queries_total",
     "vllm:prefix_cache_hits_total",
+    "vllm:spec_decode_num_drafts_total",
+    "vllm:spec_decode_num_draft_tokens_total",
+    "vllm:spec_decode_num_accepted_tokens_total",
+    "vllm:spec_decode_num_accepted_tokens_per_pos_total[0]",
     "loraplex_adapter_loads_total[disk]",
     "loraplex_adapter_loads_total[host]",
     "loraplex_adapter_load_failures_total",

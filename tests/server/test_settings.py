@@ -60,6 +60,15 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--max-num-seqs", "3"], "max_num_seqs", "3"),
     (["--max-num-batched-tokens", "64"], "max_num_batched_tokens", "64"),
     (["--max-queued-requests", "0"], "max_queued_requests", "0"),
+    (["--speculation", "ngram"], "speculation", "ngram"),
+    (["--speculation-tokens", "3"], "speculation_tokens", "3"),
+    (["--speculation-max-match", "5"], "speculation_max_match", "5"),
+    (["--speculation-min-match", "1"], "speculation_min_match", "1"),
+    (
+        ["--speculative-config", '{"method": "ngram", "num_speculative_tokens": 3}'],
+        "speculative_config",
+        '{"method": "ngram", "num_speculative_tokens": 3}',
+    ),
     (["--threads", "2"], "threads", "2"),
     (["--host", "::1"], "host", "::1"),
     (["--port", "0"], "port", "0"),
@@ -119,6 +128,55 @@ def test_the_engine_is_told_everything_that_concerns_it() -> None:
     settings = load("m", "--adapter-memory", "3", "--adapter-host-memory", "4", "--adapter-dtype", "int8")
     config = settings.engine_config()
     assert (config.adapter_memory, config.adapter_host_memory, config.adapter_dtype) == (3, 4, "int8")
+
+
+def test_speculation_may_be_asked_for_in_vllms_words() -> None:
+    ours = load("m", "--speculation", "ngram", "--speculation-tokens=4", "--speculation-max-match=3").engine_config()
+    assert (ours.speculation, ours.speculation_tokens) == ("ngram", 4)
+    assert (ours.speculation_min_match, ours.speculation_max_match) == (None, 3)
+    lookups = [
+        ("", 5, 5),  # vLLM's own
+        (', "prompt_lookup_max": 4', 4, 4),
+        (', "prompt_lookup_min": 3', 3, 3),
+        (', "prompt_lookup_min": 2, "prompt_lookup_max": 4, "max_model_len": null', 2, 4),
+    ]
+    for more, shortest, longest in lookups:
+        for method in ('"method": "ngram"', '"model": "[ngram]"', '"method": "ngram", "model": "ngram"'):
+            text = f'{{{method}, "num_speculative_tokens": 4{more}}}'
+            config = load("m", "--speculative-config", text).engine_config()
+            assert (config.speculation, config.speculation_tokens) == ("ngram", 4)
+            assert (config.speculation_min_match, config.speculation_max_match) == (shortest, longest)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ngram", "is no JSON"),
+        ("[1]", "must be a JSON object"),
+        ('{"method": "eagle3", "num_speculative_tokens": 3}', "has method 'eagle3'"),
+        ('{"method": "ngram", "model": "a/draft", "num_speculative_tokens": 3}', "has method 'ngram' and model"),
+        ('{"method": "ngram"}', "lacks num_speculative_tokens"),
+        ('{"method": "ngram", "num_speculative_tokens": 0}', "num_speculative_tokens 0"),
+        ('{"method": "ngram", "num_speculative_tokens": true}', "num_speculative_tokens True"),
+        ('{"method": "ngram", "num_speculative_tokens": 2, "quantization": "fp8"}', "has quantization"),
+        (
+            '{"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_min": 5, "prompt_lookup_max": 3}',
+            "prompt_lookup_min 5 above prompt_lookup_max 3",
+        ),
+    ],
+)
+def test_what_vllm_speculates_with_and_this_does_not_is_refused_by_name(text: str, said: str) -> None:
+    (problem,) = problems("m", "--speculative-config", text)
+    assert problem.startswith("--speculative-config: ")
+    assert said in problem
+
+
+def test_settings_of_speculation_that_do_not_go_together_are_refused() -> None:
+    (problem,) = problems("m", "--speculation-max-match", "3", "--speculation-min-match", "4")
+    assert problem.startswith("--speculation-min-match: is above")
+    asked = '{"method": "ngram", "num_speculative_tokens": 3}'
+    (problem,) = problems("m", "--speculation", "ngram", "--speculative-config", asked)
+    assert problem.startswith("--speculative-config: ")
 
 
 def test_rounded_weights_are_kept_in_the_users_cache_unless_told_otherwise(tmp_path: Path, monkeypatch) -> None:

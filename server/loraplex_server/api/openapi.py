@@ -10,6 +10,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from loraplex_server.api.openapi_errors import describe_errors
+
 _REF = "#/components/schemas/{model}"
 _documented: dict[str, type[BaseModel]] = {}
 
@@ -42,6 +44,7 @@ def install_openapi(app: FastAPI) -> None:
             document = get_openapi(title=app.title, version=app.version, routes=app.routes)
             _, bodies = models_json_schema([(each, "validation") for each in _documented.values()], ref_template=_REF)
             document.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
+            describe_errors(document)
             app.openapi_schema = document
         return app.openapi_schema
 

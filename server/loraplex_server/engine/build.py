@@ -27,6 +27,8 @@ from loraplex_server.engine.messages import EngineInfo, GenerateRequest, Samplin
 from loraplex_server.engine.rehearsal import StepSizes
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduler
+from loraplex_server.engine.speculation.settings import SpeculationSettings, most_rows
+from loraplex_server.engine.speculation.speculation import Speculation
 from loraplex_server.engine.step_needs import give_back
 from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.decoder import Decoder
@@ -76,9 +78,9 @@ def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[Engine
     with room_for("what it was shared out to", "lower --kv-cache-memory or --adapter-memory"):
         core = _wire(config, model, memory, dtype, device, wake)
         if config.graphs and device.type == "cuda":
-            _capture_graphs(core)
+            _capture_graphs(core, most_rows(config))
         elif config.graphs:
-            _record_tapes(core)
+            _record_tapes(core, most_rows(config))
         _warm(core)
     trim_heap()
     info = _info(config, core, memory, device, dtype)
@@ -142,12 +144,14 @@ def _wire(
         loader_threads=loader_threads(device, usable_cores()),
         on_ready=wake,
     )
+    drafts = SpeculationSettings.of(config, device.type)
     scheduler = Scheduler(
         BlockPool(memory.num_blocks, caching=config.enable_prefix_caching),
         block_size=config.block_size,
         max_num_seqs=config.max_num_seqs,
         max_num_batched_tokens=_step_sizes(config, memory.max_model_len, device).tokens,
         is_ready=lambda sequence: core.is_ready(sequence),
+        speculation=None if drafts is None else Speculation(drafts),
     )
     core = EngineCore(
         ModelRunner(model, cache, config.block_size, table),
@@ -162,13 +166,13 @@ def _wire(
 def _step_sizes(config: EngineConfig, longest: int, device: torch.device) -> StepSizes:
     # A step of decoding takes one token of each sequence, so the budget is never below their number.
     tokens = max(config.max_num_batched_tokens or DEFAULT_BATCHED_TOKENS[device.type], config.max_num_seqs)
-    return StepSizes(tokens, config.max_num_seqs, longest, config.block_size)
+    return StepSizes(tokens, most_rows(config), longest, config.block_size)
 
 
-def _capture_graphs(core: EngineCore) -> None:
-    runner, most = core.runner, core.scheduler.max_num_seqs
+def _capture_graphs(core: EngineCore, rows: int) -> None:
+    runner = core.runner
     runner.graphs = decode_graphs(
-        runner.model, runner.cache, runner.table, max_num_seqs=most, max_context=core.limits.max_model_len
+        runner.model, runner.cache, runner.table, max_rows=rows, max_context=core.limits.max_model_len
     )
     if runner.graphs is None:
         logger.warning(
@@ -179,10 +183,10 @@ def _capture_graphs(core: EngineCore) -> None:
         give_back(runner.device)  # the scratch of the runs before each capture, on a stream that nothing else runs on
 
 
-def _record_tapes(core: EngineCore) -> None:
-    runner, most = core.runner, core.scheduler.max_num_seqs
+def _record_tapes(core: EngineCore, rows: int) -> None:
+    runner = core.runner
     runner.graphs = decode_tapes(
-        runner.model, runner.cache, runner.table, max_num_seqs=most, max_context=core.limits.max_model_len
+        runner.model, runner.cache, runner.table, max_rows=rows, max_context=core.limits.max_model_len
     )
     if runner.graphs is None:
         logger.warning("decode steps are not replayed from tapes: no compiled kernel reads this model's heads; slower")

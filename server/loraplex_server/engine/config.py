@@ -14,6 +14,7 @@ Quantization = Literal["auto", "none", "int4", "int4-32", "nf4", "int8", "int8-w
 HeadQuantization = Literal["auto", "none", "int8"]
 AdapterDType = Literal["auto", "int8"]
 KVCacheDType = Literal["auto", "fp8"]
+Speculation = Literal["off", "ngram"]
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,12 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     enable_prefix_caching: bool = True
     overlap: bool | None = None  # a step is chosen while the one before it runs; None: on a GPU
     graphs: bool = True  # decode steps are replayed: from CUDA graphs on a GPU, from tapes on the CPU
+    speculation: Speculation = (
+        "off"  # ngram: an answer's next tokens are proposed from where its last ones stood before
+    )
+    speculation_tokens: int = 5  # of the longest draft
+    speculation_min_match: int | None = None  # tokens that must have stood before; None: 2
+    speculation_max_match: int = 4  # tokens that are looked for first
     threads: int | None = None
     log_level: str = "info"
     log_format: Literal["json", "console"] = "console"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
+from collections.abc import Sequence as Seq
 from typing import Literal
 
 from loraplex_adapters.store import AdapterStore
+from loraplex_server.engine.choice import Choice
 from loraplex_server.engine.flight import Flight, StepResult
 from loraplex_server.engine.limits import InvalidRequestError, Limits
 from loraplex_server.engine.messages import AdapterPrepared, AdapterStats, Delta, EngineStats, Failed, GenerateRequest
@@ -16,6 +18,8 @@ from loraplex_server.engine.request import Request
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduled, Scheduler
 from loraplex_server.engine.sequence import Sequence
+from loraplex_server.engine.speculation.counts import DraftCounts
+from loraplex_server.engine.speculation.verify import counted
 
 Event = Delta | Failed | AdapterPrepared
 
@@ -177,24 +181,39 @@ class EngineCore:
             sequence.num_scored += len(result.prompt_logprobs)
             if not scheduled.samples:
                 continue
-            if not result.finite:
-                events.append(self._fail(request, NOT_FINITE, "adapter" if request.leases else "engine"))
-                ended[sequence.request_id] = request
-                continue
-            first = sequence.num_output == 0
-            self.scheduler.land(sequence, result.token)
-            events.append(self._delta(request, sequence, [result], first=first))
+            events += self._land_choices(request, scheduled, result.choices)
             if sequence.finish_reason is not None:
                 ended[sequence.request_id] = request
         self._retire(ended.values())
         return events
 
-    def _delta(self, request: Request, sequence: Sequence, results: list[StepResult], *, first: bool = False) -> Delta:
-        logprobs = [result.logprob for result in results if result.logprob is not None]
+    def _land_choices(self, request: Request, scheduled: Scheduled, choices: Seq[Choice]) -> list[Event]:
+        """Give a sequence its next tokens, as far as they count and it wants them."""
+        sequence, landed = scheduled.sequence, list[Choice]()
+        first = sequence.num_output == 0
+        choices = counted(scheduled.draft, choices)
+        self.scheduler.settle(scheduled, len(choices))
+        for choice in choices:
+            if choice.token is None:
+                break
+            self.scheduler.land(sequence, None if sequence.sampling.max_tokens == 0 else choice.token)
+            landed.append(choice)
+            if sequence.finish_reason is not None:
+                break
+        events: list[Event] = []
+        if landed:
+            events.append(self._delta(request, sequence, landed, first=first))
+        if sequence.finish_reason is None and choices[-1].token is None:
+            events.append(self._fail(request, NOT_FINITE, "adapter" if request.leases else "engine"))
+        return events
+
+    def _delta(self, request: Request, sequence: Sequence, choices: Seq[Choice], *, first: bool = False) -> Delta:
+        logprobs = [choice.logprob for choice in choices if choice.logprob is not None]
+        wanted = sequence.sampling.max_tokens > 0
         return Delta(
             request_id=sequence.request_id,
             index=sequence.index,
-            token_ids=[result.token for result in results if result.token is not None],
+            token_ids=[choice.token for choice in choices if choice.token is not None and wanted],
             logprobs=logprobs if logprobs and sequence.sampling.logprobs is not None else None,
             started=request.started(sequence) if first else None,
             finish_reason=sequence.finish_reason,
@@ -215,6 +234,7 @@ class EngineCore:
         """Start all counts anew: what was answered for practice is nobody's traffic."""
         self._step_tokens.clear()
         self.scheduler.prefix_queries = self.scheduler.prefix_hits = self.scheduler.num_preemptions = 0
+        self.scheduler.drafts = DraftCounts()
 
     def stats(self) -> EngineStats:
         """The engine at this moment; lists are of what happened since the last call."""
@@ -229,6 +249,7 @@ class EngineCore:
             prefix_queries_total=scheduler.prefix_queries,
             prefix_hits_total=scheduler.prefix_hits,
             step_tokens=steps,
+            drafts=scheduler.drafts.stats(),
             adapters=AdapterStats(**vars(self.store.stats())),
         )
 

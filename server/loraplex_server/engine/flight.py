@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
 
-from loraplex_server.engine.choice import Choosing
+from loraplex_server.engine.choice import Choice, Choosing
 from loraplex_server.engine.messages import TokenLogprob
 from loraplex_server.engine.scheduler import Scheduled
 from loraplex_server.engine.sequence import Sequence
@@ -17,10 +18,9 @@ from loraplex_server.engine.sequence import Sequence
 class StepResult(NamedTuple):
     """What a step gave one scheduled sequence."""
 
-    token: int | None = None  # the next token; None where the prompt is not wholly computed, or none was asked for
-    logprob: TokenLogprob | None = None
+    # The next token, and behind a draft one for each token of it; none where the prompt is not wholly computed.
+    choices: Seq[Choice] = ()
     prompt_logprobs: tuple[TokenLogprob, ...] = ()  # of the prompt tokens from `num_scored` on, as far as computed
-    finite: bool = True  # False: the model gave NaN or infinity, and the sequence cannot go on
 
 
 NOTHING_CHOSEN = StepResult()
@@ -30,20 +30,14 @@ NOTHING_CHOSEN = StepResult()
 class Chosen:
     """The tokens that a step chose, first on the device and later here."""
 
-    rows: Mapping[Sequence, int]  # of the sequences that a token was chosen for, in order
+    rows: Mapping[Sequence, range]  # of the sequences that tokens were chosen for, in order and end to end
     tokens: Tensor  # int64 [R], on the device
     choosing: Choosing  # the same on its way to the host
 
     def results(self) -> dict[Sequence, StepResult]:
         """By sequence; waits for the device."""
-        return {
-            sequence: StepResult(
-                token=None if sequence.sampling.max_tokens == 0 else choice.token,
-                logprob=choice.logprob,
-                finite=choice.token is not None,
-            )
-            for sequence, choice in zip(self.rows, self.choosing.finish(), strict=True)
-        }
+        choices = self.choosing.finish()
+        return {sequence: StepResult(choices[rows.start : rows.stop]) for sequence, rows in self.rows.items()}
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def _measured(
     activations = peak_of(lambda: rehearse(model, cache, table, sizes), device)
     if not graphs:
         return StepNeeds(activations)
-    decode = decode_graphs(model, cache, table, max_num_seqs=sizes.sequences, max_context=sizes.length)
+    decode = decode_graphs(model, cache, table, max_rows=sizes.sequences, max_context=sizes.length)
     return StepNeeds(activations, 0 if decode is None else _captured(decode, device))
 
 

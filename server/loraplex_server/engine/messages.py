@@ -183,6 +183,15 @@ class AdapterStats(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[AdapterEntry, ...] = ()  # each version in memory, or on its way there
 
 
+class DraftStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How speculation went; totals count from the engine's start."""
+
+    drafts_total: int = 0  # that were checked
+    tokens_total: int = 0  # of these drafts
+    accepted_total: int = 0  # of these tokens
+    accepted_at_total: tuple[int, ...] = ()  # drafts whose token at each place was accepted
+
+
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The engine at one moment; totals count from the engine's start."""
 
@@ -194,6 +203,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     prefix_queries_total: int = 0  # tokens looked up
     prefix_hits_total: int = 0  # tokens found
     step_tokens: list[int] = []  # tokens of each step since the last message
+    drafts: DraftStats = DraftStats()
     adapters: AdapterStats = AdapterStats()
 
 

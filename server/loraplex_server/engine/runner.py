@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
@@ -45,7 +46,7 @@ class ModelRunner:
 
     @torch.inference_mode()
     def launch(self, plan: list[Scheduled]) -> Flight:
-        """Start to compute the plan's tokens, and to choose the next one of each sequence that reaches its end.
+        """Start to compute the plan's tokens, and to choose the next ones of each sequence that reaches its end.
 
         On a GPU this returns before the work is done, and a plan may hold tokens that the plan before it chose.
         """
@@ -64,7 +65,7 @@ class ModelRunner:
     def _forward(self, plan: Seq[Scheduled]) -> Tensor:
         """Hidden states `[T, H]`, good until the next step."""
         tokens = token_ids(plan, self._last, self.device)
-        spans = [attention.Span(entry.count, entry.end, entry.sequence.block_table) for entry in plan]
+        spans = [span for entry in plan for span in _spans(entry)]
         step = None
         if _on_adapters(entry.sequence for entry in plan):
             step = adapter_step([Stretch(entry.sequence, entry.start, entry.count) for entry in plan], self.table)
@@ -75,19 +76,53 @@ class ModelRunner:
 
     def _choose(self, plan: Seq[Scheduled], hidden: Tensor, firsts: Seq[int]) -> Chosen | None:
         """For the sequences that reach their last token, in order."""
-        ends = [(entry, first + entry.count - 1) for entry, first in zip(plan, firsts, strict=False) if entry.samples]
-        if not ends:
+        asked = _Asked()
+        for entry, first in zip(plan, firsts, strict=False):
+            if entry.samples:
+                asked.add(entry, first + entry.count)
+        if not asked.rows:
             return None
-        sequences = [entry.sequence for entry, _ in ends]
-        rows = _rows(hidden, [row for _, row in ends])
-        last = [Stretch(entry.sequence, entry.end - 1, 1) for entry, _ in ends] if _on_adapters(sequences) else []
+        sequences = asked.sequences
+        rows = _rows(hidden, asked.rows)
+        last = asked.stretches if _on_adapters(sequences) else []
         logits = self.model.logits(rows, adapter_step(last, self.table, head=True) if last else None)
         if self._settings is None or not self._settings.hold_for(sequences, logits.shape[1]):
             self._settings = SampleSettings.of(sequences, logits.shape[1])
-        inputs = self._settings.inputs([sequence.in_flight for sequence in sequences])
+        inputs = self._settings.inputs(asked.ahead)
         sampled = sample_on_device(logits, inputs)
-        places = {sequence: row for row, sequence in enumerate(sequences)}
-        return Chosen(places, sampled.next_ids, Choosing(sampled, inputs))
+        return Chosen(asked.places, sampled.next_ids, Choosing(sampled, inputs))
+
+
+@dataclass
+class _Asked:
+    """The rows of a step that tokens are chosen from, each with what it belongs to."""
+
+    rows: list[int] = field(default_factory=list)
+    sequences: list[Sequence] = field(default_factory=list)
+    ahead: list[int] = field(default_factory=list)  # tokens between the sequence's last that is known and the row's own
+    places: dict[Sequence, range] = field(default_factory=dict)
+    stretches: list[Stretch] = field(default_factory=list)
+
+    def add(self, entry: Scheduled, end: int) -> None:
+        """The last rows of an entry, which end before `end`."""
+        sequence, count = entry.sequence, entry.chosen
+        self.places[sequence] = range(len(self.rows), len(self.rows) + count)
+        self.rows += range(end - count, end)
+        self.sequences += [sequence] * count
+        self.ahead += range(sequence.in_flight, sequence.in_flight + count)
+        self.stretches.append(Stretch(sequence, entry.end - count, count))
+
+
+def _spans(entry: Scheduled) -> list[attention.Span]:
+    """An entry's rows for attention.
+
+    Those of a draft are told one by one: all keys and values of a step are written before any is read, so each is a row
+    of decoding that has the ones before it in its context. So what serves decoding, tapes and graphs too, serves them.
+    """
+    table = entry.sequence.block_table
+    if not entry.draft:
+        return [attention.Span(entry.count, entry.end, table)]
+    return [attention.Span(1, position + 1, table) for position in range(entry.start, entry.end)]
 
 
 def _on_adapters(sequences: Iterable[Sequence]) -> bool:

@@ -103,24 +103,24 @@ class SampleSettings:
         return self.logits == logits and self.sequences == tuple(sequences)
 
     def inputs(self, pending: Seq[int] | None = None) -> SampleInputs:
-        """Those of one step: draws the one random number of each row that is not greedy; see `sample_inputs`."""
+        """Those of one step, with the one random number of each row that is not greedy; see `sample_inputs`."""
+        ahead = pending or [0] * len(self.sequences)
         uniform = np.zeros(len(self.sequences))
         for row in self.random:
-            uniform[row] = self.sequences[row].rng.random()
-        changes = None
-        if self.adjusted:
-            changes = adjustments(self.sequences, self.own, pending or [0] * len(self.sequences))
+            sequence = self.sequences[row]
+            uniform[row] = sequence.uniform(sequence.num_output + ahead[row])
+        changes = adjustments(self.sequences, self.own, ahead) if self.adjusted else None
         return SampleInputs(uniform=uniform, adjustments=changes, **self.arrays)
 
 
 def sample_inputs(sequences: Seq[Sequence], vocab: int, pending: Seq[int] | None = None) -> SampleInputs:
-    """Read the sequences, and draw the one random number of each that is not greedy.
+    """Read the sequences, and the one random number of each token that is not chosen greedily.
 
     Args:
-        sequences: of each row.
+        sequences: of each row; one may have several, for consecutive tokens.
         vocab: tokens that a sequence without a vocabulary of its own chooses from.
-        pending: of each row, how many tokens were chosen on the device that the sequence does not have yet; they count
-            for `min_tokens`. None where there are none.
+        pending: of each row, how many tokens come before its own that the sequence does not have yet: they were chosen
+            on the device, or are of a draft. They count for `min_tokens`. None where there are none.
 
     Raises:
         ValueError: a sequence `reads_output` and has pending tokens: wait for them first.

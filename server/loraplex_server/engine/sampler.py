@@ -103,14 +103,15 @@ def _sample_gpu(logits: Tensor, inputs: SampleInputs) -> Sampled:
     return Sampled(coded, score_rows(logits, asked, tokens, inputs.most_alternatives))
 
 
-def sample(logits: Tensor, sequences: Seq[Sequence]) -> list[int | None]:
+def sample(logits: Tensor, sequences: Seq[Sequence], pending: Seq[int] | None = None) -> list[int | None]:
     """A token a row, None where the logits are not finite: `sample_on_device`, and its result at once.
 
     Args:
         logits: float32 `[R, V]`.
         sequences: of each row.
+        pending: see `sample_inputs`.
     """
-    coded = sample_on_device(logits, sample_inputs(sequences, logits.shape[1])).coded
+    coded = sample_on_device(logits, sample_inputs(sequences, logits.shape[1], pending)).coded
     return [None if token < 0 else token for token in coded.tolist()]
 
 

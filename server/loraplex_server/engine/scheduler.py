@@ -9,6 +9,8 @@ import msgspec
 
 from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.sequence import Sequence
+from loraplex_server.engine.speculation.counts import DraftCounts
+from loraplex_server.engine.speculation.speculation import Speculation
 
 
 class Scheduled(msgspec.Struct, frozen=True):
@@ -18,12 +20,22 @@ class Scheduled(msgspec.Struct, frozen=True):
     start: int  # position of the first
     count: int
     samples: bool  # the step reaches the sequence's last token, so that the next one is chosen
+    draft: tuple[int, ...] = ()  # the last of the `count` tokens are these, which the sequence may come to have
 
     @classmethod
     def of(cls, sequence: Sequence, count: int) -> Scheduled:
         """From where the sequence is now."""
         start = sequence.num_computed
         return cls(sequence, start, count, start + count == sequence.length)
+
+    def with_draft(self, draft: tuple[int, ...]) -> Scheduled:
+        """The same and the draft behind it, to be checked by the way."""
+        return msgspec.structs.replace(self, count=self.count + len(draft), draft=draft)
+
+    @property
+    def chosen(self) -> int:
+        """Tokens that the step chooses: one after the sequence's last, and one after each of the draft."""
+        return 1 + len(self.draft) if self.samples else 0
 
     @property
     def end(self) -> int:
@@ -41,6 +53,7 @@ class Scheduler:
         max_num_batched_tokens: tokens in one step; a longer prompt is computed in chunks.
         is_ready: whether a waiting sequence could run now. One that could not (its adapter is still loading) is
             passed over: it is never the head that blocks the others.
+        speculation: lets sequences propose tokens; None: they never do.
     """
 
     def __init__(
@@ -51,15 +64,18 @@ class Scheduler:
         max_num_seqs: int,
         max_num_batched_tokens: int,
         is_ready: Callable[[Sequence], bool] = lambda _: True,
+        speculation: Speculation | None = None,
     ) -> None:
         self.pool = pool
         self.block_size = block_size
         self.max_num_seqs = max_num_seqs
         self.max_num_batched_tokens = max_num_batched_tokens
         self._is_ready = is_ready
+        self.speculation = speculation
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # in order of admission
         self.num_preemptions = 0
+        self.drafts = DraftCounts()
         self.prefix_queries = 0  # tokens looked up
         self.prefix_hits = 0  # tokens found
 
@@ -69,8 +85,13 @@ class Scheduler:
 
     @property
     def must_know(self) -> bool:
-        """Whether a running sequence cannot go on before its token in flight is known."""
-        return any(sequence.in_flight and sequence.reads_output for sequence in self.running)
+        """Whether a running sequence cannot go on, or should not, before its token in flight is known."""
+        return any(sequence.in_flight and self._must_know(sequence) for sequence in self.running)
+
+    def _must_know(self, sequence: Sequence) -> bool:
+        if sequence.reads_output or sequence.in_flight > 1:  # drafts, of which some may not count
+            return True
+        return self.speculation is not None and self.speculation.waits_for(sequence, len(self.running))
 
     def schedule(self) -> list[Scheduled]:
         """The next step. Running sequences come first: a new prompt uses what they leave of the budget."""
@@ -79,6 +100,9 @@ class Scheduler:
         budget = self._continue_running(plan, self.max_num_batched_tokens)
         if self.num_preemptions == preempted_before:  # admitting in a step that had to preempt would only thrash
             self._admit_waiting(plan, budget)
+        if self.speculation is not None and plan:
+            left = self.max_num_batched_tokens - sum(scheduled.count for scheduled in plan)
+            self.speculation.extend(plan, left, self._reserve_behind)
         return plan
 
     def _continue_running(self, plan: list[Scheduled], budget: int) -> int:
@@ -106,6 +130,18 @@ class Scheduler:
         if missing > 0:
             sequence.block_table += self.pool.allocate(missing)
         return True
+
+    def _reserve_behind(self, sequence: Sequence, count: int) -> int:
+        """Room for so many tokens at most behind all that the sequence has.
+
+        Each running sequence is left a block, so that none is preempted for what may not be accepted.
+        """
+        spare = max(self.pool.num_free - len(self.running), 0)
+        count = min(count, (len(sequence.block_table) + spare) * self.block_size - sequence.length)
+        missing = self._blocks_for(sequence.length + count) - len(sequence.block_table)
+        if missing > 0:
+            sequence.block_table += self.pool.allocate(missing)
+        return count
 
     def _preempt(self, sequence: Sequence) -> None:
         """Give up a sequence's blocks; it is computed again from its tokens, those it generated among them."""
@@ -171,8 +207,22 @@ class Scheduler:
         for scheduled in plan:
             sequence = scheduled.sequence
             sequence.num_computed = scheduled.end
-            sequence.in_flight += scheduled.samples
+            sequence.in_flight += scheduled.chosen
             self._name_blocks(sequence, len(sequence.tokens))
+
+    def settle(self, scheduled: Scheduled, counted: int) -> None:
+        """Of the tokens that a step chose for a sequence only the first so many count; they land next.
+
+        What was computed of the draft beyond them is no part of the sequence: it is written over.
+        """
+        if not scheduled.draft:
+            return
+        rejected = scheduled.chosen - counted
+        scheduled.sequence.in_flight -= rejected
+        scheduled.sequence.num_computed -= rejected
+        self.drafts.add(len(scheduled.draft), counted - 1)
+        if scheduled.sequence.drafter is not None:
+            scheduled.sequence.drafter.learn(len(scheduled.draft), counted - 1)
 
     def land(self, sequence: Sequence, token: int | None) -> None:
         """A token that was in flight is known, and may be what a block's name lacked; see `Sequence.land`."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loraplex_server.engine.messages import FinishReason, SamplingParams
 from loraplex_server.engine.prefix import BASE, Lineage, extend_hashes
+from loraplex_server.engine.speculation.drafter import Drafter
 
 if TYPE_CHECKING:  # the scheduler, which imports this, is plain Python; bindings know of tensors
     from loraplex_server.engine.binding import Binding, SlotUse
@@ -48,11 +50,22 @@ class Sequence:
     finish_reason: FinishReason | None = None
     first_scheduled: float | None = None
     preemptions: int = 0
+    drafter: Drafter | None = None  # once it was asked to propose tokens
 
     def __post_init__(self) -> None:
         """Seed the sequence's own random numbers: its draws do not depend on what else is in the batch."""
         seed = self.sampling.seed
         self.rng = random.Random() if seed is None else random.Random(f"{seed}:{self.index}")
+        self._drawn = array("d")
+
+    def uniform(self, place: int) -> float:
+        """The random number in [0, 1) of the answer's token of that place, the same however often it is asked for.
+
+        A token may be chosen in vain, behind a draft that was not accepted, and is then chosen again.
+        """
+        while len(self._drawn) <= place:
+            self._drawn.append(self.rng.random())
+        return self._drawn[place]
 
     def bind(self, binding: Binding) -> None:
         """Its adapters are in memory; nothing of it was computed before."""
@@ -95,6 +108,11 @@ class Sequence:
     def num_pending(self) -> int:
         """Tokens whose keys and values are not computed yet, and are needed."""
         return 0 if self.complete else self.length - self.num_computed
+
+    @property
+    def draft_room(self) -> int:
+        """How many tokens may be proposed, so that all of them and the one after them would be wanted."""
+        return min(self.sampling.max_tokens - self.num_output, self.max_len - len(self.tokens)) - 1
 
     @property
     def prompt_computed(self) -> bool:

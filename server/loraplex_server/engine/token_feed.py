@@ -30,6 +30,10 @@ def token_ids(plan: Seq[Scheduled], before: Chosen | None, device: torch.device)
     places: list[int] = []  # of the same in `before`
     for scheduled in plan:
         sequence = scheduled.sequence
+        if scheduled.draft:
+            ids += sequence.tokens[scheduled.start :]
+            ids += scheduled.draft
+            continue
         ids += sequence.tokens[scheduled.start : scheduled.end]
         if scheduled.end > len(sequence.tokens):
             rows.append(len(ids))
@@ -45,4 +49,4 @@ def _place(scheduled: Scheduled, before: Chosen | None) -> int:
     sequence = scheduled.sequence
     if before is None or sequence not in before.rows or scheduled.end != len(sequence.tokens) + 1:
         raise RuntimeError(f"a token of {sequence.request_id} is computed that no step before has chosen")
-    return before.rows[sequence]
+    return before.rows[sequence].start

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, JsonValue, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from loraplex_server.engine.config import (
@@ -17,8 +17,10 @@ from loraplex_server.engine.config import (
     HeadQuantization,
     KVCacheDType,
     Quantization,
+    Speculation,
 )
 from loraplex_server.settings.quantity import Bytes
+from loraplex_server.settings.speculative_config import MOST_MATCH, MOST_TOKENS, read_speculative_config
 from loraplex_server.settings.user_cache import user_cache
 
 PREFIX = "LORAPLEX_"
@@ -160,6 +162,24 @@ class ServeSettings(BaseSettings):
     graphs: bool = _option(
         _ENGINE.graphs, "Scheduling", "", "replay decode steps: from CUDA graphs, or on the CPU tapes"
     )
+    speculation: Speculation = _option(
+        _ENGINE.speculation,
+        "Scheduling",
+        "",
+        "ngram: where an answer repeats the text before it, several of its tokens are computed in a step",
+    )
+    speculation_tokens: int = _option(
+        _ENGINE.speculation_tokens, "Scheduling", "N", "most that are proposed at once", gt=0, le=MOST_TOKENS
+    )
+    speculation_max_match: int = _option(
+        _ENGINE.speculation_max_match, "Scheduling", "N", "last tokens that are looked for first", gt=0, le=MOST_MATCH
+    )
+    speculation_min_match: int | None = _option(
+        None, "Scheduling", "N", "last tokens that must stand in the text before (default: 2)", gt=0, le=MOST_MATCH
+    )
+    speculative_config: str | None = _option(
+        None, "Scheduling", "JSON", 'the same as vLLM has it: {"method": "ngram", "num_speculative_tokens": 5}'
+    )
     threads: int | None = _option(None, "Scheduling", "N", "CPU threads of the engine (default: all cores)", gt=0)
 
     host: str = _option("127.0.0.1", "HTTP", "ADDRESS", "address to listen on", min_length=1)
@@ -226,6 +246,22 @@ class ServeSettings(BaseSettings):
             raise ValueError("is neither a folder nor off")
         return str(path)
 
+    @field_validator("speculation_min_match")
+    @classmethod
+    def _check_match(cls, shortest: int | None, info: ValidationInfo) -> int | None:
+        if shortest is not None and shortest > info.data.get("speculation_max_match", shortest):
+            raise ValueError("is above speculation-max-match")
+        return shortest
+
+    @field_validator("speculative_config")
+    @classmethod
+    def _check_speculative_config(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is not None:
+            read_speculative_config(text)
+            if info.data.get("speculation") != _ENGINE.speculation:
+                raise ValueError("says what speculation says: give one of them")
+        return text
+
     @field_validator("state_dir", "adapter_cache")
     @classmethod
     def _check_folder(cls, folder: Path | None) -> Path | None:
@@ -258,4 +294,7 @@ class ServeSettings(BaseSettings):
         """The part of the settings that the engine process needs."""
         told = {name: getattr(self, name) for name in EngineConfig.__struct_fields__ if name in type(self).model_fields}
         kept = self.quantization_cache or str(user_cache("weights"))
-        return EngineConfig(**told | {"quantization_cache": None if kept == OFF else kept})
+        told["quantization_cache"] = None if kept == OFF else kept
+        if self.speculative_config is not None:
+            told |= read_speculative_config(self.speculative_config)
+        return EngineConfig(**told)

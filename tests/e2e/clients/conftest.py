@@ -46,12 +46,16 @@ def folder_of(name: str) -> Path:
 def command() -> Callable[..., str]:
     """Runs a client's own command, which must end well; gives what it printed."""
 
-    def run(client: str, arguments: Sequence[str], cwd: Path | None = None) -> str:
-        program = folder_of(client) / "bin" / arguments[0]
+    def run(client: str, arguments: Sequence[str], cwd: Path, limit_s: float = LIMIT_S, **variables: str) -> str:
         done = subprocess.run(
-            [program, *arguments[1:]], env=environment(), cwd=cwd, capture_output=True, text=True, timeout=LIMIT_S
+            [folder_of(client) / "bin" / arguments[0], *arguments[1:]],
+            env=environment() | variables,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
         )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert done.returncode == 0, done.stdout[-12_000:] + done.stderr[-3000:]
         return done.stdout
 
     return run

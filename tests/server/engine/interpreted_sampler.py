@@ -26,8 +26,8 @@ def sequence(vocab=VOCAB, **sampling) -> Sequence:
     return made
 
 
-def on_gpu(logits, sequences):
-    inputs = sample_inputs(sequences, logits.shape[1])
+def on_gpu(logits, sequences, pending=None):
+    inputs = sample_inputs(sequences, logits.shape[1], pending)
     return Choosing(sampler._sample_gpu(logits.to(DEVICE), inputs), inputs).finish()
 
 
@@ -92,8 +92,8 @@ def test_rows_without_a_choice_are_told_among_those_with_one(logits):
 def test_a_random_row_spends_one_number_and_draws_what_it_keeps(logits):
     likeliest = set(logits[0].topk(3).indices.tolist())
     one, other = sequence(temperature=1.0, top_k=3), sequence(temperature=1.0, top_k=3)
-    drawn = {on_gpu(logits[:1], [one])[0].token for _ in range(6)}
+    drawn = {on_gpu(logits[:1], [one], [at])[0].token for at in range(6)}
     assert drawn <= likeliest
-    for _ in range(6):
+    for _ in range(other.num_output + 6):
         other.rng.random()
     assert one.rng.random() == other.rng.random()

@@ -40,7 +40,7 @@ def sequence(prompt: list[int] | None = None, output: list[int] | None = None, *
 
 def draws(logits: torch.Tensor, one: Sequence, times: int = 4000) -> Counter[int]:
     rows = logits.expand(50, -1)
-    return Counter(token for _ in range(times // 50) for token in sample(rows, [one] * 50))
+    return Counter(token for at in range(0, times, 50) for token in sample(rows, [one] * 50, range(at, at + 50)))
 
 
 def frequencies_match(counts: Counter[int], probs: torch.Tensor) -> bool:
@@ -103,8 +103,8 @@ def test_a_row_does_not_depend_on_its_neighbours(logits: torch.Tensor) -> None:
     params = [{"seed": 5}, {"seed": 6, "top_p": 0.9}, {"seed": 7, "top_k": 3}]
     together = [sequence(**each) for each in params]
     apart = [sequence(**each) for each in params]
-    for _ in range(20):
-        assert sample(rows, together) == [sample(rows[i : i + 1], [apart[i]])[0] for i in range(3)]
+    for at in range(20):
+        assert sample(rows, together, [at] * 3) == [sample(rows[i : i + 1], [apart[i]], [at])[0] for i in range(3)]
 
 
 @pytest.mark.parametrize("flatness", [1.0, 0.05])
@@ -114,9 +114,9 @@ def test_a_seed_draws_the_same_tokens_with_and_without_the_compiled_kernel(
     params = [{}, {"top_p": 0.9}, {"top_k": 3}, {"min_p": 0.05}, {"top_k": 300, "top_p": 0.7, "temperature": 1.7}]
     rows = (logits * flatness).expand(len(params), -1)
     here, there = ([sequence(seed=9, **each) for each in params] for _ in range(2))
-    found = [sample(rows, here) for _ in range(20)]
+    found = [sample(rows, here, [at] * len(params)) for at in range(20)]
     monkeypatch.setattr(native, "library", lambda: None)
-    assert found == [sample(rows, there) for _ in range(20)]
+    assert found == [sample(rows, there, [at] * len(params)) for at in range(20)]
 
 
 def test_answers_of_one_seeded_request_differ_from_each_other(logits: torch.Tensor) -> None:
@@ -125,8 +125,18 @@ def test_answers_of_one_seeded_request_differ_from_each_other(logits: torch.Tens
         one = sequence(seed=3)
         one.index = index
         one.__post_init__()
-        answers.append([sample(logits, [one])[0] for _ in range(10)])
+        answers.append([sample(logits, [one], [at])[0] for at in range(10)])
     assert answers[0] != answers[1]
+
+
+def test_a_token_chosen_again_is_drawn_with_the_number_of_its_place(logits: torch.Tensor) -> None:
+    """Whatever was chosen in between: a draft that was not accepted leaves no trace."""
+    in_turn, asked_twice = sequence(seed=4), sequence(seed=4)
+    expected = [sample(logits, [in_turn], [at])[0] for at in range(8)]
+    assert len(set(expected)) > 1
+    assert sample(logits.expand(8, -1), [asked_twice] * 8, range(8)) == expected
+    for at in (3, 0, 7):
+        assert sample(logits, [asked_twice], [at]) == [expected[at]]
 
 
 def test_a_banned_token_is_never_drawn_and_a_boosted_one_always(logits: torch.Tensor) -> None:
@@ -220,8 +230,8 @@ def test_settings_that_were_read_once_choose_as_fresh_ones_do_at_every_step(logi
     kept, fresh = ([sequence(seed=4, **each) for each in params] for _ in range(2))
     settings = SampleSettings.of(kept, VOCAB)
     rows = logits.expand(3, -1)
-    for _ in range(10):
-        once, anew = settings.inputs(), SampleSettings.of(fresh, VOCAB).inputs()
+    for at in range(10):
+        once, anew = settings.inputs([at] * 3), SampleSettings.of(fresh, VOCAB).inputs([at] * 3)
         assert torch.equal(sample_on_device(rows, once).coded, sample_on_device(rows, anew).coded)
 
 

@@ -49,7 +49,7 @@ class Numbers(random.Random):
 def swept(logits, one, steps):
     """The tokens of evenly spaced numbers: how often each comes is its probability, to a step."""
     one.rng = Numbers((np.arange(steps) + 0.5) / steps)
-    return sample(logits.expand(steps, -1), [one] * steps)
+    return sample(logits.expand(steps, -1), [one] * steps, range(steps))
 
 
 @quickly

@@ -14,6 +14,7 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.other import ModulesToSaveWrapper
 from support.checkpoints import VOCAB
 from support.engines import Output, make_engine, run, step
+from support.knowing_drafts import propose_known
 from support.oracle import Answer, greedy
 from support.term_world import ADDED, FAMILIES, INVOCATION, TOKENS, World, make_world, prompt
 
@@ -91,6 +92,20 @@ def test_preempted_sequences_are_computed_again_as_before(world: World, engine: 
         for kind, answer in world.answers.items():
             matches(outputs[kind, 0], answer, kind)
     assert core.scheduler.num_preemptions > 0
+
+
+@one_family
+def test_drafts_are_checked_with_each_kind_as_their_answers_are_computed(
+    world: World, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = everything(world)
+    propose_known(monkeypatch, [each.prompt_token_ids + world.answers[each.request_id].tokens for each in asked], VOCAB)
+    for overlap in (False, True):
+        core = engine(max_num_batched_tokens=64, max_num_seqs=24, speculation="ngram", overlap=overlap)
+        outputs = run(core, asked)
+        for kind, answer in world.answers.items():
+            matches(outputs[kind, 0], answer, kind)
+        assert core.stats().drafts.accepted_total > len(asked)
 
 
 @one_family

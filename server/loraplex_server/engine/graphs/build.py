@@ -17,7 +17,7 @@ from loraplex_server.models.decoder import Decoder
 
 
 def decode_graphs(
-    model: Decoder, cache: Sequence[KVLayer], table: AdapterTable, *, max_num_seqs: int, max_context: int
+    model: Decoder, cache: Sequence[KVLayer], table: AdapterTable, *, max_rows: int, max_context: int
 ) -> DecodeGraphs | None:
     """Nothing captured yet; None where the forward cannot be.
 
@@ -28,7 +28,7 @@ def decode_graphs(
         model: on a GPU.
         cache: that the forward reads and writes.
         table: the adapters' low-rank weights.
-        max_num_seqs: sequences of the largest step.
+        max_rows: of the largest step.
         max_context: tokens of the longest sequence.
     """
     if not triton_installed():
@@ -40,7 +40,7 @@ def decode_graphs(
     if not triton_op.supported(q, layer):
         return None
     shape = DecodeShape(
-        max_num_seqs=max_num_seqs,
+        max_rows=max_rows,
         max_context=max_context,
         block_size=layer.block_size,
         hidden_size=model.config.hidden_size,
@@ -50,7 +50,7 @@ def decode_graphs(
 
 
 def decode_tapes(
-    model: Decoder, cache: Sequence[KVLayer], table: AdapterTable, *, max_num_seqs: int, max_context: int
+    model: Decoder, cache: Sequence[KVLayer], table: AdapterTable, *, max_rows: int, max_context: int
 ) -> DecodeTapes | None:
     """Nothing recorded yet; None where the forward cannot be, since no compiled kernel reads such heads.
 
@@ -58,11 +58,11 @@ def decode_tapes(
         model: on the CPU.
         cache: that the forward reads and writes.
         table: the adapters' low-rank weights.
-        max_num_seqs: sequences of the largest step.
+        max_rows: of the largest step.
         max_context: tokens of the longest sequence.
     """
     layer = cache[0]
     q = torch.empty(1, model.config.num_heads, layer.head_dim, dtype=table.dtype)
     if not supported(q, layer):
         return None
-    return DecodeTapes(model, cache, table, max_num_seqs=max_num_seqs, max_context=max_context)
+    return DecodeTapes(model, cache, table, max_rows=max_rows, max_context=max_context)

@@ -38,7 +38,7 @@ def forward_on(model: Decoder, cache: Sequence[KVLayer]) -> Forward:
 class DecodeShape:
     """Of the steps that graphs are captured for."""
 
-    max_num_seqs: int
+    max_rows: int
     max_context: int  # tokens of the longest sequence
     block_size: int  # of the KV cache
     hidden_size: int  # H
@@ -63,7 +63,7 @@ class DecodeGraphs:
         self._table = table
         self._shape = shape
         self._recorder = capture
-        self.sizes = sizes_up_to(shape.max_num_seqs)
+        self.sizes = sizes_up_to(shape.max_rows)
         self._rows: dict[int, StaticRows] = {}
         # One for all graphs: an output that each kept for itself could not lie in the memory that they share.
         self._hidden = torch.zeros(self.sizes[-1], shape.hidden_size, dtype=shape.dtype, device=table.device)

@@ -58,17 +58,17 @@ class DecodeTapes:
         model: on the CPU.
         cache: that it reads and writes.
         table: the adapters' low-rank weights.
-        max_num_seqs: sequences of the largest step.
+        max_rows: of the largest step.
         max_context: tokens of the longest sequence.
     """
 
     def __init__(
-        self, model: Decoder, cache: Sequence[KVLayer], table: AdapterTable, *, max_num_seqs: int, max_context: int
+        self, model: Decoder, cache: Sequence[KVLayer], table: AdapterTable, *, max_rows: int, max_context: int
     ) -> None:
         self._model = model
         self._cache = cache
         self._table = table
-        self._rows = DecodeRows(max_num_seqs, max_context, cache[0].block_size)
+        self._rows = DecodeRows(max_rows, max_context, cache[0].block_size)
         self._plan = TapedPlan()
         self._arena = Arena()
         self._input: Embedded | None = None  # of the largest step

@@ -1,0 +1,90 @@
+"""Which sequences of a step propose tokens, and how many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from loraplex_server.engine.speculation.drafter import PRIOR, Drafter
+from loraplex_server.engine.speculation.ngram_index import NgramIndex
+from loraplex_server.engine.speculation.settings import SpeculationSettings
+
+if TYPE_CHECKING:  # which have a Drafter, and a Speculation
+    from loraplex_server.engine.scheduler import Scheduled
+    from loraplex_server.engine.sequence import Sequence
+
+
+class Speculation:
+    """Drafts are worth their rows: a token more is proposed while it is likelier to be accepted than it costs.
+
+    A step of n rows takes as long as `spare_rows` + n rows would, so that a row more costs n / (n + spare_rows) of
+    what a token costs on average. One row alone may try nearly anything; in a full batch only what copies is drafted.
+
+    Args:
+        settings: of the engine.
+    """
+
+    def __init__(self, settings: SpeculationSettings) -> None:
+        self.settings = settings
+
+    def extend(self, plan: list[Scheduled], budget: int, reserve: Callable[[Sequence, int], int]) -> None:
+        """Let sequences of the plan propose, in place; those that were right most often come first.
+
+        Args:
+            plan: of the step, which needs nothing more.
+            budget: tokens that may be added to it.
+            reserve: finds room behind what the plan computes of a sequence, for so many tokens at most; says for how
+                many there is.
+        """
+        rows = sum(entry.count for entry in plan)
+        budget = min(budget, self.settings.rows - rows)
+        asked = [(drafter, place) for place, entry in enumerate(plan) if (drafter := self._drafter(entry)) is not None]
+        asked.sort(key=lambda each: -each[0].trust)
+        for drafter, place in asked:
+            entry, sequence = plan[place], plan[place].sequence
+            count = min(self._worth(drafter.trust, rows), budget, sequence.draft_room)
+            if count <= 0:
+                drafter.rest()
+                continue
+            draft = drafter.propose(sequence.tokens, count)
+            draft = draft[: reserve(sequence, len(draft))]
+            if draft:
+                plan[place] = entry.with_draft(draft)
+                rows += len(draft)
+                budget -= len(draft)
+
+    def waits_for(self, sequence: Sequence, rows: int) -> bool:
+        """Whether the sequence's newest token should be known before the next step, since it may well propose.
+
+        Args:
+            sequence: that has a token in flight.
+            rows: that the step has in any case.
+        """
+        trust = PRIOR if sequence.drafter is None else sequence.drafter.trust
+        return may_speculate(sequence) and sequence.draft_room > 0 and self._worth(trust, rows) > 0
+
+    def _worth(self, trust: float, rows: int) -> int:
+        """How many tokens to propose."""
+        count, chance = 0, trust
+        while count < self.settings.tokens and chance * (rows + self.settings.spare_rows) > rows:
+            count, rows, chance = count + 1, rows + 1, chance * trust
+        return count
+
+    def _drafter(self, entry: Scheduled) -> Drafter | None:
+        """Of an entry that may propose; made by the first one that does."""
+        sequence = entry.sequence
+        # Only what decodes, one token a step: the newest is known, and it is one that the sequence chose itself.
+        if entry.count != 1 or entry.start < sequence.prompt_len or sequence.in_flight or not may_speculate(sequence):
+            return None
+        if sequence.drafter is None:
+            settings = self.settings
+            sequence.drafter = Drafter(NgramIndex(settings.shortest, settings.longest, sequence.virtual))
+        return sequence.drafter
+
+
+def may_speculate(sequence: Sequence) -> bool:
+    """Whether a token can be chosen behind a draft as it would be chosen behind the same tokens.
+
+    Penalties count the tokens before, and a grammar has a state after them, which are kept of a sequence's own alone.
+    """
+    return not sequence.reads_output and sequence.sampling.grammar is None
