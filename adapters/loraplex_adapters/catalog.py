@@ -167,6 +167,21 @@ class Catalog:
             self._errors.pop(name, None)
             return self.describe(name)
 
+    def lend(self, name: str, source: str) -> None:
+        """Give a source a name until the server ends: the settings say so, whatever was added under it before.
+
+        Unlike any other name, it may have slashes: it comes from whoever starts the server.
+
+        Raises:
+            AdapterNameError: nothing may be called so.
+            AdapterConflictError: it is a name of the base model, or of a folder of the root.
+            SourceError: the source's text means nothing, or is not permitted, or is a folder without an adapter.
+        """
+        address = parse_address(source)
+        self._rules.require_lendable(name)
+        self._sources.local(address)
+        self._registry.lend(name, address.text)
+
     def remove(self, name: str) -> None:
         """Forget an alias, or an adapter that was added, with its aliases. Who holds it keeps it.
 

@@ -31,11 +31,12 @@ class Command:
 def serve(arguments: Sequence[str]) -> int:
     """`loraplex serve`."""
     summary = "Serve a base model and any number of LoRA adapters over an OpenAI-compatible API."
-    settings = load_settings(CommandLine("loraplex serve", summary), arguments)
+    command_line = CommandLine("loraplex serve", summary)
+    settings = load_settings(command_line, arguments)
     hide_torch()
     from loraplex_server.api.serve import run  # transformers takes seconds to import; --help must not
 
-    run(settings)
+    run(settings, lines=command_line.lines)
     return 0
 
 
@@ -49,7 +50,7 @@ def demo(arguments: Sequence[str]) -> int:
     hide_torch()
     from loraplex_server.api.serve import run
 
-    run(settings, on_ready=bundled.announce)
+    run(settings, on_ready=bundled.announce, lines=command_line.lines)
     return 0
 
 

@@ -102,7 +102,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_a_server_that_cannot_start_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(settings: Any) -> None:
+    def run(settings: Any, lines: list[str]) -> None:
         raise StartError("no such device")
 
     monkeypatch.setattr("loraplex_server.api.serve.run", run)
@@ -112,7 +112,7 @@ def test_a_server_that_cannot_start_exits_with_1(
 
 
 def test_an_interrupt_exits_as_shells_expect(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(settings: Any) -> None:
+    def run(settings: Any, lines: list[str]) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("loraplex_server.api.serve.run", run)
@@ -122,7 +122,7 @@ def test_an_interrupt_exits_as_shells_expect(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_demo_serves_its_folder_with_any_option_overridden(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(cli, "find_demo", lambda: folder)
-    monkeypatch.setattr("loraplex_server.api.serve.run", lambda settings, on_ready: seen.append(settings))
+    monkeypatch.setattr("loraplex_server.api.serve.run", lambda settings, on_ready, lines: seen.append(settings))
     assert cli.main(["demo", "--port", "9", "--served-model-name", "other"]) == 0
     (settings,) = seen
     assert (settings.model, settings.adapters) == (str(folder / "base"), folder / "adapters")

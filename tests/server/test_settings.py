@@ -56,6 +56,11 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--kv-cache-memory", "2GiB"], "kv_cache_memory", "2GiB"),
     (["--adapter-memory", "5"], "adapter_memory", "5"),
     (["--block-size", "32"], "block_size", "32"),
+    (["--chat-template", "{{ x }}"], "chat_template", "{{ x }}"),
+    (["--lora-modules", "a=/a", "--lora-modules", "b=org/b"], "lora_modules", "a=/a,b=org/b"),
+    (["--gpu-memory-utilization", "0.5"], "gpu_memory_utilization", "0.5"),
+    (["--root-path", "/llm"], "root_path", "/llm"),
+    (["--ssl-certfile", __file__], "ssl_certfile", __file__),
     (["--no-enable-prefix-caching"], "enable_prefix_caching", "false"),
     (["--max-num-seqs", "3"], "max_num_seqs", "3"),
     (["--max-num-batched-tokens", "64"], "max_num_batched_tokens", "64"),
@@ -109,7 +114,7 @@ def test_each_option_is_the_same_from_each_source(arguments: list[str], field: s
 
 
 def test_every_option_is_in_the_table_above(tmp_path: Path) -> None:
-    tested = {field for _, field, _ in OPTIONS} | {"model", "adapters", "config"}
+    tested = {field for _, field, _ in OPTIONS} | {"model", "adapters", "config", "ssl_keyfile"}
     assert tested == set(ServeSettings.model_fields)
     assert load("m", "--adapters", str(tmp_path)).adapters == tmp_path
 
@@ -197,7 +202,7 @@ def test_the_forms_that_can_be_asked_for_are_those_that_the_linears_know() -> No
     ("arguments", "named"),
     [
         (["m", "--prot", "8"], "unknown option --prot; did you mean --port?"),
-        (["m", "--max_num_seqs", "8"], "unknown option --max_num_seqs; did you mean --max-num-seqs?"),
+        (["m", "--max_num_sqs", "8"], "unknown option --max-num-sqs; did you mean --max-num-seqs?"),
         (["m", "--por", "8"], "unknown option --por; did you mean --port?"),
         (["m", "extra"], "unexpected argument 'extra'"),
         (["m", "--port"], "--port: expected one argument"),

@@ -49,6 +49,10 @@ class Registry:
         self._write(("INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?)", (name, source, revision, added.created)))
         self.adapters = {**self.adapters, name: added}
 
+    def lend(self, name: str, source: str) -> None:
+        """Add an adapter for as long as this process lives, before whatever was kept under its name."""
+        self.adapters = {**self.adapters, name: Registered(source, "", int(time.time()))}
+
     def note_revision(self, name: str, revision: str) -> None:
         """Remember what was fetched last. Raises as put does."""
         known = self.adapters.get(name)

@@ -39,6 +39,20 @@ class NameRules:
         if known is not None and known.source != source and not replace:
             raise AdapterConflictError(f"adapter '{name}' comes from '{known.source}' already")
 
+    def require_lendable(self, name: str) -> None:
+        """Let a name of the settings be given; it may have slashes.
+
+        Raises:
+            AdapterNameError: a part of it is no plain name.
+            AdapterConflictError: the base model or a folder is called so.
+        """
+        for part in name.split("/"):
+            require_plain(part)
+        if name in self._reserved:
+            raise AdapterConflictError(f"'{name}' is a name of the base model")
+        if self._is_folder(name):
+            raise AdapterConflictError(f"'{name}' is a folder among the server's adapters already")
+
     def require_alias(self, alias: str, target: str) -> None:
         """Let a name stand for an adapter; cycles cannot be, for an alias never stands for an alias.
 

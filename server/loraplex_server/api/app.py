@@ -23,6 +23,7 @@ from loraplex_server.api.pin_keeper import PinKeeper
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.renderers import Renderers
 from loraplex_server.api.response_store import ResponseStore
+from loraplex_server.api.root_path import RootPath
 from loraplex_server.api.routes import (
     adapters,
     chat,
@@ -85,6 +86,8 @@ def create_app(
     app.add_middleware(HoldMiddleware)
     app.add_middleware(GuardMiddleware, callers=callers, drain=drain, metrics=metrics.requests)
     app.add_middleware(RecordMiddleware, log_requests=settings.request_log)
+    if settings.root_path:
+        app.add_middleware(RootPath, prefix=settings.root_path)
     return app
 
 

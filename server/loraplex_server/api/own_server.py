@@ -29,7 +29,7 @@ async def own_server(settings: ServeSettings) -> AsyncIterator[tuple[httpx.Async
     engine = EngineClient(settings.engine_config())
     starting = asyncio.create_task(engine.start())
     try:
-        renderer = await load_renderer_beside(settings.model, starting)
+        renderer = await load_renderer_beside(settings, starting)
         await asyncio.wait({starting})
         raise_start_error(starting)
         app = create_app(settings, engine, renderer, catalog)

@@ -161,8 +161,11 @@ class Renderer:
         return str(text)
 
 
-def load_renderer(model: str) -> Renderer:
+def load_renderer(model: str, template: str | None = None) -> Renderer:
     """The tokenizer, template and end tokens of a checkpoint's folder or hub id.
+
+    Args:
+        model: the folder or the id. template: of conversations, instead of the model's own.
 
     Raises:
         RendererError: there is no usable tokenizer.
@@ -172,6 +175,8 @@ def load_renderer(model: str) -> Renderer:
         config, _ = PretrainedConfig.get_config_dict(model)
     except (OSError, ValueError, KeyError) as error:
         raise RendererError(f"cannot load the tokenizer of {model}: {' '.join(str(error).split())[:300]}") from error
+    if template is not None:
+        tokenizer.chat_template = template
     return Renderer(tokenizer, _end_tokens(model, config, tokenizer))
 
 

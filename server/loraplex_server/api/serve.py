@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import uvicorn
 import uvloop
@@ -17,6 +17,7 @@ from loraplex_server.api.drain import Drain
 from loraplex_server.api.server import LAST_WORDS_S, GracefulServer
 from loraplex_server.api.start_error import StartError
 from loraplex_server.api.starting import load_renderer_beside, raise_start_error
+from loraplex_server.api.tls import Certificate
 from loraplex_server.engine.client import EngineClient
 from loraplex_server.engine.messages import EngineInfo
 from loraplex_server.logs import configure_logging
@@ -28,27 +29,32 @@ logger = logging.getLogger(__name__)
 OnReady = Callable[[str, EngineInfo], None]
 
 
-def run(settings: ServeSettings, on_ready: OnReady | None = None) -> None:
+def run(settings: ServeSettings, on_ready: OnReady | None = None, lines: Iterable[str] = ()) -> None:
     """Serve until a signal ends it.
 
     Args:
         settings: of the server.
+        lines: what the log shall say of how they were spelled.
         on_ready: called once with the server's URL and the engine's facts, when it answers requests.
 
     Raises:
         StartError: the address is taken, or the model or its tokenizer cannot be served.
     """
     configure_logging(settings.log_level, settings.log_format)
+    for line in lines:
+        logger.info("%s", line)
     with _bind(settings.host, settings.port) as listener:
         uvloop.run(_serve(settings, listener, on_ready))
 
 
 async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnReady | None) -> None:
     catalog = build_catalog(settings)
+    chain = settings.ssl_certfile
+    certificate = None if chain is None else Certificate(chain, settings.ssl_keyfile)
     engine = EngineClient(settings.engine_config())
     starting = asyncio.create_task(engine.start())
     try:
-        renderer = await load_renderer_beside(settings.model, starting)
+        renderer = await load_renderer_beside(settings, starting)
         drain = Drain()
         app = create_app(settings, engine, renderer, catalog, drain=drain)
         config = uvicorn.Config(
@@ -59,8 +65,10 @@ async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnR
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=LAST_WORDS_S,
+            ssl_certfile=chain,
+            ssl_keyfile=settings.ssl_keyfile,
         )
-        server = GracefulServer(config, drain, settings.shutdown_timeout, engine.close)
+        server = GracefulServer(config, drain, settings.shutdown_timeout, engine.close, certificate)
         # It listens while the model loads: probes are told "not ready" instead of meeting a closed port.
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait({starting, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -85,7 +93,8 @@ def _announce(
     settings: ServeSettings, listener: socket.socket, info: EngineInfo, catalog: Catalog, on_ready: OnReady | None
 ) -> None:
     host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if settings.ssl_certfile is None else "https"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     logger.info(
         "ready",
         extra={

@@ -10,11 +10,14 @@ from types import FrameType
 import uvicorn
 
 from loraplex_server.api.drain import Drain
+from loraplex_server.api.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
 # After the engine was told to end, its last words still have to reach the clients.
 LAST_WORDS_S = 5
+# Tenths of a second between two looks at the certificate's files.
+CERTIFICATE_TICKS = 100
 
 
 class GracefulServer(uvicorn.Server):
@@ -25,13 +28,19 @@ class GracefulServer(uvicorn.Server):
 
     Args:
         config: of uvicorn. drain: shared with the app. timeout: seconds that requests in flight get.
-        on_timeout: ends those that are left, each with an error.
+        on_timeout: ends those that are left, each with an error. certificate: that `config` shows.
     """
 
     def __init__(
-        self, config: uvicorn.Config, drain: Drain, timeout: float, on_timeout: Callable[[], Awaitable[None]]
+        self,
+        config: uvicorn.Config,
+        drain: Drain,
+        timeout: float,
+        on_timeout: Callable[[], Awaitable[None]],
+        certificate: Certificate | None = None,
     ) -> None:
         super().__init__(config)
+        self._certificate = certificate
         self._drain = drain
         self._timeout = timeout
         self._on_timeout = on_timeout
@@ -47,6 +56,8 @@ class GracefulServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; True ends the server."""
+        if self._certificate is not None and self.config.ssl is not None and counter % CERTIFICATE_TICKS == 0:
+            self._certificate.refresh(self.config.ssl)
         if self._drain.begun and counter % 50 == 0:
             logger.info("shutting down: %d requests in flight", self._drain.in_flight)
         if not self._drain.done and time.monotonic() >= self._deadline:

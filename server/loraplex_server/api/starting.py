@@ -9,16 +9,17 @@ from loraplex_server.api.server import LAST_WORDS_S
 from loraplex_server.api.start_error import StartError
 from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.messages import EngineInfo
+from loraplex_server.settings import ServeSettings
 
 
-async def load_renderer_beside(model: str, starting: asyncio.Task[EngineInfo]) -> Renderer:
+async def load_renderer_beside(settings: ServeSettings, starting: asyncio.Task[EngineInfo]) -> Renderer:
     """Load the tokenizer while the engine starts. Where both fail, the engine knows better why.
 
     Raises:
         StartError: there is none to be loaded.
     """
     try:
-        return await asyncio.to_thread(load_renderer, model)
+        return await asyncio.to_thread(load_renderer, settings.model, settings.chat_template)
     except RendererError as error:
         await asyncio.wait({starting}, timeout=LAST_WORDS_S)
         if starting.done():

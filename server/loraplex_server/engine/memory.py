@@ -43,6 +43,15 @@ def free_bytes(device: torch.device) -> int:
     return _available() if left is None else min(_available(), left)
 
 
+def free_for(config: EngineConfig, device: torch.device) -> int:
+    """Memory that this server may still take: of a GPU, only up to the share that the settings give it."""
+    free = free_bytes(device)
+    if device.type != "cuda" or config.gpu_memory_utilization == 1.0:
+        return free
+    _, total = torch.cuda.mem_get_info(device)
+    return max(free - int(total * (1.0 - config.gpu_memory_utilization)), 0)
+
+
 def _available() -> int:
     try:
         with open("/proc/meminfo") as meminfo:
@@ -95,7 +104,7 @@ def plan_memory(
         EngineStartError: the cache is too small for one sequence of the asked length, or more is asked for than is
             free.
     """
-    free = max(free_bytes(device) - needs.activations - needs.graphs, 0)
+    free = max(free_for(config, device) - needs.activations - needs.graphs, 0)
     most_blocks = config.max_num_seqs * -(-wanted_len // config.block_size)
     kv_bytes = config.kv_cache_memory or int(free * KV_SHARE[device.type])
     num_blocks = min(kv_bytes // bytes_per_block, most_blocks)

@@ -15,6 +15,9 @@ _SERVICE_LINK = re.compile(
 _SERVICE_PORT = re.compile(rf"{PREFIX}([A-Z0-9_]+_)?PORT")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
+# vLLM's manifests give the API key so. A server that ignored it would stand open.
+_ALSO_KEY = "VLLM_API_KEY"
+
 # Of `loraplex adapters`.
 _COMMANDS = frozenset({f"{PREFIX}URL"})
 
@@ -39,6 +42,8 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
             values[known[variable]] = value
     if problems:
         raise SettingsError(problems)
+    if environ.get(_ALSO_KEY):
+        values.setdefault("api_key", environ[_ALSO_KEY])
     return values
 
 

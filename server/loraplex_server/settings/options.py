@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, JsonValue, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, CliPositionalArg, PydanticBaseSettingsSource, SettingsConfigDict
 
 from loraplex_server.engine.config import (
     AdapterDType,
@@ -22,31 +21,23 @@ from loraplex_server.engine.config import (
 from loraplex_server.settings.quantity import Bytes
 from loraplex_server.settings.speculative_config import MOST_MATCH, MOST_TOKENS, read_speculative_config
 from loraplex_server.settings.user_cache import user_cache
+from loraplex_server.settings.values import (
+    OFF,
+    CertificateKey,
+    File,
+    Folder,
+    FolderOrOff,
+    Model,
+    Modules,
+    Names,
+    Present,
+    Secrets,
+    Template,
+    ToolCallParser,
+)
 
 PREFIX = "LORAPLEX_"
-OFF = "off"
 _ENGINE = EngineConfig(model="")
-
-
-def _split(value: object) -> object:
-    """A list may be written `a,b` where it cannot be repeated: in the environment."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        return value
-    parts = [part.strip() if isinstance(part, str) else part for part in parts]
-    if "" in parts or (isinstance(value, list | str) and not parts):
-        raise ValueError("is empty, or an item of it is")
-    return tuple(parts)
-
-
-# vLLM's names for the same, and YAML's reading of a bare off.
-_PARSERS: dict[str | bool, str] = {"llama3_json": "llama3", "llama4_json": "llama3", False: OFF}
-ToolCallParser = Annotated[
-    Literal["auto", "hermes", "llama3", "mistral", "off"],
-    BeforeValidator(lambda name: _PARSERS.get(name, name) if isinstance(name, str | bool) else name),
-]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
 
 def _option(default: Any, group: str, metavar: str, help_text: str, **limits: Any) -> Any:
@@ -68,7 +59,7 @@ class ServeSettings(BaseSettings):
         cli_avoid_json=True,
     )
 
-    model: CliPositionalArg[str] = _option(..., "Model", "MODEL", "a checkpoint's folder, or a Hugging Face hub id")
+    model: CliPositionalArg[Model] = _option(..., "Model", "MODEL", "a checkpoint's folder, or a Hugging Face hub id")
     served_model_name: Names = _option(
         (), "Model", "NAME", "name of the base model in the API; repeat it for more (default: MODEL's last part)"
     )
@@ -86,7 +77,7 @@ class ServeSettings(BaseSettings):
         "",
         "of lm_head, and of an embedding tied to it; auto: int8 on a CPU where --quantization rounds the linears",
     )
-    quantization_cache: str | None = _option(
+    quantization_cache: FolderOrOff | None = _option(
         None,
         "Model",
         "DIR|off",
@@ -96,12 +87,25 @@ class ServeSettings(BaseSettings):
     max_model_len: int | None = _option(
         None, "Model", "TOKENS", "longest prompt plus answer (default: the model's own, as far as memory allows)", gt=0
     )
+    chat_template: Template | None = _option(
+        None,
+        "Model",
+        "FILE",
+        "of conversations, instead of the model's own: a file, or the template itself",
+        min_length=1,
+    )
 
-    adapters: Path | None = _option(
+    adapters: Present | None = _option(
         None,
         "Adapters",
         "DIR",
         "every sub-folder that holds an adapter_config.json is an adapter, under its folder's name",
+    )
+    lora_modules: Modules = _option(
+        (),
+        "Adapters",
+        "NAME=SOURCE",
+        'adapters beside --adapters, from a folder, the hub or a URL; or JSON: {"name", "path", "base_model_name"}',
     )
     allow_adapter_source: Names = _option(
         (),
@@ -109,10 +113,10 @@ class ServeSettings(BaseSettings):
         "PATTERN",
         "where adapters may be added from over the API: s3://bucket/*, org/*, /folder/*; repeat it (default: nowhere)",
     )
-    state_dir: Path | None = _option(
+    state_dir: Folder | None = _option(
         None, "Adapters", "DIR", "remembers what was added over the API (default: forgotten at the end)"
     )
-    adapter_cache: Path | None = _option(
+    adapter_cache: Folder | None = _option(
         None, "Adapters", "DIR", "copies of remote adapters (default: loraplex/adapters in the user's cache folder)"
     )
     adapter_cache_size: Bytes = _option(
@@ -143,6 +147,14 @@ class ServeSettings(BaseSettings):
     )
     kv_cache_dtype: KVCacheDType = _option(
         _ENGINE.kv_cache_dtype, "Memory", "", "of keys and values; fp8 takes half the room and rounds them (GPU only)"
+    )
+    gpu_memory_utilization: float = _option(
+        _ENGINE.gpu_memory_utilization,
+        "Memory",
+        "SHARE",
+        "of the whole GPU that this server may take, model included",
+        gt=0,
+        le=1,
     )
     block_size: int = _option(_ENGINE.block_size, "Memory", "TOKENS", "of one block of the KV cache", gt=0, le=1024)
     enable_prefix_caching: bool = _option(
@@ -184,6 +196,17 @@ class ServeSettings(BaseSettings):
 
     host: str = _option("127.0.0.1", "HTTP", "ADDRESS", "address to listen on", min_length=1)
     port: int = _option(8000, "HTTP", "PORT", "port to listen on; 0 takes a free one", ge=0, le=65535)
+    root_path: str | None = _option(
+        None,
+        "HTTP",
+        "PATH",
+        "in front of every path, where a proxy does not take it off: /llm",
+        pattern=r"^(/[^/?#]+)+$",
+    )
+    ssl_certfile: File | None = _option(
+        None, "HTTP", "FILE", "speak HTTPS, with this certificate chain; read again when the file changes"
+    )
+    ssl_keyfile: CertificateKey | None = _option(None, "HTTP", "FILE", "of the certificate (default: in the same file)")
     api_key: Secrets = _option(
         (), "HTTP", "KEY", "accept only requests with `Authorization: Bearer KEY`; repeat it for more"
     )
@@ -209,22 +232,6 @@ class ServeSettings(BaseSettings):
 
     config: Path | None = _option(None, "Settings", "FILE", "YAML file of these settings, by the same names")
 
-    @field_validator("model")
-    @classmethod
-    def _check_model(cls, model: str) -> str:
-        if not model.strip():
-            raise ValueError("is empty")
-        if re.match(r"[./~]", model) and not Path(model).expanduser().is_dir():
-            raise ValueError("there is no such folder")
-        return str(Path(model).expanduser()) if model.startswith("~") else model
-
-    @field_validator("adapters")
-    @classmethod
-    def _check_adapters(cls, adapters: Path | None) -> Path | None:
-        if adapters is not None and not adapters.expanduser().is_dir():
-            raise ValueError("there is no such folder")
-        return adapters.expanduser() if adapters is not None else None
-
     @field_validator("allow_adapter_source")
     @classmethod
     def _check_sources(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
@@ -233,18 +240,6 @@ class ServeSettings(BaseSettings):
 
             AllowedSources(patterns)
         return patterns
-
-    @field_validator("quantization_cache", mode="before")
-    @classmethod
-    def _check_quantization_cache(cls, folder: object) -> object:
-        if folder is False:  # YAML's reading of a bare off
-            return OFF
-        if not isinstance(folder, str) or folder in ("", OFF):
-            return folder
-        path = Path(folder).expanduser()
-        if path.exists() and not path.is_dir():
-            raise ValueError("is neither a folder nor off")
-        return str(path)
 
     @field_validator("speculation_min_match")
     @classmethod
@@ -261,14 +256,6 @@ class ServeSettings(BaseSettings):
             if info.data.get("speculation") != _ENGINE.speculation:
                 raise ValueError("says what speculation says: give one of them")
         return text
-
-    @field_validator("state_dir", "adapter_cache")
-    @classmethod
-    def _check_folder(cls, folder: Path | None) -> Path | None:
-        folder = folder and folder.expanduser()
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise ValueError("is no folder")
-        return folder
 
     @classmethod
     def settings_customise_sources(
@@ -289,6 +276,11 @@ class ServeSettings(BaseSettings):
             return self.served_model_name
         path = Path(self.model)
         return (path.resolve().name if path.is_dir() else self.model,)
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """What the settings call the base of some of their adapters."""
+        return {module.name: module.base_model_name for module in self.lora_modules if module.base_model_name}
 
     def engine_config(self) -> EngineConfig:
         """The part of the settings that the engine process needs."""

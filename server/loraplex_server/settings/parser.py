@@ -10,10 +10,15 @@ from pydantic_settings import CliSettingsSource
 
 from loraplex_server.settings.errors import SettingsError, did_you_mean
 from loraplex_server.settings.options import PREFIX, ServeSettings
+from loraplex_server.settings.translate import translate
 
 EPILOG = f"""\
 Each option can also be set by a variable ({PREFIX}MAX_NUM_SEQS=64; lists as a,b) or in a YAML file given by
---config (max-num-seqs: 64). The command line wins over the environment, and the environment over the file."""
+--config (max-num-seqs: 64). The command line wins over the environment, and the environment over the file.
+
+vLLM's spellings: the options of `vllm serve` are taken too, with dashes or underscores, so that its command
+lines and manifests start this server. Each is one of the above (--enforce-eager is --no-graphs), or
+tunes what needs no tuning here (--max-loras; the log says why), or is refused (--tensor-parallel-size 2)."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,6 +63,7 @@ class CommandLine:
         self._without = without
         self._others: list[str] = []
         self.others: dict[str, Any] = {}
+        self.lines: list[str] = []  # of the last reading: what the log should say of it
         self._parser = _Parser(
             prog=prog,
             usage=f"{prog} {shape or ('MODEL [options]' if takes_model else '[options]')}",
@@ -84,15 +90,20 @@ class CommandLine:
         """Values of the fields that the arguments set, as strings.
 
         Raises:
-            SettingsError: an argument is unknown or lacks its value.
+            SettingsError: an argument is unknown, refused or lacks its value.
             SystemExit: help was asked for and printed.
         """
+        own = {option: action.nargs != 0 for action in self._parser._actions for option in action.option_strings}
+        ours = translate(arguments, own, takes_model=self._takes_model, takes_words=bool(self._others))
         parse = self._parser.parse_known_intermixed_args if self._others else self._parser.parse_known_args
-        namespace, unknown = parse(arguments)
-        if unknown:
-            raise SettingsError([self._unknown(argument) for argument in _without_values(unknown)])
+        namespace, unknown = parse(ours.arguments)
+        problems = [*ours.problems, *(self._unknown(argument) for argument in _without_values(unknown))]
+        if problems:
+            raise SettingsError(problems)
         self.others = {name: vars(namespace).pop(name) for name in self._others}
-        return dict(self._source(parsed_args=namespace)())
+        self.lines = ours.lines
+        values = dict(self._source(parsed_args=namespace)())
+        return values | ({"lora_modules": ours.lora_modules} if ours.lora_modules else {})
 
     def format_help(self) -> str:
         """The text of --help."""

@@ -7,7 +7,7 @@ from loraplex_server.engine.config import Device, EngineConfig
 from loraplex_server.engine.device import resolve_device, resolve_dtype, room_for
 from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.loaders import loader_threads
-from loraplex_server.engine.memory import MemoryPlan, free_bytes, kv_cache_dtype, plan_memory
+from loraplex_server.engine.memory import MemoryPlan, free_bytes, free_for, kv_cache_dtype, plan_memory
 from loraplex_server.engine.memory_report import memory_report
 from loraplex_server.engine.step_needs import StepNeeds
 
@@ -43,6 +43,18 @@ def test_by_default_both_budgets_come_from_free_memory() -> None:
     plan = plan_memory(config(max_num_seqs=10**6), 10**6, 1 << 20, CPU)
     assert plan.kv_cache_bytes > 0
     assert plan.adapter_bytes > 0
+
+
+def test_on_a_gpu_a_server_takes_no_more_than_its_share_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, total, free = torch.device("cuda"), 1000 << 20, 900 << 20
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, total))
+    whole, half = (free_for(config(gpu_memory_utilization=share), gpu) for share in (1.0, 0.5))
+    assert (whole, half) == (free, free - total // 2)
+    assert free_for(config(gpu_memory_utilization=0.05), gpu) == 0
+    plan = plan_memory(
+        config(gpu_memory_utilization=0.5, adapter_host_memory=0, max_num_seqs=10**6), 1000, 1 << 20, gpu
+    )
+    assert plan.kv_cache_bytes + plan.adapter_bytes + plan.unassigned == half
 
 
 def test_on_a_cpu_there_is_a_host_tier_only_where_it_is_asked_for() -> None:

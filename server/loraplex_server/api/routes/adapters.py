@@ -54,7 +54,7 @@ async def list_adapters(
     return json_response({"object": "list", "data": data, "next": following})
 
 
-@router.get("/v1/adapters/{name}", responses=answers({200: ("The adapter.", EXAMPLE), 404: "There is none."}))
+@router.get("/v1/adapters/{name:path}", responses=answers({200: ("The adapter.", EXAMPLE), 404: "There is none."}))
 async def get_adapter(request: Request, name: str) -> Response:
     """One adapter, by its name or an alias."""
     return json_response(_view(request, services_of(request)).one(name))
@@ -85,7 +85,7 @@ async def add_adapter(request: Request) -> Response:
 
 
 @router.patch(
-    "/v1/adapters/{name}",
+    "/v1/adapters/{name:path}",
     openapi_extra=json_body(ChangeAdapter),
     responses=answers({200: ("As it is now.", EXAMPLE), 404: "There is none.", 409: "An alias is an adapter's name."}),
 )
@@ -99,7 +99,7 @@ async def change_adapter(request: Request, name: str) -> Response:
 
 
 @router.delete(
-    "/v1/adapters/{name}",
+    "/v1/adapters/{name:path}",
     responses=answers(
         {
             200: ("It is gone.", {"name": "sql", "object": "adapter", "deleted": True}),

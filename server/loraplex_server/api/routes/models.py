@@ -64,7 +64,7 @@ def _adapter_card(services: Services, visible: Visible, name: str) -> dict[str, 
         name,
         visible.created(name),
         root=visible.canonical(name),
-        parent=services.names.base,
+        parent=services.settings.parents.get(name, services.names.base),
     )
 
 
