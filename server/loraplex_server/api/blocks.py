@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from loraplex_server.api.tools.parts import Part
 
 Entries = list[dict[str, Any]]  # log probabilities as the API writes them, one a token
 
@@ -73,6 +75,21 @@ class Blocks:
         """Whether any of them is a call."""
         return any(isinstance(block, CallBlock) for block in self.all)
 
+    def take(self, parts: Iterable[Part]) -> Iterator[Change]:
+        """More text and calls, as the parser of calls gives them.
+
+        Raises:
+            ValueError: a call's arguments come before its name.
+        """
+        for part in parts:
+            if isinstance(part, str):
+                yield from self.text(part)
+                continue
+            if part.id is not None:
+                yield from self._begin(CallBlock(part.id, part.name or ""))
+            if part.arguments:
+                yield from self._arguments(part.arguments)
+
     def text(self, more: str, logprobs: Entries | None = None) -> Iterator[Change]:
         """More text, in the block of text that is open or in a new one; of no text, the block alone."""
         block = self.all[-1] if self._open else None
@@ -83,22 +100,6 @@ class Blocks:
         block.logprobs += logprobs or []
         if more or logprobs:
             yield Grew(len(self) - 1, block, more, logprobs or [])
-
-    def call(self, id: str, name: str) -> Iterator[Change]:
-        """A call begins."""
-        yield from self._begin(CallBlock(id, name))
-
-    def arguments(self, more: str) -> Iterator[Change]:
-        """More of the arguments of the call that is open.
-
-        Raises:
-            ValueError: none is.
-        """
-        block = self.all[-1] if self._open else None
-        if not isinstance(block, CallBlock):
-            raise ValueError("no call is open")
-        block.arguments += more
-        yield Grew(len(self) - 1, block, more)
 
     def close(self) -> Iterator[Change]:
         """The answer is whole, or another block begins."""
@@ -111,3 +112,10 @@ class Blocks:
         self.all.append(block)
         self._open = True
         yield Opened(len(self) - 1, block)
+
+    def _arguments(self, more: str) -> Iterator[Change]:
+        block = self.all[-1] if self._open else None
+        if not isinstance(block, CallBlock):
+            raise ValueError("no call is open")
+        block.arguments += more
+        yield Grew(len(self) - 1, block, more)

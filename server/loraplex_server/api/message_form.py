@@ -54,8 +54,7 @@ class MessageForm(Form):
 
     def _changes(self, pieces: list[Piece]) -> Iterator[Change]:
         for piece in pieces:
-            if piece.text:
-                yield from self._blocks.text(piece.text)
+            yield from self._blocks.take(piece.parts or ([piece.text] if piece.text else []))
             if piece.finish_reason is not None:
                 self._last = piece
                 yield from self._blocks.close()

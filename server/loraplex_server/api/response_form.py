@@ -61,7 +61,9 @@ class ResponseForm(Form):
     def _changes(self, pieces: list[Piece]) -> Iterable[Change]:
         for piece in pieces:
             logprobs = self._logprobs.chat(piece.logprobs) if self._logprobs else []
-            if piece.text or logprobs:
+            if piece.parts:
+                yield from self._blocks.take(piece.parts)
+            elif piece.text or logprobs:
                 yield from self._blocks.text(piece.text, logprobs)
             if piece.finish_reason is not None:
                 self._cut = piece.finish_reason == "length"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import anthropic
 import pytest
 from support.api import Api, serve_app, until
 from support.fake_engine import FakeEngine
+from support.tool_models import build_tool_api, calls_for, say
 
 from loraplex_server.engine.interface import EngineDeadError, EngineError, QueueFullError
 
 Says = Callable[..., FakeEngine]
-ASK: dict[str, Any] = {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
+ASK: dict[str, Any] = {"max_tokens": 200, "messages": [{"role": "user", "content": "hi"}]}
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ async def test_create(client: anthropic.AsyncAnthropic, says: Says) -> None:
     assert counted.input_tokens == message.usage.input_tokens + message.usage.cache_read_input_tokens
 
 
-@pytest.mark.parametrize("limit", [4, 50])
+@pytest.mark.parametrize("limit", [4, 200])
 async def test_the_client_puts_a_stream_together(client: anthropic.AsyncAnthropic, says: Says, limit: int) -> None:
     says("hello 日本語 there and there")
     whole = await client.messages.create(model="base", **ASK | {"max_tokens": limit})
@@ -90,3 +92,30 @@ async def test_a_client_that_hangs_up_ends_the_work(client: anthropic.AsyncAnthr
         async for _ in stream.text_stream:
             break
     await until(lambda: api.engine.closed_early)
+
+
+async def test_tools_in_a_loop(adapters: Path) -> None:
+    api = build_tool_api("hermes", adapters)
+    say(api, "Let me look. " + calls_for("hermes", ("weather", '{"city": "Köln"}')), per_delta=2)
+    tools = [{"name": "weather", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}]
+    async with serve_app(api) as url, anthropic.AsyncAnthropic(base_url=url, api_key="x", max_retries=0) as client:
+        async with client.messages.stream(model="base", tools=tools, **ASK) as stream:
+            final = await stream.get_final_message()
+        text, call = final.content
+        assert (final.stop_reason, text.text, call.name, call.input) == (
+            "tool_use",
+            "Let me look.",
+            "weather",
+            {"city": "Köln"},
+        )
+        say(api, "sunny")
+        result = {"type": "tool_result", "tool_use_id": call.id, "content": "sun"}
+        turns = [
+            *ASK["messages"],
+            {"role": "assistant", "content": final.content},
+            {"role": "user", "content": [result]},
+        ]
+        after = await client.messages.create(model="base", max_tokens=50, tools=tools, messages=turns)
+        assert after.content[0].text == "sunny"
+        counted = await client.messages.count_tokens(model="base", tools=tools, messages=turns)
+        assert counted.input_tokens == after.usage.input_tokens + after.usage.cache_read_input_tokens

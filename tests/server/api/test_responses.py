@@ -191,7 +191,7 @@ async def test_an_error_in_a_stream_is_its_last_event(api: Api, says: Says) -> N
         ("tools", [{"type": "web_search"}], "'web_search' are not served"),
         ("tool_choice", {"type": "hosted", "name": "x"}, "'hosted' is not served"),
         ("tool_choice", "required", "there are no 'tools'"),
-        ("tool_choice", {"type": "function", "name": "x"}, "none of the 'tools'"),
+        ("tool_choice", {"type": "function", "name": "x"}, "there are no 'tools'"),
         ("tool_choice", "sometimes", "must be none, auto, required"),
         ("input", [], "input"),
         ("input", 5, "input"),

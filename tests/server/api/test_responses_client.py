@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import openai
 import pytest
 from support.api import Api, serve_app, until
 from support.fake_engine import FakeEngine
+from support.tool_models import build_tool_api, calls_for, say
 
 from loraplex_server.engine.interface import EngineError
 
@@ -90,3 +92,22 @@ async def test_tokens_are_counted(client: openai.AsyncOpenAI) -> None:
     counted = await client.responses.input_tokens.count(model="base", input="hi", instructions="be")
     answered = await client.responses.create(model="base", input="hi", instructions="be")
     assert counted.input_tokens == answered.usage.input_tokens
+
+
+async def test_tools_in_a_loop(adapters: Path) -> None:
+    api = build_tool_api("hermes", adapters)
+    say(api, "Let me look. " + calls_for("hermes", ("weather", '{"city": "Köln"}')), per_delta=2)
+    tools = [{"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}}]
+    async with serve_app(api) as url, openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client:
+        async with client.responses.stream(model="base", input="weather?", tools=tools) as stream:
+            kinds = {event.type async for event in stream}
+            final = await stream.get_final_response()
+        assert {"response.output_text.done", "response.function_call_arguments.done"} <= kinds
+        message, call = final.output
+        assert (message.content[0].text, call.name, call.arguments) == ("Let me look.", "weather", '{"city": "Köln"}')
+        say(api, "sunny")
+        answer = {"type": "function_call_output", "call_id": call.call_id, "output": "sun"}
+        after = await client.responses.create(
+            model="base", input=[answer], tools=tools, previous_response_id=final.id, tool_choice="auto"
+        )
+        assert after.output_text == "sunny"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from loraplex_server.api.schemas.chat import Message, TextPart
 from loraplex_server.api.schemas.response_items import add_call
 from loraplex_server.api.schemas.sampling import Schema
 
@@ -40,8 +38,8 @@ class ToolUseParam(Schema):
     """A call that the model made."""
 
     type: Literal["tool_use"]
-    id: str
-    name: str
+    id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
     input: dict[str, Any]
     cache_control: CacheControl | None = None
     caller: dict[str, Any] | None = None
@@ -51,7 +49,7 @@ class ToolResultParam(Schema):
     """What a call gave. `is_error` puts "Error: " before it, for templates know no other way to say so."""
 
     type: Literal["tool_result"]
-    tool_use_id: str
+    tool_use_id: str = Field(min_length=1)
     content: Text = Field(default=[])
     is_error: bool = False
     cache_control: CacheControl | None = None
@@ -104,33 +102,28 @@ class Turn(Schema):
     content: Annotated[list[BlockParam], BeforeValidator(_blocks, json_schema_input_type=str | list[BlockParam])]
 
 
-def messages_of(turns: Iterable[Turn]) -> list[Message]:
-    """The turns as those of a chat, in the order of their blocks; results of calls are turns of their own."""
-    messages: list[Message] = []
+def messages_of(turns: Iterable[Turn]) -> list[dict[str, Any]]:
+    """The turns as a chat's messages, in the order of their blocks; results of calls are turns of their own."""
+    messages: list[dict[str, Any]] = []
     for turn in turns:
         for block in turn.content:
             if isinstance(block, TextBlockParam):
                 _add_text(messages, turn.role, block.text)
             elif isinstance(block, ToolUseParam):
-                add_call(messages, block.id, block.name, json.dumps(block.input, ensure_ascii=False))
+                add_call(messages, block.id, block.name, block.input)
             elif isinstance(block, ToolResultParam):
-                messages.append(Message(role="tool", content=_result(block), tool_call_id=block.tool_use_id))
+                messages.append({"role": "tool", "content": _result(block), "tool_call_id": block.tool_use_id})
     return messages
 
 
-def _add_text(messages: list[Message], role: Literal["user", "assistant", "system"], text: str) -> None:
-    part = TextPart(type="text", text=text)
-    last = messages[-1] if messages else None
-    if last is None or last.role != role:
-        messages.append(Message(role=role, content=[part]))
-    else:
-        before = last.content if isinstance(last.content, list) else []
-        messages[-1] = last.model_copy(update={"content": [*before, part]})
+def _add_text(messages: list[dict[str, Any]], role: str, text: str) -> None:
+    if not messages or messages[-1]["role"] != role:
+        messages.append({"role": role})
+    messages[-1].setdefault("content", []).append({"type": "text", "text": text})
 
 
-def _result(block: ToolResultParam) -> list[TextPart]:
-    parts = [TextPart(type="text", text=part.text) for part in block.content]
-    if not block.is_error:
-        return parts
-    first = parts[0].text if parts else "the tool failed"
-    return [TextPart(type="text", text=f"Error: {first}"), *parts[1:]]
+def _result(block: ToolResultParam) -> list[dict[str, str]]:
+    texts = [part.text for part in block.content]
+    if block.is_error:
+        texts[:1] = [f"Error: {texts[0] if texts else 'the tool failed'}"]
+    return [{"type": "text", "text": text} for text in texts]

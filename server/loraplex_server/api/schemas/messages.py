@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from loraplex_server.api.schemas.chat import MAX_MESSAGES, Message, TextPart
+from loraplex_server.api.schemas.chat import MAX_MESSAGES
 from loraplex_server.api.schemas.message_blocks import Text, Turn, messages_of
 from loraplex_server.api.schemas.message_tools import MessageToolChoice, OutputConfig, Tool
 from loraplex_server.api.schemas.sampling import MAX_STOPS, Schema, SharedFields, Stop
@@ -40,10 +40,10 @@ class MessageInput(Schema):
         """The fields of a chat that say the same."""
         messages = messages_of(self.messages)
         if self.system:
-            parts = [TextPart(type="text", text=block.text) for block in self.system]
-            messages.insert(0, Message(role="system", content=parts))
+            parts = [{"type": "text", "text": block.text} for block in self.system]
+            messages.insert(0, {"role": "system", "content": parts})
         fields: dict[str, Any] = {"messages": messages}
-        if messages and messages[-1].role == "assistant":
+        if messages and messages[-1]["role"] == "assistant":
             fields["continue_final_message"] = True
         if self.output_config.format is not None:
             fields["response_format"] = self.output_config.format.as_chat()

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter
 
-from loraplex_server.api.schemas.chat import Message, TextPart
 from loraplex_server.api.schemas.sampling import Schema
 
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -54,8 +53,8 @@ class FunctionCallItem(Schema):
     """A call that the model made."""
 
     type: Literal["function_call"]
-    call_id: str
-    name: str
+    call_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
     arguments: str
     id: str | None = None
     status: Status | None = None
@@ -70,7 +69,7 @@ class FunctionOutputItem(Schema):
     """What a call gave."""
 
     type: Literal["function_call_output"]
-    call_id: str
+    call_id: str = Field(min_length=1)
     output: Text
     id: str | None = None
     status: Status | None = None
@@ -136,28 +135,26 @@ def parse_items(items: list[dict[str, Any]]) -> list[AnyItem]:
     return _ITEMS.validate_python(items)
 
 
-def messages_of(items: Iterable[AnyItem]) -> list[Message]:
-    """The items as turns of a chat. Calls stand in the assistant's turn before them, or in one of their own."""
-    messages: list[Message] = []
+def messages_of(items: Iterable[AnyItem]) -> list[dict[str, Any]]:
+    """The items as a chat's messages. Calls stand in the assistant's turn before them, or in one of their own."""
+    messages: list[dict[str, Any]] = []
     for item in items:
         if isinstance(item, MessageItem):
-            messages.append(Message(role=item.role, content=_content(item.content)))
+            messages.append({"role": item.role, "content": _content(item.content)})
         elif isinstance(item, FunctionOutputItem):
-            messages.append(Message(role="tool", content=_content(item.output), tool_call_id=item.call_id))
+            messages.append({"role": "tool", "content": _content(item.output), "tool_call_id": item.call_id})
         elif isinstance(item, FunctionCallItem):
             add_call(messages, item.call_id, item.name, item.arguments)
     return messages
 
 
-def add_call(messages: list[Message], id: str, name: str, arguments: str) -> None:
+def add_call(messages: list[dict[str, Any]], id: str, name: str, arguments: str | dict[str, Any]) -> None:
     """Add a call to the assistant's turn that ends the messages, or in a new one."""
-    call: Any = {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
-    if messages and messages[-1].role == "assistant":
-        last = messages.pop()
-        messages.append(Message(role="assistant", content=last.content, tool_calls=[*(last.tool_calls or ()), call]))
-    else:
-        messages.append(Message(role="assistant", tool_calls=[call]))
+    if not messages or messages[-1]["role"] != "assistant":
+        messages.append({"role": "assistant"})
+    calls = messages[-1].setdefault("tool_calls", [])
+    calls.append({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
 
 
-def _content(text: list[InputText]) -> list[TextPart]:
-    return [TextPart(type="text", text=part.text) for part in text]
+def _content(text: list[InputText]) -> list[dict[str, str]]:
+    return [{"type": "text", "text": part.text} for part in text]

@@ -40,6 +40,10 @@ class NamedFunction(Schema):
     type: Literal["function"]
     name: str
 
+    def as_chat(self) -> dict[str, Any]:
+        """As /v1/chat/completions has it."""
+        return {"type": self.type, "function": {"name": self.name}}
+
 
 class AllowedTools(Schema):
     """Only some of the tools."""
@@ -47,6 +51,13 @@ class AllowedTools(Schema):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
     tools: list[Annotated[NamedFunction, BeforeValidator(_function)]] = Field(min_length=1)
+
+    def as_chat(self) -> dict[str, Any]:
+        """As /v1/chat/completions has it."""
+        return {
+            "type": self.type,
+            "allowed_tools": {"mode": self.mode, "tools": [tool.as_chat() for tool in self.tools]},
+        }
 
 
 _CHOICES = ("none", "auto", "required")
@@ -65,7 +76,7 @@ def _choice(value: Any) -> Any:
     return value
 
 
-ToolChoice = Annotated[
+ResponseToolChoice = Annotated[
     Literal["none", "auto", "required"] | NamedFunction | AllowedTools,
     BeforeValidator(_choice, json_schema_input_type=Literal["none", "auto", "required"] | NamedFunction | AllowedTools),
 ]

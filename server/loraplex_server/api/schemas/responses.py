@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from loraplex_server.api.schemas.chat import MAX_MESSAGES, Message
+from loraplex_server.api.schemas.chat import MAX_MESSAGES
 from loraplex_server.api.schemas.response_items import AnyItem, Item, messages_of
-from loraplex_server.api.schemas.response_tools import AllowedTools, NamedFunction, TextConfig, Tool, ToolChoice
+from loraplex_server.api.schemas.response_tools import ResponseToolChoice, TextConfig, Tool
 from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, Schema, SharedFields
 
 LOGPROBS = "message.output_text.logprobs"
@@ -57,7 +57,7 @@ class ResponseInput(Schema):
         None, description="A stored response that this one goes on from. They are kept in memory: a restart forgets."
     )
     tools: list[Tool] = Field(default=[])
-    tool_choice: ToolChoice = "auto"
+    tool_choice: ResponseToolChoice = "auto"
     parallel_tool_calls: bool = True
     text: TextConfig = TextConfig()
     truncation: Literal["disabled"] = "disabled"
@@ -71,39 +71,14 @@ class ResponseInput(Schema):
         """
         messages = messages_of([*before, *self.input])
         if self.instructions is not None:
-            messages.insert(0, Message(role="system", content=self.instructions))
+            messages.insert(0, {"role": "system", "content": self.instructions})
         fields: dict[str, Any] = {"messages": messages}
         if self.text.format.type != "text":
             fields["response_format"] = self.text.format.as_chat()
-        if tools := self._offered():
-            fields["tools"] = [tool.as_chat() for tool in tools]
-            fields["tool_choice"] = self._choice()
-            fields["parallel_tool_calls"] = self.parallel_tool_calls
+        fields["tools"] = [tool.as_chat() for tool in self.tools]
+        fields["tool_choice"] = self.tool_choice if isinstance(self.tool_choice, str) else self.tool_choice.as_chat()
+        fields["parallel_tool_calls"] = self.parallel_tool_calls
         return fields
-
-    def _offered(self) -> list[Tool]:
-        if not isinstance(self.tool_choice, AllowedTools):
-            return self.tools
-        allowed = {tool.name for tool in self.tool_choice.tools}
-        return [tool for tool in self.tools if tool.name in allowed]
-
-    def _choice(self) -> Any:
-        if isinstance(self.tool_choice, NamedFunction):
-            return {"type": "function", "function": {"name": self.tool_choice.name}}
-        return self.tool_choice.mode if isinstance(self.tool_choice, AllowedTools) else self.tool_choice
-
-    @model_validator(mode="after")
-    def _check_tools(self) -> ResponseInput:
-        named = self.tool_choice
-        if isinstance(named, str):
-            if named == "required" and not self.tools:
-                raise ValueError("tool_choice: is 'required', but there are no 'tools'")
-            return self
-        asked = [named] if isinstance(named, NamedFunction) else named.tools
-        for tool in asked:
-            if tool.name not in {each.name for each in self.tools}:
-                raise ValueError(f"tool_choice: {tool.name[:60]!r} is none of the 'tools'")
-        return self
 
 
 class ResponseRequest(SharedFields, ResponseInput):
