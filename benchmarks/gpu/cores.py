@@ -65,14 +65,12 @@ def make_core(
         block_size=BLOCK,
         max_num_seqs=sequences,
         max_num_batched_tokens=max(STEP_TOKENS, sequences),
-        is_ready=lambda sequence: core.is_ready(sequence),
     )
     runner = ModelRunner(model, cache, BLOCK, table)
     if graphs:
         replay = decode_graphs if device.type == "cuda" else decode_tapes
         runner.graphs = replay(model, cache, table, max_rows=sequences, max_context=length)
-    core = EngineCore(runner, scheduler, store, length, overlap=device.type == "cuda")
-    return core
+    return EngineCore(runner, scheduler, store, length, overlap=device.type == "cuda")
 
 
 def submit(

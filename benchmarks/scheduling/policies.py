@@ -13,18 +13,18 @@ BLOCK = 16
 class PrefillFirst(Scheduler):
     """A step is all prompts or all decoding: while a prompt is to be computed and fits, nobody decodes."""
 
+    _decodes = True
+
     def schedule(self) -> list[Scheduled]:
         """See `Scheduler.schedule`."""
-        running = self.running
-        self.running = [sequence for sequence in running if sequence.num_pending > 1]
-        decoding = [sequence for sequence in running if sequence.num_pending <= 1]
-        plan: list[Scheduled] = []
-        budget = self._continue_running(plan, self.max_num_batched_tokens)
-        limit, self.max_num_seqs = self.max_num_seqs, self.max_num_seqs - len(decoding)
-        self._admit_waiting(plan, budget)
-        self.max_num_seqs = limit
-        self.running = [*decoding, *self.running]
+        self._decodes = False
+        plan = super().schedule()
+        self._decodes = True
         return plan or super().schedule()
+
+    def _decode(self) -> None:
+        if self._decodes:
+            super()._decode()
 
 
 class HalfBeside(Scheduler):
@@ -43,9 +43,12 @@ class HalfBeside(Scheduler):
 class WholePrompts(Scheduler):
     """Running sequences come first, but a prompt is computed in one step, however long that takes."""
 
-    def _admit_waiting(self, plan: list[Scheduled], budget: int) -> None:
-        if self.waiting and budget > 0:
-            super()._admit_waiting(plan, max(budget, len(self.waiting[0].tokens)))
+    def _prefill(self, preempted_before: int) -> None:
+        head, most = self.waiting.head(), self.max_num_batched_tokens
+        if head is not None and len(self._plan) < most:
+            self.max_num_batched_tokens = max(most, len(self._plan) + len(head.tokens))
+        super()._prefill(preempted_before)
+        self.max_num_batched_tokens = most
 
 
 Make = Callable[[int, int, int], Scheduler]

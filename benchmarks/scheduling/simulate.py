@@ -78,7 +78,8 @@ def simulate(arrivals: Seq[Arrival], scheduler: Scheduler, cost: Cost) -> Outcom
             scheduler.land(sequence, TOKEN)
             if sequence.finish_reason is not None:
                 scheduler.remove(sequence)
-    outcome.seconds, outcome.cached, outcome.preemptions = clock, scheduler.prefix_hits, scheduler.num_preemptions
+    counts = scheduler.seats.counts
+    outcome.seconds, outcome.cached, outcome.preemptions = clock, counts.prefix_hits, counts.preemptions
     return outcome
 
 

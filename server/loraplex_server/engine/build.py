@@ -150,17 +150,15 @@ def _wire(
         block_size=config.block_size,
         max_num_seqs=config.max_num_seqs,
         max_num_batched_tokens=_step_sizes(config, memory.max_model_len, device).tokens,
-        is_ready=lambda sequence: core.is_ready(sequence),
         speculation=None if drafts is None else Speculation(drafts),
     )
-    core = EngineCore(
+    return EngineCore(
         ModelRunner(model, cache, config.block_size, table),
         scheduler,
         store,
         memory.max_model_len,
         overlap=device.type == "cuda" if config.overlap is None else config.overlap,
     )
-    return core
 
 
 def _step_sizes(config: EngineConfig, longest: int, device: torch.device) -> StepSizes:

@@ -17,6 +17,7 @@ from loraplex_server.engine.preparations import Preparations
 from loraplex_server.engine.request import Request
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduled, Scheduler
+from loraplex_server.engine.seats import SeatCounts
 from loraplex_server.engine.sequence import Sequence
 from loraplex_server.engine.speculation.counts import DraftCounts
 from loraplex_server.engine.speculation.verify import counted
@@ -34,7 +35,7 @@ class EngineCore:
 
     Args:
         runner: computes a step.
-        scheduler: chooses it; its `is_ready` must be this object's `is_ready`.
+        scheduler: chooses it.
         store: the adapters in memory.
         max_model_len: tokens of prompt and answer together.
         overlap: choose and launch each step before the one before it is over, so that the device never waits for the
@@ -57,6 +58,7 @@ class EngineCore:
         self.preparations = Preparations(store)
         self.limits = Limits(max_model_len, runner.model.config.vocab_size)
         self.requests: dict[str, Request] = {}
+        self._unbound: dict[str, Request] = {}  # whose adapters are not in memory, or were not looked at yet
         self.overlap = overlap
         self._flights: deque[Flight] = deque()  # steps that were launched, and whose results nobody looked at yet
         self._step_tokens: list[int] = []
@@ -77,9 +79,10 @@ class EngineCore:
         for sequence in sequences[1:]:
             sequence.leader = sequences[0]
         leases = self.store.request_all([use.source for use in message.adapters]) if message.adapters else []
-        self.requests[message.request_id] = Request(message, sequences, leases)
+        request = Request(message, sequences, leases)
+        self.requests[message.request_id] = self._unbound[message.request_id] = request
         for sequence in sequences:
-            self.scheduler.add(sequence)
+            self.scheduler.add(sequence, held=True)
         return []
 
     def _check(self, message: GenerateRequest) -> None:
@@ -95,6 +98,8 @@ class EngineCore:
             sampling=message.sampling,
             max_len=self.limits.max_model_len,
             tokens=list(message.prompt_token_ids),
+            share=message.share,
+            group="+".join(use.source.name for use in message.adapters),
         )
 
     def abort(self, request_id: str, index: int | None) -> list[Event]:
@@ -109,10 +114,6 @@ class EngineCore:
                 events.append(self._delta(request, sequence, []))
         self._retire([request])
         return events
-
-    def is_ready(self, sequence: Sequence) -> bool:
-        """Whether the sequence's adapters are in memory, and it knows where."""
-        return self.requests[sequence.request_id].bound
 
     def step(self) -> list[Event]:
         """Let adapters in, choose tokens to compute, launch that, tell what came of the step that is over."""
@@ -141,9 +142,7 @@ class EngineCore:
         """Bind the requests whose adapters came in, and end those that cannot be served."""
         events: list[Event] = []
         ended = []
-        for request in self.requests.values():
-            if request.bound:
-                continue
+        for request in tuple(self._unbound.values()):
             if request.adapter_error is not None:
                 events.append(self._fail(request, str(request.adapter_error)))
                 ended.append(request)
@@ -153,8 +152,16 @@ class EngineCore:
                 except InvalidRequestError as error:
                     events.append(self._fail(request, str(error), "invalid"))
                     ended.append(request)
+                else:
+                    self._release(request)
         self._retire(ended)
         return events
+
+    def _release(self, request: Request) -> None:
+        del self._unbound[request.message.request_id]
+        for sequence in request.sequences:
+            if sequence.finish_reason is None:
+                self.scheduler.release(sequence)
 
     def _fail(self, request: Request, message: str, kind: Literal["adapter", "invalid", "engine"] = "adapter") -> Event:
         """End all answers of a request with one event; the caller retires it."""
@@ -229,25 +236,26 @@ class EngineCore:
                 for lease in request.leases:
                     self.store.release(lease)
                 del self.requests[request.message.request_id]
+                self._unbound.pop(request.message.request_id, None)
 
     def forget_history(self) -> None:
         """Start all counts anew: what was answered for practice is nobody's traffic."""
         self._step_tokens.clear()
-        self.scheduler.prefix_queries = self.scheduler.prefix_hits = self.scheduler.num_preemptions = 0
+        self.scheduler.seats.counts = SeatCounts()
         self.scheduler.drafts = DraftCounts()
 
     def stats(self) -> EngineStats:
         """The engine at this moment; lists are of what happened since the last call."""
-        pool, scheduler = self.scheduler.pool, self.scheduler
+        pool, scheduler, counts = self.scheduler.pool, self.scheduler, self.scheduler.seats.counts
         steps, self._step_tokens = self._step_tokens, []
         return EngineStats(
             running=len(scheduler.running),
             waiting=len(scheduler.waiting),
             kv_used_blocks=pool.num_used,
             kv_total_blocks=pool.num_blocks,
-            preemptions_total=scheduler.num_preemptions,
-            prefix_queries_total=scheduler.prefix_queries,
-            prefix_hits_total=scheduler.prefix_hits,
+            preemptions_total=counts.preemptions,
+            prefix_queries_total=counts.prefix_queries,
+            prefix_hits_total=counts.prefix_hits,
             step_tokens=steps,
             drafts=scheduler.drafts.stats(),
             adapters=AdapterStats(**vars(self.store.stats())),

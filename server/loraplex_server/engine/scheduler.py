@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
 from loraplex_server.engine.block_pool import BlockPool
+from loraplex_server.engine.contention import Contention
+from loraplex_server.engine.fairness import OUTPUT_COST, PROMPT_COST, VirtualCounters
+from loraplex_server.engine.seats import Seats
 from loraplex_server.engine.sequence import Sequence
 from loraplex_server.engine.speculation.counts import DraftCounts
 from loraplex_server.engine.speculation.speculation import Speculation
+from loraplex_server.engine.waiting import WaitingQueue
+
+# Of prompts, that may be saved by idling: who sends a few requests now and then has all of them served at once.
+CREDIT_STEPS = 2
 
 
 class Scheduled(msgspec.Struct, frozen=True):
@@ -44,16 +52,15 @@ class Scheduled(msgspec.Struct, frozen=True):
 
 
 class Scheduler:
-    """Continuous batching with chunked prefill over a paged KV cache.
+    """Continuous batching with chunked prefill over a paged KV cache, in fair shares.
 
     Args:
         pool: blocks of the KV cache.
         block_size: tokens a block.
         max_num_seqs: sequences in one step.
         max_num_batched_tokens: tokens in one step; a longer prompt is computed in chunks.
-        is_ready: whether a waiting sequence could run now. One that could not (its adapter is still loading) is
-            passed over: it is never the head that blocks the others.
         speculation: lets sequences propose tokens; None: they never do.
+        clock: seconds.
     """
 
     def __init__(
@@ -63,25 +70,45 @@ class Scheduler:
         block_size: int,
         max_num_seqs: int,
         max_num_batched_tokens: int,
-        is_ready: Callable[[Sequence], bool] = lambda _: True,
         speculation: Speculation | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pool = pool
         self.block_size = block_size
         self.max_num_seqs = max_num_seqs
         self.max_num_batched_tokens = max_num_batched_tokens
-        self._is_ready = is_ready
         self.speculation = speculation
-        self.waiting: deque[Sequence] = deque()
-        self.running: list[Sequence] = []  # in order of admission
-        self.num_preemptions = 0
         self.drafts = DraftCounts()
-        self.prefix_queries = 0  # tokens looked up
-        self.prefix_hits = 0  # tokens found
+        self.waiting = WaitingQueue(VirtualCounters(), CREDIT_STEPS * max_num_batched_tokens * PROMPT_COST)
+        self.seats = Seats(pool, block_size, max_num_seqs, self.waiting, self._drop)
+        self._contention = Contention(max_num_batched_tokens, clock)
+        self._followers: dict[Sequence, list[Sequence]] = {}  # by their leader, whose prompt they wait for
+        self._plan: list[Scheduled] = []  # in the making
 
-    def add(self, sequence: Sequence) -> None:
-        """Queue a sequence, last."""
-        self.waiting.append(sequence)
+    @property
+    def running(self) -> list[Sequence]:
+        """Sequences that have seats, in the order in which they are served."""
+        return self.seats.running
+
+    def add(self, sequence: Sequence, *, held: bool = False) -> None:
+        """Queue a sequence.
+
+        Args:
+            sequence: new here.
+            held: it has its place, but cannot run before `release`, and is in nobody's way until then.
+        """
+        self.waiting.hold(sequence)
+        self._contention.came(sequence)
+        if not held:
+            self.release(sequence)
+
+    def release(self, sequence: Sequence) -> None:
+        """What it was held for is there (its adapter was loaded); further answers wait for the first one's prompt."""
+        leader = sequence.leader
+        if leader is None or leader.prompt_computed or leader.finish_reason is not None:
+            self.waiting.put(sequence)
+        else:
+            self._followers.setdefault(leader, []).append(sequence)
 
     @property
     def must_know(self) -> bool:
@@ -94,113 +121,70 @@ class Scheduler:
         return self.speculation is not None and self.speculation.waits_for(sequence, len(self.running))
 
     def schedule(self) -> list[Scheduled]:
-        """The next step. Running sequences come first: a new prompt uses what they leave of the budget."""
-        plan: list[Scheduled] = []
-        preempted_before = self.num_preemptions
-        budget = self._continue_running(plan, self.max_num_batched_tokens)
-        if self.num_preemptions == preempted_before:  # admitting in a step that had to preempt would only thrash
-            self._admit_waiting(plan, budget)
-        if self.speculation is not None and plan:
-            left = self.max_num_batched_tokens - sum(scheduled.count for scheduled in plan)
-            self.speculation.extend(plan, left, self._reserve_behind)
-        return plan
+        """The next step: a token of each answer that was begun, then prompts, as far as the budget goes."""
+        self._plan = []
+        self._contention.begin_step()
+        preempted_before = self.seats.counts.preemptions
+        self._decode()
+        self._prefill(preempted_before)
+        if self.speculation is not None and self._plan:
+            left = self.max_num_batched_tokens - sum(scheduled.count for scheduled in self._plan)
+            self.speculation.extend(self._plan, left, self.seats.reserve_behind)
+        return self._plan
 
-    def _continue_running(self, plan: list[Scheduled], budget: int) -> int:
-        position = 0
-        while position < len(self.running) and budget > 0:
-            sequence = self.running[position]
-            position += 1
-            count = min(sequence.num_pending, budget)
-            if count == 0:
-                continue  # its last token is on its way
-            if not self._reserve(sequence, count):
-                break  # the sequence itself was the youngest, and is preempted
-            plan.append(Scheduled.of(sequence, count))
-            budget -= count
-        return budget
+    def _decode(self) -> None:
+        for sequence in tuple(self.running):
+            if len(self._plan) >= self.max_num_batched_tokens:
+                return
+            if sequence.num_pending == 1 and sequence not in self.waiting and self.seats.reserve(sequence, 1):
+                self._take(sequence, 1)
 
-    def _reserve(self, sequence: Sequence, count: int) -> bool:
-        """Blocks for the next `count` tokens, taken from the youngest sequences if need be."""
-        missing = self._blocks_for(sequence.num_computed + count) - len(sequence.block_table)
-        while missing > self.pool.num_free:
-            victim = self.running[-1]
-            self._preempt(victim)
-            if victim is sequence:
-                return False
-        if missing > 0:
-            sequence.block_table += self.pool.allocate(missing)
-        return True
+    def _prefill(self, preempted_before: int) -> None:
+        """Prompts that were begun go on, and the first in line may begin; whoever was served less comes first."""
+        budget = self.max_num_batched_tokens - len(self._plan)
+        begun = deque(sequence for sequence in self.running if sequence.num_pending > 1)
+        admitted, admitting = set[Sequence](), True
+        while budget > 0:
+            # Admitting in a step that had to preempt would only thrash.
+            admitting = admitting and self.seats.counts.preemptions == preempted_before
+            head = self.waiting.head() if admitting else None
+            if head is not None and (not begun or _is_before(head, begun[0])):
+                if not (self._room(head) and self.seats.seat(head, begun[0] if begun else None)):
+                    admitting = False  # a smaller one behind it would starve it
+                    continue
+                sequence = head
+                admitted.add(head)
+            elif begun:
+                sequence = begun.popleft()
+                if sequence in self.waiting or sequence in admitted:
+                    continue  # it gave way
+            else:
+                return
+            count = min(sequence.num_pending, budget, self._room(sequence))
+            if count and self.seats.reserve(sequence, count):
+                self._take(sequence, count)
+                budget -= count
 
-    def _reserve_behind(self, sequence: Sequence, count: int) -> int:
-        """Room for so many tokens at most behind all that the sequence has.
+    def _room(self, sequence: Sequence) -> int:
+        """Tokens that it may have computed in this step, as far as other tenants are concerned."""
+        if sequence.num_pending <= 1:
+            return self.max_num_batched_tokens
+        return self._contention.room(sequence.share.tenant)
 
-        Each running sequence is left a block, so that none is preempted for what may not be accepted.
-        """
-        spare = max(self.pool.num_free - len(self.running), 0)
-        count = min(count, (len(sequence.block_table) + spare) * self.block_size - sequence.length)
-        missing = self._blocks_for(sequence.length + count) - len(sequence.block_table)
-        if missing > 0:
-            sequence.block_table += self.pool.allocate(missing)
-        return count
+    def _take(self, sequence: Sequence, count: int) -> None:
+        scheduled = Scheduled.of(sequence, count)
+        self._plan.append(scheduled)
+        if count > 1:
+            self._contention.take(sequence.share.tenant, count)
+        # What is computed again after a preemption, or came from the cache, costs nothing.
+        if sequence.num_charged < sequence.prompt_len:
+            end = min(scheduled.end, sequence.prompt_len)
+            sequence.payers.charge(PROMPT_COST * max(end - sequence.num_charged, 0))
+            sequence.num_charged = max(end, sequence.num_charged)
 
-    def _preempt(self, sequence: Sequence) -> None:
-        """Give up a sequence's blocks; it is computed again from its tokens, those it generated among them."""
-        self.running.remove(sequence)
-        self.pool.release(sequence.block_table)
-        sequence.block_table = []
-        sequence.num_computed = sequence.num_named = 0
-        sequence.preemptions += 1
-        self.num_preemptions += 1
-        self.waiting.appendleft(sequence)
-
-    def _admit_waiting(self, plan: list[Scheduled], budget: int) -> None:
-        passed_over: list[Sequence] = []
-        while self.waiting and budget > 0 and len(self.running) < self.max_num_seqs:
-            sequence = self.waiting.popleft()
-            if not self._may_start(sequence):
-                passed_over.append(sequence)
-                continue
-            if not self._admit(sequence):
-                self.waiting.appendleft(sequence)
-                break  # first come, first served: a smaller one behind it would starve it
-            count = min(sequence.num_pending, budget)
-            self._reserve(sequence, count)
-            self.running.append(sequence)
-            plan.append(Scheduled.of(sequence, count))
-            budget -= count
-        self.waiting.extendleft(reversed(passed_over))
-
-    def _may_start(self, sequence: Sequence) -> bool:
-        leader = sequence.leader
-        leads = leader is None or leader.prompt_computed or leader.finish_reason is not None
-        return leads and self._is_ready(sequence)
-
-    def _admit(self, sequence: Sequence) -> bool:
-        """Share the cached prefix, if there is room for all the rest of the tokens."""
-        cached = self._cached_blocks(sequence)
-        missing = self._blocks_for(len(sequence.tokens)) - len(cached)
-        if missing + self.pool.free_among(cached) > self.pool.num_free:
-            return False
-        self.pool.share(cached)
-        sequence.block_table = cached
-        sequence.num_named = len(cached)
-        sequence.num_computed = len(cached) * self.block_size
-        if sequence.cached_tokens is None:
-            # Virtual tokens are no part of anybody's prompt.
-            sequence.cached_tokens = max(sequence.num_computed - sequence.virtual, 0)
-            self.prefix_queries += len(sequence.tokens) - sequence.virtual
-            self.prefix_hits += sequence.cached_tokens
-        return True
-
-    def _cached_blocks(self, sequence: Sequence) -> list[int]:
-        if not self.pool.caching or sequence.wants_prompt_logprobs:
-            return []
-        # The last token is computed in any case: its logits choose the next one.
-        usable = (len(sequence.tokens) - 1) // self.block_size
-        return self.pool.lookup(sequence.hashes(self.block_size)[:usable])
-
-    def _blocks_for(self, num_tokens: int) -> int:
-        return -(-num_tokens // self.block_size)
+    def _drop(self, sequence: Sequence) -> None:
+        """It gave way after it had its part of the step."""
+        self._plan[:] = [scheduled for scheduled in self._plan if scheduled.sequence is not sequence]
 
     def advance(self, plan: list[Scheduled]) -> None:
         """The step was launched: for every later one the tokens of the plan are in the cache."""
@@ -209,6 +193,13 @@ class Scheduler:
             sequence.num_computed = scheduled.end
             sequence.in_flight += scheduled.chosen
             self._name_blocks(sequence, len(sequence.tokens))
+            if sequence in self._followers and sequence.prompt_computed:
+                self._release_followers(sequence)
+
+    def _release_followers(self, leader: Sequence) -> None:
+        for follower in self._followers.pop(leader, ()):
+            if follower in self.waiting:
+                self.waiting.put(follower)
 
     def settle(self, scheduled: Scheduled, counted: int) -> None:
         """Of the tokens that a step chose for a sequence only the first so many count; they land next.
@@ -227,6 +218,8 @@ class Scheduler:
     def land(self, sequence: Sequence, token: int | None) -> None:
         """A token that was in flight is known, and may be what a block's name lacked; see `Sequence.land`."""
         sequence.land(token)
+        if token is not None:
+            sequence.payers.charge(OUTPUT_COST)
         # Of its last token nothing is needed, so the keys and values that a step behind this one wrote do not count.
         self._name_blocks(sequence, len(sequence.tokens) - 1)
 
@@ -242,13 +235,19 @@ class Scheduler:
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence, wherever it is, and give its blocks back. Removing it twice does nothing."""
-        if sequence in self.running:
-            self.running.remove(sequence)
-        elif sequence in self.waiting:
-            self.waiting.remove(sequence)
-        self.pool.release(sequence.block_table)
-        sequence.block_table = []
+        if sequence in self.waiting or sequence in self.running:
+            self.seats.leave(sequence)
+            self.waiting.forget(sequence)
+            self._release_followers(sequence)
 
     def check_integrity(self) -> None:
         """Raise RuntimeError unless every block is held by exactly the sequences that list it."""
-        self.pool.check_integrity([block for sequence in self.running for block in sequence.block_table])
+        self.seats.check_integrity()
+
+
+def _is_before(head: Sequence, begun: Sequence) -> bool:
+    """Whether one who waits is served before one whose prompt was begun."""
+    if head.share.priority != begun.share.priority:
+        return head.share.priority < begun.share.priority
+    ours, theirs = head.payers.tenant, begun.payers.tenant
+    return ours is not theirs and ours.turn < theirs.turn

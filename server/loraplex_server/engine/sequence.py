@@ -8,7 +8,8 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loraplex_server.engine.messages import FinishReason, SamplingParams
+from loraplex_server.engine.fairness import Payers
+from loraplex_server.engine.messages import FinishReason, SamplingParams, Share
 from loraplex_server.engine.prefix import BASE, Lineage, extend_hashes
 from loraplex_server.engine.speculation.drafter import Drafter
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # the scheduler, which imports this, is plain Python; binding
 # What stands in `tokens` for a virtual token: any id that every model has. Its vector or its keys and values are the
 # adapter's, which its blocks' names know of.
 PLACEHOLDER = 0
+NOBODY = Share()
 
 
 @dataclass(eq=False)
@@ -38,8 +40,13 @@ class Sequence:
     lineage: Lineage = BASE  # of its block hashes: which weights compute it
     virtual: int = 0  # tokens in front that an adapter put there; counted in `prompt_len`, shown to nobody
     vocab: int | None = None  # tokens that it chooses from; None: as many as there are logits
+    share: Share = NOBODY  # whom it is counted to, and how urgent it is
+    group: str = ""  # its adapters' names: within a tenant each group has its turn
     leader: Sequence | None = None  # the first answer of the same prompt: its blocks are shared once it has them
 
+    arrival: int = 0  # among all that were queued; set, as are its payers, when it is
+    payers: Payers = field(default_factory=Payers.unknown)
+    num_charged: int = 0  # prompt tokens that need not be paid any more: they were, or cost nothing
     num_computed: int = 0
     in_flight: int = 0  # tokens that steps on their way choose: counted, but which they are is not known here yet
     cached_tokens: int | None = None  # found in the prefix cache at the first admission
@@ -113,6 +120,11 @@ class Sequence:
     def draft_room(self) -> int:
         """How many tokens may be proposed, so that all of them and the one after them would be wanted."""
         return min(self.sampling.max_tokens - self.num_output, self.max_len - len(self.tokens)) - 1
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was admitted before."""
+        return self.cached_tokens is not None
 
     @property
     def prompt_computed(self) -> bool:

@@ -84,7 +84,7 @@ def test_one_batch_of_all_adapters_gives_what_peft_gives_each_alone(
         matches(outputs[name, 0], answers[name])
     if "max_model_len" in options:
         run(core, mixed(adapters))  # now that all adapters are in memory, all of them want blocks at once
-        assert core.scheduler.num_preemptions > 0
+        assert core.scheduler.seats.counts.preemptions > 0
     core.store.close()
 
 
@@ -144,7 +144,7 @@ def test_prompt_logprobs_survive_a_preemption_in_the_middle_of_the_prompt(make_e
         core = make_engine(base, max_num_batched_tokens=12, kv_cache_memory=blocks * block, max_num_seqs=4)
         asked = [request(f"busy {i}", prompt(20, i), max_tokens=24) for i in range(2)]
         outputs = run(core, [*asked, request("echo", tokens, max_tokens=1, prompt_logprobs=0)])
-        preempted += core.scheduler.num_preemptions
+        preempted += core.scheduler.seats.counts.preemptions
         got = [each and each.logprob for each in outputs["echo", 0].started.prompt_logprobs]
         assert got[1:] == pytest.approx([each.logprob for each in expected.started.prompt_logprobs[1:]], abs=TOLERANCE)
         core.store.close()

@@ -84,7 +84,7 @@ def answers(core: EngineCore, requests: list[GenerateRequest]) -> Told:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     "options",
-    [{}, {"kv_cache_memory": 11 * BLOCK, "max_model_len": 80, "max_num_seqs": 5, "max_num_batched_tokens": 24}],
+    [{}, {"kv_cache_memory": 10 * BLOCK, "max_model_len": 80, "max_num_seqs": 5, "max_num_batched_tokens": 24}],
     ids=["roomy", "crowded"],
 )
 def test_every_answer_is_told_the_same_token_by_token(
@@ -96,7 +96,7 @@ def test_every_answer_is_told_the_same_token_by_token(
     for overlap in (False, True):
         core = make_engine(base, overlap=overlap, **options)
         told.append(answers(core, asked))
-        assert bool(core.scheduler.num_preemptions) == bool(options)
+        assert bool(core.scheduler.seats.counts.preemptions) == bool(options)
         core.store.close()
     assert told[1] == told[0]
 
@@ -166,6 +166,6 @@ def test_a_later_request_finds_as_much_of_its_prefix(base: Path) -> None:
             tokens = prompt(6, 1) + [token for each in first["a/0"] for token in each[0]]
             core.forget_history()
             answers(core, [request("b", [*tokens, 1], max_tokens=1)])
-            found.append(core.scheduler.prefix_hits)
+            found.append(core.scheduler.seats.counts.prefix_hits)
             core.store.close()
         assert found[0] == found[1]

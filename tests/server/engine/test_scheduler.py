@@ -85,15 +85,15 @@ def test_no_more_sequences_run_than_allowed() -> None:
 
 
 def test_a_sequence_whose_adapter_is_loading_is_passed_over_and_keeps_its_place() -> None:
-    ready: set[Sequence] = set()
-    target = scheduler(seqs=2, is_ready=lambda one: one in ready)
+    target = scheduler(seqs=2)
     loading, other, third = sequence(3), sequence(3), sequence(3)
     for one in (loading, other, third):
-        target.add(one)
-    ready.add(other)
+        target.add(one, held=True)
+    target.release(other)
     assert [one for one, _ in step(target)] == [other]
     assert list(target.waiting) == [loading, third]
-    ready.update({loading, third})
+    target.release(third)
+    target.release(loading)
     assert [one for one, _ in step(target)] == [other, loading]
 
 
@@ -116,12 +116,12 @@ def test_the_youngest_is_preempted_when_blocks_run_out_and_all_finish_in_the_end
     target.add(old)
     target.add(young)
     step(target)
-    while not target.num_preemptions:
+    while not target.seats.counts.preemptions:
         step(target)
     assert young.preemptions == 1
     assert old.preemptions == 0
     assert young.block_table == []
-    assert target.waiting[0] is young
+    assert target.waiting.head() is young
     run_dry(target)
     assert (old.num_output, young.num_output) == (12, 12)
 
@@ -131,7 +131,7 @@ def test_a_preempted_sequence_computes_its_generated_tokens_again() -> None:
     old, young = sequence(8, max_tokens=10), sequence(8, max_tokens=12)
     target.add(old)
     target.add(young)
-    while not target.num_preemptions:
+    while not target.seats.counts.preemptions:
         step(target)
     generated = young.num_output
     assert generated > 0
@@ -151,7 +151,7 @@ def test_an_equal_prefix_is_computed_once() -> None:
     target.add(second)
     assert step(target) == [(second, 2)]
     assert second.cached_tokens == 8
-    assert (target.prefix_queries, target.prefix_hits) == (20, 8)
+    assert (target.seats.counts.prefix_queries, target.seats.counts.prefix_hits) == (20, 8)
 
 
 def test_a_prefix_that_is_wholly_cached_still_computes_its_last_token() -> None:

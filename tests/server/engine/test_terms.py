@@ -91,7 +91,7 @@ def test_preempted_sequences_are_computed_again_as_before(world: World, engine: 
         outputs = run(core, everything(world))
         for kind, answer in world.answers.items():
             matches(outputs[kind, 0], answer, kind)
-    assert core.scheduler.num_preemptions > 0
+    assert core.scheduler.seats.counts.preemptions > 0
 
 
 @one_family

@@ -176,7 +176,7 @@ def test_a_draft_takes_no_block_that_a_running_sequence_may_need() -> None:
     one = sequence()  # 9 tokens and the next: three blocks
     started(target, one)
     assert drafts(target.schedule()) == [(2, 3)]  # as many as the third has room for
-    assert target.num_preemptions == 0
+    assert target.seats.counts.preemptions == 0
     assert target.pool.num_free == 1
 
 

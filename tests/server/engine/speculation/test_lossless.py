@@ -95,7 +95,7 @@ def test_every_answer_is_the_same(
     core = make_engine(base, overlap=overlap, speculation="ngram", **options)
     same(run(core, asked), expected)
     assert accepted(core) > 50
-    assert bool(core.scheduler.num_preemptions) == bool(options)
+    assert bool(core.scheduler.seats.counts.preemptions) == bool(options)
     core.store.close()
 
 
@@ -159,7 +159,7 @@ def test_a_later_request_finds_what_counted_and_nothing_else(base: Path, knowing
             knowing.append(tokens)
             engine.forget_history()
             run(engine, [request("b", [*tokens, 1], max_tokens=4)])
-            found.append(engine.scheduler.prefix_hits)
+            found.append(engine.scheduler.seats.counts.prefix_hits)
         assert found[0] == found[1]
     plain.store.close()
     core.store.close()
