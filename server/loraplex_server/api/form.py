@@ -51,5 +51,5 @@ class Form(abc.ABC):
         """The end of a stream that did not."""
 
     def is_large(self, pieces: list[Piece]) -> bool:
-        """Whether writing these takes so long that it belongs on a thread."""
+        """Whether writing these takes so long that it belongs on a thread; of none, whether writing the end does."""
         return False

@@ -99,7 +99,7 @@ class EventStream(Response):
             async for pieces in _chain(self._first, self._batches):
                 if chunk := await _write(self._form, self._form.events, pieces):
                     yield chunk, True
-            last = self._form.closing()
+            last = await _write(self._form, lambda _: self._form.closing(), [])
         except (EngineError, AdapterError) as error:
             last = self._form.failure(from_domain(error))
         except Exception:

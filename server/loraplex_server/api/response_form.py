@@ -7,13 +7,14 @@ from typing import Any
 
 from loraplex_server.api.answer import Piece
 from loraplex_server.api.blocks import Blocks, Change, Grew, Opened, TextBlock
+from loraplex_server.api.choices_form import INLINE_LOGPROBS
 from loraplex_server.api.errors import ApiError
 from loraplex_server.api.form import Form, encode_json, event
 from loraplex_server.api.generation import Generation
 from loraplex_server.api.logprobs import LogprobFormat
 from loraplex_server.api.response_body import ResponseBody
 
-Keep = Callable[[dict[str, Any]], None]
+Keep = Callable[[dict[str, Any], int], None]  # a whole response, and the bytes of its JSON
 
 
 class ResponseForm(Form):
@@ -39,7 +40,10 @@ class ResponseForm(Form):
         """See Form.response."""
         for _ in self._changes(pieces):
             pass  # the blocks are what counts
-        return encode_json(self._ended())
+        body = self._ended()
+        written = encode_json(body)
+        self._keep(body, len(written))
+        return written
 
     def events(self, pieces: list[Piece]) -> bytes:
         """See Form.events."""
@@ -52,11 +56,21 @@ class ResponseForm(Form):
     def closing(self) -> bytes:
         """See Form.closing."""
         body = self._ended()
-        return self._event(f"response.{body['status']}", response=body)
+        written = self._event(f"response.{body['status']}", response=body)
+        self._keep(body, len(written))
+        return written
 
     def failure(self, error: ApiError) -> bytes:
         """See Form.failure."""
         return self._event("response.failed", response=self._body.failed(error))
+
+    def is_large(self, pieces: list[Piece]) -> bool:
+        """See Form.is_large: the end tells all log probabilities again."""
+        entries = sum(1 + len(each.top) for piece in pieces for each in piece.logprobs)
+        if not pieces or any(piece.finish_reason is not None for piece in pieces):
+            texts = [block for block in self._blocks.all if isinstance(block, TextBlock)]
+            entries += sum(1 + len(each["top_logprobs"]) for block in texts for each in block.logprobs)
+        return entries > INLINE_LOGPROBS
 
     def _changes(self, pieces: list[Piece]) -> Iterable[Change]:
         for piece in pieces:
@@ -72,9 +86,7 @@ class ResponseForm(Form):
                 yield from self._blocks.close()
 
     def _ended(self) -> dict[str, Any]:
-        body = self._body.ended(self._blocks.all, self._generation, cut=self._cut)
-        self._keep(body)
-        return body
+        return self._body.ended(self._blocks.all, self._generation, cut=self._cut)
 
     def _written(self, change: Change) -> bytes:
         at = {"item_id": self._body.item_id(change.index, change.block), "output_index": change.index}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.form import encode_json
 from loraplex_server.api.schemas.response_items import AnyItem
 
 # Of what Python keeps beside the characters of an item or a body.
@@ -21,12 +20,13 @@ class StoredResponse:
     """One response.
 
     Args:
-        owner: the tenant that alone may see it. body: as it was answered. before: the conversation that it went on
-        from. input: what was new of it. output: the answer.
+        owner: the tenant that alone may see it. body: as it was answered. size: bytes of the body as JSON.
+        before: the conversation that it went on from. input: what was new of it. output: the answer.
     """
 
     owner: str
     body: dict[str, Any]
+    size: int
     before: Sequence[AnyItem]
     input: Sequence[AnyItem]
     output: Sequence[AnyItem]
@@ -35,8 +35,8 @@ class StoredResponse:
     def __post_init__(self) -> None:
         # Each response counts the whole conversation behind it: it keeps that alive when its predecessors are gone.
         items = self.conversation
-        size = len(encode_json(self.body)) + sum(item.characters for item in items)
-        object.__setattr__(self, "nbytes", size + OVERHEAD_BYTES * (len(items) + 1))
+        nbytes = self.size + sum(item.characters for item in items) + OVERHEAD_BYTES * (len(items) + 1)
+        object.__setattr__(self, "nbytes", nbytes)
 
     @property
     def id(self) -> str:

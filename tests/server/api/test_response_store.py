@@ -15,7 +15,7 @@ def turn(text: str) -> list[AnyItem]:
 
 def stored(id: str, text: str = "x", owner: str = "", before: list[AnyItem] | None = None) -> StoredResponse:
     body: dict[str, Any] = {"id": id, "object": "response"}
-    return StoredResponse(owner, body, before or [], turn(text), turn("answer"))
+    return StoredResponse(owner, body, 100, before or [], turn(text), turn("answer"))
 
 
 def test_the_one_that_was_used_longest_ago_leaves_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from openai.types.responses import Response as OpenAIResponse
 from support.api import Api, named_events
 from support.fake_engine import FakeEngine
 
+from loraplex_server.api import response_form
 from loraplex_server.api.caller import Caller, acting_as
 from loraplex_server.engine.interface import EngineError
 
@@ -266,3 +268,25 @@ async def test_another_tenants_response_is_none(api: Api, says: Says) -> None:
     response = await ask("two", "POST", "/v1/responses", {"input": "what was it?", "previous_response_id": id})
     assert (response.status_code, response.json()["error"]["code"]) == (400, "previous_response_not_found")
     assert (await ask("one", "GET", f"/v1/responses/{id}")).status_code == 200
+
+
+async def test_many_log_probabilities_are_written_beside_the_event_loop(
+    api: Api, says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says("hello there and there").per_delta = 3
+    small = (await respond(api, top_logprobs=2)).json()["output"][0]["content"]
+    monkeypatch.setattr(response_form, "INLINE_LOGPROBS", 9)
+    moved: list[str] = []
+    to_thread = asyncio.to_thread
+
+    async def noted(work: Callable[..., Any], *arguments: Any) -> Any:
+        moved.append(getattr(work, "__name__", ""))
+        return await to_thread(work, *arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", noted)
+    whole = (await respond(api, top_logprobs=2)).json()
+    assert moved == ["response"]
+    events = named_events((await respond(api, top_logprobs=2, stream=True)).text)
+    assert moved[1:] == ["events", "<lambda>"]  # the last batch, which closes the text, and the end
+    assert events[-1][1]["response"]["output"][0]["content"] == whole["output"][0]["content"] == small
+    assert len(api.services.responses) == 3

@@ -67,10 +67,10 @@ async def create_response(request: Request) -> Response:
     begun = await converse(request, chat, id)
     stored = body.store and services.responses.capacity > 0
 
-    def keep(answered: dict[str, Any]) -> None:
+    def keep(answered: dict[str, Any], size: int) -> None:
         if stored:
             output = parse_items(answered["output"])
-            services.responses.put(StoredResponse(owner, answered, before, body.input, output))
+            services.responses.put(StoredResponse(owner, answered, size, before, body.input, output))
 
     written = ResponseBody(id, begun.to.target.name, body, stored=stored)
     logprobs = LogprobFormat(begun.to.renderer.vocabulary) if body.wants_logprobs else None

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, TypeAdapter
 
 from loraplex_server.api.schemas.sampling import Schema
 
 Status = Literal["in_progress", "completed", "incomplete"]
+
+
+# There may be many, which are neither looked at nor kept.
+Unread = Annotated[list[Any], AfterValidator(lambda _: [])]
 
 
 class InputText(Schema):
@@ -18,8 +22,8 @@ class InputText(Schema):
 
     type: Literal["input_text", "output_text"]
     text: str
-    annotations: list[dict[str, Any]] = Field(default=[])
-    logprobs: list[dict[str, Any]] = Field(default=[])
+    annotations: Unread = Field(default=[])
+    logprobs: Unread = Field(default=[])
 
 
 def _parts(value: Any) -> Any:
