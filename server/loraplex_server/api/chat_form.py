@@ -24,7 +24,8 @@ class ChatForm(ChoicesForm):
         super().__init__(id, model, body, generation)
         self._logprobs = body.logprobs
         self._width = (body.top_logprobs or 0) + 1
-        self._format = LogprobFormat(vocabulary)
+        self._format = LogprobFormat(vocabulary, as_ids=body.return_tokens_as_token_ids)
+        self._prompt_width = body.prompt_logprobs
         self._called: set[int] = set()  # answers with calls
 
     def choice(self, piece: Piece) -> dict[str, Any]:
@@ -69,11 +70,17 @@ class ChatForm(ChoicesForm):
 
     def logprobs_in(self, piece: Piece) -> int:
         """See ChoicesForm.logprobs_in."""
-        return self._width * len(piece.logprobs)
+        prompt = 0 if self._prompt_width is None or piece.index else len(self._answers[0].prompt.token_ids)
+        return self._width * len(piece.logprobs) + prompt * ((self._prompt_width or 0) + 1)
 
     def extras(self) -> dict[str, Any]:
         """See ChoicesForm.extras."""
-        return {"prompt_token_ids": self._answers[0].prompt.token_ids} if self._return_ids else {}
+        more: dict[str, Any] = {}
+        if self._return_ids:
+            more["prompt_token_ids"] = self._answers[0].prompt.token_ids
+        if self._prompt_width is not None:
+            more["prompt_logprobs"] = self._format.prompt(self._generation.prompt_logprobs(0), self._prompt_width)
+        return more
 
     def _chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}

@@ -38,7 +38,8 @@ class ChoicesForm(Form):
         self._answers: list[Answer] = generation.answers
         self._seen: set[int] = set()
         self._created = int(time.time())
-        self._id = id
+        self._id = id if body.request_id is None else self.prefix + body.request_id
+        self._tier = body.service_tier
         self._model = model
         self._head = b""
 
@@ -109,6 +110,7 @@ class ChoicesForm(Form):
             "created": self._created,
             "model": self._model,
             "system_fingerprint": fingerprint,
+            **({} if self._tier is None else {"service_tier": "default"}),
         }
 
     def _usage_now(self) -> dict[str, Any]:

@@ -38,10 +38,10 @@ async def converse(request: Request, body: ChatRequest, id: str, at_most: int | 
         ClientGoneError: the client did not wait.
     """
     to = await addressee_of(request, body.model, body.adapters)
-    to.limits.check_answers(body.n)
+    to.limits.check_answers(body.answers)
     services = services_of(request)
     tools = tool_use_of(body, to.renderer, services.settings.tool_call_parser)
-    prompt = Prompt(await to.renderer.encode_chat(body))
+    prompt = Prompt(to.limits.cut(await to.renderer.encode_chat(body), body, body.token_limit))
     sampling = to.limits.chat(body, len(prompt.token_ids))
     if at_most is not None:
         sampling = msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, at_most))

@@ -34,11 +34,11 @@ def make_generation(
             request_id=f"{id}-{number}",
             prompt_token_ids=prompt.token_ids,
             sampling=sampling,
-            n=body.n,
+            n=body.answers,
             adapters=target.adapters,
             share=record.caller.share,
         )
-        answers = [Answer(number * body.n + j, prompt, body, renderer, tools) for j in range(body.n)]
-        timeline = Timeline(metrics, record.arrival, len(prompt.token_ids), body.n, sampling.max_tokens)
+        answers = [Answer(number * body.answers + j, prompt, body, renderer, tools) for j in range(body.answers)]
+        timeline = Timeline(metrics, record.arrival, len(prompt.token_ids), body.answers, sampling.max_tokens)
         jobs.append(Job(request, answers, timeline))
     return Generation(services.engine, jobs, record, metrics, services.outcomes)

@@ -49,21 +49,36 @@ class ModelLimits:
                 probabilities would make too large a response.
         """
         self._check_tokens(body)
-        prompt_logprobs = body.logprobs if body.echo else None
+        wanted = [count for count in (body.logprobs if body.echo else None, body.prompt_logprobs) if count is not None]
+        prompt_logprobs = max(wanted, default=None)
         if prompt_logprobs is not None:
             self._check_prompt_logprobs(sum(prompts) * body.n, prompt_logprobs + 1)
+        # The best answers are those whose tokens are likeliest.
+        logprobs = 0 if body.logprobs is None and body.answers > body.n else body.logprobs
         parameters = []
         for prompt_tokens in prompts:
             default = min(DEFAULT_COMPLETION_TOKENS, self._context - prompt_tokens)
             limit = self._answer_tokens(body.max_tokens, default, prompt_tokens)
-            parameters.append(self._parameters(body, limit, body.logprobs, prompt_logprobs))
+            parameters.append(self._parameters(body, limit, logprobs, prompt_logprobs))
         return parameters
 
     def chat(self, body: ChatRequest, prompt_tokens: int) -> SamplingParams:
         """Parameters of a chat. Raises as completions does."""
         self._check_tokens(body)
         limit = self._answer_tokens(body.token_limit, self._context - prompt_tokens, prompt_tokens)
-        return self._parameters(body, limit, (body.top_logprobs or 0) if body.logprobs else None, None)
+        if body.prompt_logprobs is not None:
+            self._check_prompt_logprobs(prompt_tokens, body.prompt_logprobs + 1)
+        logprobs = (body.top_logprobs or 0) if body.logprobs else None
+        return self._parameters(body, limit, logprobs, body.prompt_logprobs)
+
+    def cut(self, prompt: list[int], body: SamplingFields, answer_tokens: int | None) -> list[int]:
+        """As much of a prompt as its request wants to be read."""
+        keep = body.truncate_prompt_tokens
+        if keep is None:
+            return prompt
+        if keep == -1:
+            keep = max(self._context - (1 if answer_tokens is None else answer_tokens), 1)
+        return prompt[:keep] if body.truncation_side == "right" else prompt[-keep:]
 
     def check_ids(self, ids: Collection[int], param: str) -> None:
         """Raise a 400 unless all ids are tokens of the model."""

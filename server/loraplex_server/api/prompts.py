@@ -14,19 +14,22 @@ async def read_prompts(body: CompletionRequest, limits: ModelLimits, renderer: R
     Raises:
         ApiError: a prompt of tokens is too long, or holds an id that is none; found before anything is decoded.
     """
-    given_ids = [given for given in body.prompt if not isinstance(given, str)]
+    cut = body.truncate_prompt_tokens is not None
+    given_ids = [limits.cut(given, body, body.max_tokens) for given in body.prompt if not isinstance(given, str)]
     for ids in given_ids:
         limits.check_fits(len(ids), body.max_tokens)
     for ids in given_ids:
         limits.check_ids(ids, "prompt")
     texts = [given for given in body.prompt if isinstance(given, str)]
-    encoded = iter(await renderer.encode_all(texts, body.add_special_tokens))
-    shown: list[list[int]] = given_ids if body.echo else [[]] * len(given_ids)
-    decoded = iter(await renderer.decode_all(shown, body.skip_special_tokens))
-    prompts = []
-    for given in body.prompt:
-        if isinstance(given, str):
-            prompts.append(Prompt(next(encoded), given if body.echo else ""))
-        else:
-            prompts.append(Prompt(given, next(decoded)))
-    return prompts
+    encoded = [
+        limits.cut(ids, body, body.max_tokens) for ids in await renderer.encode_all(texts, body.add_special_tokens)
+    ]
+    spelled, numbered = iter(zip(encoded, texts, strict=True)), iter(given_ids)
+    # What is shown again of a text is the text, unless a part of it was cut off.
+    known = [next(spelled) if isinstance(given, str) else (next(numbered), None) for given in body.prompt]
+    read = [[] if not body.echo or (text is not None and not cut) else ids for ids, text in known]
+    decoded = await renderer.decode_all(read, body.skip_special_tokens)
+    return [
+        Prompt(ids, text if body.echo and text is not None and not cut else shown)
+        for (ids, text), shown in zip(known, decoded, strict=True)
+    ]

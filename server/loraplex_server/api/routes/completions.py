@@ -24,7 +24,7 @@ async def create_completion(request: Request) -> Response:
     services = services_of(request)
     body = await read_body(request, CompletionRequest, services.settings.max_body_size)
     to = await addressee_of(request, body.model, body.adapters)
-    to.limits.check_answers(len(body.prompt) * body.n)
+    to.limits.check_answers(len(body.prompt) * body.answers)
     prompts = await read_prompts(body, to.limits, to.renderer)
     parameters = to.limits.completions(body, [len(prompt.token_ids) for prompt in prompts])
     id = CompletionForm.new_id()

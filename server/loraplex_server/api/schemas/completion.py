@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, SamplingFields
+from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, MAX_N, SamplingFields
 
 MAX_PROMPTS = 1024
 Prompt = str | list[int]
@@ -42,6 +42,7 @@ class CompletionRequest(SamplingFields):
     ]
     max_tokens: int | None = Field(None, ge=0)
     logprobs: Annotated[Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None, BeforeValidator(_false_is_none)] = None
+    best_of: int | None = Field(None, ge=1, le=MAX_N, description="Generate so many, and return the likeliest `n`.")
     echo: bool = False
     add_special_tokens: bool = True
 
@@ -51,8 +52,24 @@ class CompletionRequest(SamplingFields):
             raise ValueError("max_tokens: must be at least 1, or 'echo' must be true")
         return self
 
+    @property
+    def answers(self) -> int:
+        """See SamplingFields.answers."""
+        return self.best_of or self.n
+
+    @model_validator(mode="after")
+    def _check_best_of(self) -> CompletionRequest:
+        if self.answers < self.n:
+            raise ValueError("best_of: must not be less than 'n'")
+        if self.answers > self.n and self.stream:
+            raise ValueError("best_of: which are the best is known at the end: only allowed when 'stream' is false")
+        return self
+
     @model_validator(mode="after")
     def _check_answers(self) -> CompletionRequest:
-        if len(self.prompt) * self.n > MAX_PROMPTS:
-            raise ValueError(f"n: {len(self.prompt)} prompts with n={self.n} make more than {MAX_PROMPTS} answers")
+        if len(self.prompt) * self.answers > MAX_PROMPTS:
+            name, each = ("n", self.n) if self.best_of is None else ("best_of", self.best_of)
+            raise ValueError(
+                f"{name}: {len(self.prompt)} prompts with {each} each make more than {MAX_PROMPTS} answers"
+            )
         return self

@@ -67,7 +67,6 @@ NO_OPS: dict[str, Harmless] = {
     "use_beam_search": _is(False),
     "length_penalty": _is(1, 1.0),
     "spaces_between_special_tokens": _is(True),
-    "truncation_side": _text,  # of no truncation
     "bad_words": _empty,
     "documents": _empty,
     "chat_template_kwargs": _empty,
@@ -103,6 +102,15 @@ _KNOWN_BESIDE_CHATS = (  # of /v1/responses and /v1/messages
     "mcp_servers", "user_profile_id", "workspace_id",
 )
 # fmt: on
+_REASONS = {
+    "suffix": "the models were not made to fill in the middle",
+    "logprob_token_ids": "ask for 'logprobs', which gives the likeliest tokens",
+    "best_of": "only /v1/completions has it; ask for 'n' answers and choose",
+    "use_beam_search": "tokens are sampled or the likeliest",
+    "length_penalty": "it is of beam search, which is not served",
+    "stream_interval": "every token is streamed",
+    "truncation_side": "nothing is cut off here",
+}
 _NAMES_ADAPTER = frozenset({"adapter_id", "adapter_source", "lora_name", "lora_path", "lora_request"})
 KNOWN = frozenset(_KNOWN) | frozenset(_KNOWN_BESIDE_CHATS) | NO_OPS.keys()
 
@@ -134,5 +142,7 @@ def _unknown(name: str, served: Collection[str]) -> str:
 def _refusal(name: str) -> str:
     if name in _NAMES_ADAPTER:
         return f"'{name}' is not supported here: name the adapter in 'model' or 'adapters'"
+    if name in _REASONS:
+        return f"'{name}' is not supported here: {_REASONS[name]}"
     detail = "with this value " if name in NO_OPS else ""
     return f"'{name}' is not supported {detail}here: leave it out"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+MAX_N = 128
 MAX_LOGPROBS = 20
 MAX_STOPS = 16
 MAX_STOP_TOKENS = 128
 MAX_ADAPTERS = 16
 MAX_WEIGHT = 1000.0
 INT64 = 2**63
+PLAIN_ID = r"^[A-Za-z0-9._:/+=@-]{1,128}$"
 
 
 class Schema(BaseModel):
@@ -50,9 +52,16 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _not_zero(value: int) -> int:
+    if value == 0:
+        raise ValueError("must be -1 or at least 1")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_finite)]
 Penalty = Annotated[Number, Field(ge=-2.0, le=2.0)]
 Stop = Annotated[str, Field(min_length=1)]
+Truncation = Annotated[int, Field(ge=-1, lt=INT64), AfterValidator(_not_zero)]
 
 
 class AdapterWeight(Schema):
@@ -67,6 +76,7 @@ class StreamOptions(Schema):
 
     include_usage: bool = False
     continuous_usage_stats: bool = False
+    include_obfuscation: Literal[False] = False
 
 
 class SharedFields(Schema):
@@ -104,9 +114,28 @@ class SharedFields(Schema):
 class SamplingFields(SharedFields):
     """What completions and chats share besides."""
 
-    n: int = Field(1, ge=1, le=128)
+    n: int = Field(1, ge=1, le=MAX_N)
     return_token_ids: bool = False
+    return_tokens_as_token_ids: bool = Field(False, description="Tokens of log probabilities read `token_id:7`.")
+    prompt_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS, description="Of each token of the prompt.")
+    truncate_prompt_tokens: Truncation | None = Field(
+        None, description="Tokens that are kept of a longer prompt; -1: as many as the context has room for."
+    )
+    truncation_side: Literal["left", "right"] = Field("left", description="left: the last ones are kept.")
+    request_id: str | None = Field(None, pattern=PLAIN_ID, description="What the response's id ends in.")
+    service_tier: Literal["auto", "default"] | None = None
     stream_options: StreamOptions | None = None
+
+    @property
+    def answers(self) -> int:
+        """How many are generated for each prompt."""
+        return self.n
+
+    @model_validator(mode="after")
+    def _check_prompt_logprobs(self) -> SamplingFields:
+        if self.prompt_logprobs is not None and self.stream:
+            raise ValueError("prompt_logprobs: only allowed when 'stream' is false")
+        return self
 
     @model_validator(mode="after")
     def _check_stream_options(self) -> SamplingFields:
