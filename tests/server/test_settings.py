@@ -43,6 +43,7 @@ def test_the_file_can_be_named_by_the_environment(file: Path) -> None:
     assert load(env={"LORAPLEX_CONFIG": str(file)}).model == "from-file"
 
 
+KEYS = __file__  # any file that is there
 OPTIONS: list[tuple[list[str], str, str]] = [
     # command line, field, value in the environment
     (["--served-model-name", "a"], "served_model_name", "a"),
@@ -96,6 +97,10 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--max-body-size", "1MB"], "max_body_size", "1MB"),
     (["--response-store-size", "1MiB"], "response_store_size", "1MiB"),
     (["--shutdown-timeout", "2.5"], "shutdown_timeout", "2.5"),
+    (["--keys", KEYS], "keys", KEYS),
+    (["--share-prefixes"], "share_prefixes", "1"),
+    (["--open-metrics"], "open_metrics", "1"),
+    (["--metrics-max-tenants", "5"], "metrics_max_tenants", "5"),
     (["--no-request-log"], "request_log", "0"),
     (["--log-level", "debug"], "log_level", "debug"),
     (["--log-format=json"], "log_format", "json"),

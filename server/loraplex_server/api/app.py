@@ -14,9 +14,10 @@ from loraplex_server.api.adapter_admin import AdapterAdmin
 from loraplex_server.api.adapter_outcomes import AdapterOutcomes
 from loraplex_server.api.callers import Callers
 from loraplex_server.api.drain import Drain
+from loraplex_server.api.guard import GuardMiddleware
 from loraplex_server.api.handlers import install_handlers
 from loraplex_server.api.holds import HoldMiddleware
-from loraplex_server.api.middleware import GuardMiddleware, RecordMiddleware
+from loraplex_server.api.middleware import RecordMiddleware
 from loraplex_server.api.model_names import ModelNames
 from loraplex_server.api.openapi import install_openapi
 from loraplex_server.api.pin_keeper import PinKeeper
@@ -36,6 +37,7 @@ from loraplex_server.api.routes import (
     vllm_adapters,
 )
 from loraplex_server.api.services import Services
+from loraplex_server.api.tenancy import Tenancy, open_tenancy
 from loraplex_server.engine.interface import Engine
 from loraplex_server.metrics import Metrics
 from loraplex_server.settings import ServeSettings
@@ -51,23 +53,26 @@ def create_app(
     catalog: Catalog,
     metrics: Metrics | None = None,
     drain: Drain | None = None,
+    tenancy: Tenancy | None = None,
 ) -> FastAPI:
     """The app over an engine that someone else starts and ends.
 
     Args:
         settings: of the server. engine: that answers. renderer: tokenizer and chat template. catalog: of the adapters.
         metrics: default: new ones. drain: begun by whoever ends the server; default: a new one.
+        tenancy: keys, limits and usage, that someone else closes; default: as the settings want it.
     """
-    metrics = metrics or Metrics(settings.base_names[0], settings.metrics_max_adapters)
+    tenancy = tenancy or open_tenancy(settings)
+    metrics = metrics or Metrics(settings.base_names[0], settings.metrics_max_adapters, settings.metrics_max_tenants)
     drain = drain or Drain()
     names = ModelNames(settings.base_names, catalog)
     outcomes = AdapterOutcomes()
     renderers = Renderers(renderer)
     admin = AdapterAdmin(catalog, engine, renderers, outcomes)
-    callers = Callers(settings)
+    callers = Callers(settings, tenancy.keyring)
     stored = ResponseStore(settings.response_store_size)
     services = Services(
-        settings, engine, renderers, catalog, metrics, names, drain, outcomes, admin, callers, responses=stored
+        settings, engine, renderers, catalog, metrics, names, drain, outcomes, admin, callers, tenancy, responses=stored
     )
     app = FastAPI(
         title="Loraplex",
@@ -84,7 +89,7 @@ def create_app(
     install_handlers(app)
     install_openapi(app)
     app.add_middleware(HoldMiddleware)
-    app.add_middleware(GuardMiddleware, callers=callers, drain=drain, metrics=metrics.requests)
+    app.add_middleware(GuardMiddleware, callers=callers, tenancy=tenancy, drain=drain, metrics=metrics)
     app.add_middleware(RecordMiddleware, log_requests=settings.request_log)
     if settings.root_path:
         app.add_middleware(RootPath, prefix=settings.root_path)
@@ -102,7 +107,7 @@ async def _living(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.sleep(ABSORB_INTERVAL_S)
 
     keeper = PinKeeper(services.catalog, services.engine, services.outcomes)
-    tasks = [asyncio.create_task(work) for work in (absorb(), keeper.run())]
+    tasks = [asyncio.create_task(work) for work in (absorb(), keeper.run(), services.tenancy.keep_writing())]
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from loraplex_server.engine.interface import Engine, EngineDeadError, EngineErro
 from loraplex_server.engine.messages import Delta, GenerateRequest, Started, TokenLogprob
 from loraplex_server.metrics.requests import RequestMetrics
 from loraplex_server.metrics.timeline import Timeline
+from loraplex_server.tenants.usage import Amount
 
 logger = logging.getLogger(__name__)
 
@@ -198,6 +199,8 @@ class Generation:
                     if answer.finish_reason is None:
                         job.timeline.ended(answer.index, answer.tokens, reason)
         prompt_tokens = self.prompt_tokens if self._started else 0
+        if outcome not in UNHEARD:
+            record.used = Amount(1, prompt_tokens, self.cached_tokens, self.output_tokens)
         self._metrics.adapter_request(record.adapters, outcome, prompt_tokens, self.output_tokens)
 
 

@@ -12,10 +12,13 @@ from starlette.requests import ClientDisconnect
 from loraplex_adapters.errors import AdapterError
 from loraplex_server.api.departure import ClientGoneError
 from loraplex_server.api.errors import ApiError, bad_request, from_domain
+from loraplex_server.api.rate_limits import limit_reached, never_fits
 from loraplex_server.api.record import record_of
 from loraplex_server.api.responses import error_response
 from loraplex_server.api.services import services_of
 from loraplex_server.engine.interface import EngineError
+from loraplex_server.tenants.grant import DEFAULT
+from loraplex_server.tenants.limiter import LimitReachedError, NeverFitsError
 
 # nginx's status for a client that closed the connection; only the log sees it.
 CLIENT_GONE = 499
@@ -27,6 +30,8 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(EngineError, _domain_error)
     app.add_exception_handler(AdapterError, _domain_error)
+    app.add_exception_handler(LimitReachedError, _limit_error)
+    app.add_exception_handler(NeverFitsError, _limit_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_query)
     app.add_exception_handler(ClientGoneError, _client_gone)
@@ -40,6 +45,15 @@ async def _api_error(request: Request, error: Exception) -> Response:
     if error.outcome in REJECTIONS:
         services_of(request).metrics.requests.reject(REJECTIONS[error.outcome])
     return error_response(error, request.url.path)
+
+
+async def _limit_error(request: Request, error: Exception) -> Response:
+    """Of a key's tokens; its requests are counted at the door."""
+    if isinstance(error, NeverFitsError):
+        return await _api_error(request, never_fits(error))
+    reached = cast("LimitReachedError", error)
+    services_of(request).metrics.tenants.limited(record_of(request).caller.tenant or DEFAULT, reached.kind)
+    return await _api_error(request, limit_reached(reached))
 
 
 async def _domain_error(request: Request, error: Exception) -> Response:

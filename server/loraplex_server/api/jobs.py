@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from loraplex_server.api.addressee import Addressee
 from loraplex_server.api.answer import Answer, Prompt
+from loraplex_server.api.caller import Caller
 from loraplex_server.api.generation import Generation, Job
+from loraplex_server.api.rate_limits import reserve
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.api.schemas.sampling import SamplingFields
 from loraplex_server.api.services import Services
@@ -24,7 +26,11 @@ def make_generation(
     work: Sequence[tuple[Prompt, SamplingParams]],
     tools: ToolUse | None = None,
 ) -> Generation:
-    """The answers to all prompts of a request, not begun yet. Answer j of prompt i has index i * n + j."""
+    """The answers to all prompts of a request, not begun yet. Answer j of prompt i has index i * n + j.
+
+    Raises:
+        LimitReachedError, NeverFitsError: the key has no tokens for it.
+    """
     metrics = services.metrics.requests
     target, renderer = addressee.target, addressee.renderer
     record.model, record.adapters = target.name, target.adapter_names
@@ -37,8 +43,18 @@ def make_generation(
             n=body.answers,
             adapters=target.adapters,
             share=record.caller.share,
+            salt=_salt(services, record.caller, body),
         )
         answers = [Answer(number * body.answers + j, prompt, body, renderer, tools) for j in range(body.answers)]
         timeline = Timeline(metrics, record.arrival, len(prompt.token_ids), body.answers, sampling.max_tokens)
         jobs.append(Job(request, answers, timeline))
+    if record.ticket is not None:
+        reserve(record.ticket, [job.request for job in jobs], services.engine_info().max_model_len)
     return Generation(services.engine, jobs, record, metrics, services.outcomes)
+
+
+def _salt(services: Services, caller: Caller, body: SamplingFields) -> str:
+    """Of its cached prefixes: its tenant, and what the request adds. No tenant's name holds a line's end, so that no
+    request can write itself into another's."""
+    tenant = "" if services.settings.share_prefixes else caller.tenant
+    return f"{tenant}\n{body.cache_salt}" if tenant or body.cache_salt else ""

@@ -32,9 +32,12 @@ def require_admin(request: Request) -> None:
         raise ApiError(403, HOW_TO_TURN_ON, code="admin_disabled", outcome="unauthorized")
     if key_in(request.headers) is None:
         raise unauthorized("Send the admin key as 'Authorization: Bearer KEY'")
-    raise ApiError(
-        403, "This key may not change adapters; send the admin key", code="not_admin", outcome="unauthorized"
-    )
+    raise not_admin("change adapters")
+
+
+def not_admin(deed: str) -> ApiError:
+    """403: somebody's key, but not an admin's."""
+    return ApiError(403, f"This key may not {deed}; send the admin key", code="not_admin", outcome="unauthorized")
 
 
 def unauthorized(message: str) -> ApiError:

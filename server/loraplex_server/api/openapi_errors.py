@@ -6,7 +6,7 @@ from typing import Any
 
 from loraplex_server.api.envelopes import Envelope, anthropic_envelope, envelope_for, lorax_envelope, status_for
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.middleware import is_guarded
+from loraplex_server.api.guard import is_guarded
 
 _MESSAGE = {"type": "string", "description": "What is wrong, and what to do."}
 _NULLABLE = {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}

@@ -11,6 +11,8 @@ from typing import Any
 from fastapi import Request
 
 from loraplex_server.api.caller import ANYONE, Caller
+from loraplex_server.tenants.limiter import Ticket
+from loraplex_server.tenants.usage import Amount
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -30,6 +32,8 @@ class RequestRecord:
     endpoint: str
     arrival: float = field(default_factory=time.perf_counter)
     caller: Caller = ANYONE
+    ticket: Ticket | None = None  # of a request for work
+    used: Amount | None = None  # None: the engine did not work on it
     model: str | None = None
     adapters: tuple[str, ...] = ()
     generation: str | None = None
@@ -42,6 +46,11 @@ class RequestRecord:
     outcome: str | None = None
     status: int | None = None
 
+    @property
+    def final_outcome(self) -> str:
+        """Its word in logs and metrics."""
+        return self.outcome or ("ok" if self.status is not None and self.status < 400 else "error")
+
     def log_fields(self) -> dict[str, Any]:
         """Fields of the request's line."""
         return {
@@ -49,7 +58,7 @@ class RequestRecord:
             "endpoint": self.endpoint,
             "status": self.status,
             "tenant": self.caller.tenant or None,
-            "outcome": self.outcome or ("ok" if self.status is not None and self.status < 400 else "error"),
+            "outcome": self.final_outcome,
             "model": self.model,
             "adapter": "+".join(self.adapters) or None,
             "generation": self.generation or None,

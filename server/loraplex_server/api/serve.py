@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterable
@@ -10,13 +11,16 @@ from collections.abc import Callable, Iterable
 import uvicorn
 import uvloop
 
-from loraplex_adapters.catalog import Catalog
 from loraplex_server.api.app import create_app
 from loraplex_server.api.catalogue import build_catalog
 from loraplex_server.api.drain import Drain
+from loraplex_server.api.exposure import WARNING as EXPOSED
+from loraplex_server.api.exposure import is_exposed
 from loraplex_server.api.server import LAST_WORDS_S, GracefulServer
+from loraplex_server.api.services import Services
 from loraplex_server.api.start_error import StartError
 from loraplex_server.api.starting import load_renderer_beside, raise_start_error
+from loraplex_server.api.tenancy import Tenancy, open_tenancy
 from loraplex_server.api.tls import Certificate
 from loraplex_server.engine.client import EngineClient
 from loraplex_server.engine.messages import EngineInfo
@@ -38,7 +42,7 @@ def run(settings: ServeSettings, on_ready: OnReady | None = None, lines: Iterabl
         on_ready: called once with the server's URL and the engine's facts, when it answers requests.
 
     Raises:
-        StartError: the address is taken, or the model or its tokenizer cannot be served.
+        StartError: the address is taken, a file cannot be used, or the model or its tokenizer cannot be served.
     """
     configure_logging(settings.log_level, settings.log_format)
     for line in lines:
@@ -48,6 +52,13 @@ def run(settings: ServeSettings, on_ready: OnReady | None = None, lines: Iterabl
 
 
 async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnReady | None) -> None:
+    with contextlib.closing(open_tenancy(settings)) as tenancy:
+        await _serve_tenants(settings, tenancy, listener, on_ready)
+
+
+async def _serve_tenants(
+    settings: ServeSettings, tenancy: Tenancy, listener: socket.socket, on_ready: OnReady | None
+) -> None:
     catalog = build_catalog(settings)
     chain = settings.ssl_certfile
     certificate = None if chain is None else Certificate(chain, settings.ssl_keyfile)
@@ -56,7 +67,7 @@ async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnR
     try:
         renderer = await load_renderer_beside(settings, starting)
         drain = Drain()
-        app = create_app(settings, engine, renderer, catalog, drain=drain)
+        app = create_app(settings, engine, renderer, catalog, drain=drain, tenancy=tenancy)
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -73,7 +84,7 @@ async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnR
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait({starting, serving}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and starting.exception() is None:
-            _announce(settings, listener, starting.result(), catalog, on_ready)
+            _announce(app.state.services, listener, starting.result(), on_ready)
         else:
             server.should_exit = True
         try:
@@ -89,23 +100,25 @@ async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnR
         await catalog.close()
 
 
-def _announce(
-    settings: ServeSettings, listener: socket.socket, info: EngineInfo, catalog: Catalog, on_ready: OnReady | None
-) -> None:
+def _announce(services: Services, listener: socket.socket, info: EngineInfo, on_ready: OnReady | None) -> None:
     host, port = listener.getsockname()[:2]
-    scheme = "http" if settings.ssl_certfile is None else "https"
+    scheme = "http" if services.settings.ssl_certfile is None else "https"
     url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    exposed = is_exposed(host, services.callers)
+    if exposed:
+        logger.warning(EXPOSED, url)
     logger.info(
         "ready",
         extra={
             "fields": {
                 "url": url,
-                "model": settings.base_names[0],
+                "model": services.names.base,
                 "device": info.device,
                 "dtype": info.dtype,
                 "max_model_len": info.max_model_len,
                 "kv_cache": format_bytes(info.kv_cache_bytes),
-                "adapters": len(catalog.names()),
+                "adapters": len(services.catalog.names()),
+                **({"keys": "none: open to everyone"} if exposed else {}),
             }
         },
     )

@@ -16,6 +16,7 @@ from loraplex_server.api.errors import unavailable
 from loraplex_server.api.model_names import ModelNames
 from loraplex_server.api.renderers import Renderers
 from loraplex_server.api.response_store import ResponseStore
+from loraplex_server.api.tenancy import Tenancy
 from loraplex_server.engine.interface import Engine
 from loraplex_server.engine.messages import EngineInfo
 from loraplex_server.metrics import Metrics
@@ -36,6 +37,7 @@ class Services:
     outcomes: AdapterOutcomes
     admin: AdapterAdmin
     callers: Callers
+    tenancy: Tenancy
     responses: ResponseStore
     started_at: int = field(default_factory=lambda: int(time.time()))
 

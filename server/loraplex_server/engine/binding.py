@@ -76,7 +76,7 @@ def bind(message: GenerateRequest, leases: Sequence[Lease], limits: Limits) -> B
             continue
         adapters.append(_slot_use(use, start))
         parts.append(Part(use.seat.generation, use.weight, start))
-    return Binding(tuple(adapters), Lineage(parts), virtual, chosen)
+    return Binding(tuple(adapters), Lineage(parts, message.salt), virtual, chosen)
 
 
 def _each_once(leases: Sequence[Lease], uses: Sequence[AdapterUse]) -> list[_Use]:

@@ -56,6 +56,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     n: int = 1
     adapters: tuple[AdapterUse, ...] = ()  # none: the base
     share: Share = Share()
+    salt: str = ""  # cached prefixes are found by requests of the same salt alone
     timeout_s: float | None = None  # left for the whole answer when this was sent
 
 

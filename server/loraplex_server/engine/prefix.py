@@ -28,11 +28,14 @@ class Lineage:
 
     Args:
         parts: none for the base.
+        salt: equal contents have equal names only under equal salts: who may not know what others ask, has their own.
     """
 
-    def __init__(self, parts: Iterable[Part] = ()) -> None:
+    def __init__(self, parts: Iterable[Part] = (), salt: str = "") -> None:
         ordered = sorted(parts)
-        self.root = _digest(_text(part) for part in ordered if part.start == 0)
+        root = [_text(part) for part in ordered if part.start == 0]
+        # A part's text begins with a hash: none is taken for the line of a salt.
+        self.root = _digest([*root, f"salt {salt!r}"] if salt else root)
         self._late = [part for part in ordered if part.start > 0]
 
     def entering(self, first: int, last: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Adapter names as metric labels, with a bound on how many there can be."""
+"""Names of adapters or tenants as metric labels, with a bound on how many there can be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OTHER = "other"
 class AdapterNames:
     """The first `limit` names have series of their own, all later ones share `other`.
 
-    Only names that the catalogue resolved come here, so that no request can invent a label.
+    Only names that the catalogue resolved, or that a key was made for, come here: no request can invent a label.
     """
 
     def __init__(self, limit: int) -> None:

@@ -10,6 +10,7 @@ from loraplex_server.engine.messages import EngineInfo, EngineStats
 from loraplex_server.metrics.adapter_names import AdapterNames
 from loraplex_server.metrics.engine import EngineMetrics
 from loraplex_server.metrics.requests import RequestMetrics
+from loraplex_server.metrics.tenants import TenantMetrics
 
 # Whatever the scraper accepts: as OpenMetrics, prometheus_client would turn `vllm:x` into `vllm_x` for most scrapers.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -18,12 +19,13 @@ FRESH_S = 0.25
 
 
 class Metrics:
-    """Args: model_name: label of all series of vLLM's names. max_adapters: with adapter series of their own."""
+    """Args: model_name: label of all series of vLLM's names. max_adapters, max_tenants: with series of their own."""
 
-    def __init__(self, model_name: str, max_adapters: int) -> None:
+    def __init__(self, model_name: str, max_adapters: int, max_tenants: int = 100) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # each counter would bring a second series
         self._registry = CollectorRegistry()
         self.requests = RequestMetrics(self._registry, model_name, AdapterNames(max_adapters))
+        self.tenants = TenantMetrics(self._registry, AdapterNames(max_tenants))
         self.engine = EngineMetrics(self._registry, model_name)
         self._text = b""
         self._rendered_at = float("-inf")

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 
 from loraplex_server.settings.errors import SettingsError, did_you_mean
-from loraplex_server.settings.options import PREFIX, ServeSettings
+from loraplex_server.settings.options import ServeSettings
+from loraplex_server.settings.told import PREFIX
 
 # Kubernetes puts these into every container beside a Service whose name begins with "loraplex".
 _SERVICE_LINK = re.compile(

@@ -13,8 +13,9 @@ from pydantic_core import ErrorDetails
 
 from loraplex_server.settings.environment import read_environment
 from loraplex_server.settings.errors import SettingsError, did_you_mean
-from loraplex_server.settings.options import PREFIX, ServeSettings
+from loraplex_server.settings.options import ServeSettings
 from loraplex_server.settings.parser import CommandLine
+from loraplex_server.settings.told import PREFIX
 
 _SECRET = frozenset({"api_key", "admin_key"})
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, JsonValue, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, CliPositionalArg, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import ValidationInfo, field_validator
+from pydantic_settings import CliPositionalArg
 
 from loraplex_server.engine.config import (
     AdapterDType,
@@ -18,8 +18,10 @@ from loraplex_server.engine.config import (
     Quantization,
     Speculation,
 )
+from loraplex_server.settings.option import option as _option
 from loraplex_server.settings.quantity import Bytes
 from loraplex_server.settings.speculative_config import MOST_MATCH, MOST_TOKENS, read_speculative_config
+from loraplex_server.settings.told import Told
 from loraplex_server.settings.user_cache import user_cache
 from loraplex_server.settings.values import (
     OFF,
@@ -36,28 +38,11 @@ from loraplex_server.settings.values import (
     ToolCallParser,
 )
 
-PREFIX = "LORAPLEX_"
 _ENGINE = EngineConfig(model="")
 
 
-def _option(default: Any, group: str, metavar: str, help_text: str, **limits: Any) -> Any:
-    shown: dict[str, JsonValue] = {"group": group, "metavar": metavar}
-    return Field(default, description=help_text, json_schema_extra=shown, validate_default=False, **limits)
-
-
-class ServeSettings(BaseSettings):
+class ServeSettings(Told):
     """A server's settings, frozen. Where several sources set one, the first wins: command line, environment, file."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        frozen=True,
-        extra="forbid",
-        protected_namespaces=(),
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
-    )
 
     model: CliPositionalArg[Model] = _option(..., "Model", "MODEL", "a checkpoint's folder, or a Hugging Face hub id")
     served_model_name: Names = _option(
@@ -213,6 +198,19 @@ class ServeSettings(BaseSettings):
     admin_key: Secrets = _option(
         (), "HTTP", "KEY", "lets requests with it add, change and remove adapters (default: nobody may)"
     )
+    keys: File | None = _option(
+        None,
+        "Tenants",
+        "FILE",
+        "keys of tenants, as `loraplex keys` makes it, or YAML; may change (default: keys.sqlite in --state-dir)",
+    )
+    share_prefixes: bool = _option(
+        False, "Tenants", "", "reuse one tenant's cached prompts for another: faster, and each can tell what others ask"
+    )
+    open_metrics: bool = _option(
+        False, "Tenants", "", "show /metrics to all although there are tenants; else an admin's key is needed"
+    )
+
     max_body_size: Bytes = _option(8 * 2**20, "HTTP", "SIZE", "largest request body; larger ones get 413", gt=0)
     response_store_size: Bytes = _option(
         64 * 2**20, "HTTP", "SIZE", "memory for responses that later ones may go on from (`previous_response_id`)", ge=0
@@ -228,6 +226,9 @@ class ServeSettings(BaseSettings):
     )
     metrics_max_adapters: int = _option(
         100, "Logs and metrics", "N", "adapters with metrics of their own; the rest count as 'other'", ge=0
+    )
+    metrics_max_tenants: int = _option(
+        100, "Logs and metrics", "N", "tenants with metrics of their own; the rest count as 'other'", ge=0
     )
 
     config: Path | None = _option(None, "Settings", "FILE", "YAML file of these settings, by the same names")
@@ -256,18 +257,6 @@ class ServeSettings(BaseSettings):
             if info.data.get("speculation") != _ENGINE.speculation:
                 raise ValueError("says what speculation says: give one of them")
         return text
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what it is constructed with: load_settings reads the other sources, and remembers which said what."""
-        return (init_settings,)
 
     @property
     def base_names(self) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 from pydantic_settings import CliSettingsSource
 
 from loraplex_server.settings.errors import SettingsError, did_you_mean
-from loraplex_server.settings.options import PREFIX, ServeSettings
+from loraplex_server.settings.options import ServeSettings
+from loraplex_server.settings.told import PREFIX
 from loraplex_server.settings.translate import translate
 
 EPILOG = f"""\

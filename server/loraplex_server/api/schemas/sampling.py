@@ -115,6 +115,9 @@ class SamplingFields(SharedFields):
     """What completions and chats share besides."""
 
     n: int = Field(1, ge=1, le=MAX_N)
+    cache_salt: str = Field(
+        "", min_length=1, max_length=1024, description="Prompts of other salts are not found in the prefix cache."
+    )
     return_token_ids: bool = False
     return_tokens_as_token_ids: bool = Field(False, description="Tokens of log probabilities read `token_id:7`.")
     prompt_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS, description="Of each token of the prompt.")
