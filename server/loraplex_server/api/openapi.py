@@ -24,16 +24,18 @@ def json_body(*schemas: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def answers(responses: Mapping[int, str | tuple[str, Any]]) -> dict[int | str, dict[str, Any]]:
-    """For `responses` of a route: what each status means, with an example of the body where there is one."""
+def answers(responses: Mapping[int, str | tuple[str, Any] | tuple[str, Any, str]]) -> dict[int | str, dict[str, Any]]:
+    """For `responses` of a route: what each status means, with an example of the body, and one of its stream, where
+    there is one."""
     return {status: _answer(said) for status, said in responses.items()}
 
 
-def _answer(said: str | tuple[str, Any]) -> dict[str, Any]:
+def _answer(said: str | tuple[str, Any] | tuple[str, Any, str]) -> dict[str, Any]:
     if isinstance(said, str):
         return {"description": said}
-    description, example = said
-    return {"description": description, "content": {"application/json": {"example": example}}}
+    description, *examples = said
+    types = zip(("application/json", "text/event-stream"), examples, strict=False)
+    return {"description": description, "content": {type: {"example": example} for type, example in types}}
 
 
 def install_openapi(app: FastAPI) -> None:

@@ -201,6 +201,8 @@ async def test_an_error_in_a_stream_is_its_last_event(api: Api, says: Says) -> N
         ("input", [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}], "input_text"),
         ("input", ["x"], "must be an object"),
         ("text", {"format": {"type": "grammar"}}, "text.format.type"),
+        ("text", {"format": {"type": "json_schema", "name": "x"}}, "'text.format': json_schema needs a 'name'"),
+        ("text", {"format": {"type": "text", "schema": {}}}, "go with the type 'json_schema'"),
         ("text", {"verbosity": "low"}, "text.verbosity"),
         ("n", 2, "Unknown field 'n'"),
         ("max_tokens", 5, "did you mean"),

@@ -28,6 +28,10 @@ EXAMPLE = {
     "stop_sequence": None,
     "usage": {"input_tokens": 5, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 16, "output_tokens": 7},
 }
+EVENTS = (
+    'event: content_block_delta\ndata: {"type": "content_block_delta", "index": 0, '
+    '"delta": {"type": "text_delta", "text": "SELECT"}}\n\n'
+)
 
 
 @router.post(
@@ -35,7 +39,7 @@ EXAMPLE = {
     openapi_extra=json_body(MessageRequest),
     responses=answers(
         {
-            200: ("The message; with `stream`, its events up to message_stop or error.", EXAMPLE),
+            200: ("The message; with `stream`, its events up to message_stop or error.", EXAMPLE, EVENTS),
             400: "It cannot be served.",
             404: "There is no model or adapter of this name.",
         }

@@ -43,6 +43,10 @@ EXAMPLE = {
     ],
     "usage": {"input_tokens": 21, "output_tokens": 7, "total_tokens": 28},
 }
+EVENTS = (
+    'event: response.output_text.delta\ndata: {"type": "response.output_text.delta", "sequence_number": 4, "item_id": '
+    '"msg_5c0d6f2f1a7e_0", "output_index": 0, "content_index": 0, "delta": "SELECT", "logprobs": []}\n\n'
+)
 
 
 @router.post(
@@ -50,7 +54,11 @@ EXAMPLE = {
     openapi_extra=json_body(ResponseRequest),
     responses=answers(
         {
-            200: ("The response; with `stream`, its events up to response.completed, .incomplete or .failed.", EXAMPLE),
+            200: (
+                "The response; with `stream`, its events up to response.completed, .incomplete or .failed.",
+                EXAMPLE,
+                EVENTS,
+            ),
             400: "It cannot be served, or `previous_response_id` is not among the stored responses.",
             404: "There is no model or adapter of this name.",
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from loraplex_server.api.schemas.sampling import Schema
 
@@ -90,6 +90,15 @@ class TextFormat(Schema):
     description: str | None = None
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     strict: bool | None = None
+
+    @model_validator(mode="after")
+    def _check_schema(self) -> TextFormat:
+        given = [field for field in (self.name, self.schema_) if field is not None]
+        if self.type == "json_schema" and len(given) < 2:
+            raise ValueError("json_schema needs a 'name' and a 'schema'")
+        if self.type != "json_schema" and given:
+            raise ValueError("'name' and 'schema' go with the type 'json_schema', and only with that")
+        return self
 
     def as_chat(self) -> dict[str, Any]:
         """As `response_format` of /v1/chat/completions."""
