@@ -13,10 +13,15 @@ Entries = list[dict[str, Any]]  # log probabilities as the API writes them, one 
 
 @dataclass
 class TextBlock:
-    """Text between calls."""
+    """Text between calls, in the pieces in which it came: put together once, not anew with each."""
 
-    text: str = ""
+    pieces: list[str] = field(default_factory=list)
     logprobs: Entries = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """So far."""
+        return "".join(self.pieces)
 
 
 @dataclass
@@ -25,7 +30,12 @@ class CallBlock:
 
     id: str
     name: str
-    arguments: str = ""
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def arguments(self) -> str:
+        """So far."""
+        return "".join(self.pieces)
 
 
 Block = TextBlock | CallBlock
@@ -96,7 +106,7 @@ class Blocks:
         if not isinstance(block, TextBlock):
             block = TextBlock()
             yield from self._begin(block)
-        block.text += more
+        block.pieces.append(more)
         block.logprobs += logprobs or []
         if more or logprobs:
             yield Grew(len(self) - 1, block, more, logprobs or [])
@@ -117,5 +127,5 @@ class Blocks:
         block = self.all[-1] if self._open else None
         if not isinstance(block, CallBlock):
             raise ValueError("no call is open")
-        block.arguments += more
+        block.pieces.append(more)
         yield Grew(len(self) - 1, block, more)
