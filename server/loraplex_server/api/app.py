@@ -29,6 +29,7 @@ from loraplex_server.api.routes import (
     adapters,
     chat,
     completions,
+    lorax,
     messages,
     models,
     operations,
@@ -83,7 +84,7 @@ def create_app(
         lifespan=_living,
     )
     app.state.services = services
-    routes = (completions, chat, responses, messages, models, adapters, vllm_adapters, tokenize, operations)
+    routes = (completions, chat, responses, messages, models, adapters, vllm_adapters, tokenize, lorax, operations)
     for module in routes:
         app.include_router(module.router)
     install_handlers(app)

@@ -7,6 +7,10 @@ from typing import Any
 
 from loraplex_server.api.errors import ApiError
 
+# router/src/infer.rs of LoRAX.
+_LORAX_TYPES: Mapping[int, str] = {424: "generation", 429: "overloaded"}
+_ADAPTER_FAULTS = frozenset({"model_not_found", "adapter_refused", "source_not_found", "source_not_allowed"})
+
 Envelope = Callable[[ApiError], dict[str, Any]]
 
 # https://platform.claude.com/docs/en/api/errors
@@ -31,9 +35,18 @@ def anthropic_envelope(error: ApiError) -> dict[str, Any]:
 
 def lorax_envelope(error: ApiError) -> dict[str, Any]:
     """LoRAX's and TGI's, whose clients choose their exception by `error_type`."""
-    if error.status in (429, 503):
-        return {"error": error.message, "error_type": "overloaded"}
-    return {"error": error.message, "error_type": "validation" if error.status < 500 else "generation"}
+    status = _lorax_status(error)
+    kind = _LORAX_TYPES.get(status, "validation" if status < 500 else "generation")
+    return {"error": error.message, "error_type": kind}
+
+
+def _lorax_status(error: ApiError) -> int:
+    """A bad request is a 422 there, an adapter that cannot be had or served a failed dependency."""
+    if error.code in _ADAPTER_FAULTS:
+        return 424
+    if error.status == 503:
+        return 429
+    return 422 if error.status == 400 else error.status
 
 
 # By the beginning of the path, longest first.
@@ -41,12 +54,17 @@ _ENVELOPES: tuple[tuple[str, Envelope], ...] = (("/v1/messages", anthropic_envel
 
 
 def status_for(path: str, error: ApiError) -> int:
-    """The status that the clients of the API at this path know: Anthropic's 529 is everybody else's 503."""
-    return 529 if error.status == 503 and envelope_for(path) is anthropic_envelope else error.status
+    """The status that the clients of the API at this path know: Anthropic's 529, LoRAX's 429 are others' 503."""
+    envelope = envelope_for(path)
+    if envelope is lorax_envelope:
+        return _lorax_status(error)
+    return 529 if error.status == 503 and envelope is anthropic_envelope else error.status
 
 
 def envelope_for(path: str) -> Envelope:
     """The envelope of the API that has this path: OpenAI's where no other has it."""
+    if path == "/":
+        return lorax_envelope
     for prefix, envelope in _ENVELOPES:
         if path.startswith(prefix):
             return envelope

@@ -50,6 +50,10 @@ class Form(abc.ABC):
     def failure(self, error: ApiError) -> bytes:
         """The end of a stream that did not."""
 
+    def headers(self) -> dict[str, str]:
+        """Of the response: of a whole one when its body is written, of a stream before its first event."""
+        return {}
+
     def is_large(self, pieces: list[Piece]) -> bool:
         """Whether writing these takes so long that it belongs on a thread; of none, whether writing the end does."""
         return False

@@ -38,11 +38,14 @@ class ModelLimits:
         # Some checkpoints name an end token beyond their vocabulary, which no answer can hold.
         self._end_tokens = tuple(id for id in end_tokens if 0 <= id < self._vocabulary)
 
-    def completions(self, body: CompletionRequest, prompts: Sequence[int]) -> list[SamplingParams]:
+    def completions(
+        self, body: CompletionRequest, prompts: Sequence[int], *, fill: bool = False
+    ) -> list[SamplingParams]:
         """Parameters for each prompt of a completions request.
 
         Args:
             prompts: their lengths, in tokens.
+            fill: an answer without a limit may fill what is left of the context.
 
         Raises:
             ApiError: a prompt or its answer does not fit, a token id is out of range, or the prompts' log
@@ -57,7 +60,8 @@ class ModelLimits:
         logprobs = 0 if body.logprobs is None and body.answers > body.n else body.logprobs
         parameters = []
         for prompt_tokens in prompts:
-            default = min(DEFAULT_COMPLETION_TOKENS, self._context - prompt_tokens)
+            room = self._context - prompt_tokens
+            default = room if fill else min(DEFAULT_COMPLETION_TOKENS, room)
             limit = self._answer_tokens(body.max_tokens, default, prompt_tokens)
             parameters.append(self._parameters(body, limit, logprobs, prompt_logprobs))
         return parameters

@@ -40,18 +40,18 @@ async def reply(request: Request, generation: Generation, form: Form, stream: bo
         async with aclosing(batches):
             pieces = await unless_gone(request.receive, collect(batches))
         body = await _write(form, form.response, pieces)
-        return Response(body, headers=_headers(generation), media_type="application/json")
+        return Response(body, headers=_headers(generation, form), media_type="application/json")
     try:
         first = await unless_gone(request.receive, _first(batches))
     except BaseException:
         await batches.aclose()
         raise
-    return EventStream(first, batches, form, _headers(generation), record)
+    return EventStream(first, batches, form, _headers(generation, form), record)
 
 
-def _headers(generation: Generation) -> dict[str, str]:
+def _headers(generation: Generation, form: Form) -> dict[str, str]:
     name = generation.adapter_generation
-    return {GENERATION_HEADER: name} if name else {}
+    return form.headers() | ({GENERATION_HEADER: name} if name else {})
 
 
 class EventStream(Response):
