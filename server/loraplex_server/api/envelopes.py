@@ -19,11 +19,13 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    408: "timeout_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
 }
+_ANTHROPIC_STATUSES: Mapping[int, int] = {408: 504, 503: 529}
 
 
 def anthropic_envelope(error: ApiError) -> dict[str, Any]:
@@ -54,11 +56,13 @@ _ENVELOPES: tuple[tuple[str, Envelope], ...] = (("/v1/messages", anthropic_envel
 
 
 def status_for(path: str, error: ApiError) -> int:
-    """The status that the clients of the API at this path know: Anthropic's 529, LoRAX's 429 are others' 503."""
+    """The status that the clients of the API at this path know: overload and time have others at Anthropic's, and bad
+    requests and adapters at LoRAX's."""
     envelope = envelope_for(path)
     if envelope is lorax_envelope:
         return _lorax_status(error)
-    return 529 if error.status == 503 and envelope is anthropic_envelope else error.status
+    own = _ANTHROPIC_STATUSES if envelope is anthropic_envelope else {}
+    return own.get(error.status, error.status)
 
 
 def envelope_for(path: str) -> Envelope:

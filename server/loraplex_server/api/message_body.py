@@ -40,14 +40,17 @@ class MessageBody:
         """
         if piece is None:
             return {"stop_reason": None, "stop_sequence": None}
+        if piece.finish_reason == "length":
+            return {"stop_reason": self._limit(piece), "stop_sequence": None}
         if isinstance(piece.stop_reason, str):
             return {"stop_reason": "stop_sequence", "stop_sequence": piece.stop_reason}
-        if piece.finish_reason == "length":
-            # The limit on tokens was cut to what the context holds.
-            reason = "model_context_window_exceeded" if self._filled else "max_tokens"
-        else:
-            reason = "tool_use" if calls else "end_turn"
-        return {"stop_reason": reason, "stop_sequence": None}
+        return {"stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None}
+
+    def _limit(self, piece: Piece) -> str:
+        if piece.stop_reason is not None:
+            return "pause_turn"  # its time was over: sent back as it is, it is gone on with
+        # The limit on tokens was cut to what the context holds.
+        return "model_context_window_exceeded" if self._filled else "max_tokens"
 
     def usage(self) -> dict[str, Any]:
         """So far. What the cache had is not among the input tokens; what it will have of them, nobody pays for."""

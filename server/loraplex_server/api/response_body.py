@@ -53,16 +53,17 @@ class ResponseBody:
         """Before anything was answered."""
         return self._whole("in_progress", [], None)
 
-    def ended(self, blocks: list[Block], generation: Generation, *, cut: bool) -> dict[str, Any]:
+    def ended(self, blocks: list[Block], generation: Generation, *, cut: str | None) -> dict[str, Any]:
         """With all that was answered.
 
         Args:
-            cut: the limit on tokens ended the answer.
+            cut: which limit ended the answer, if one did.
         """
-        output = [self.item(index, block, self.status(blocks, index, cut)) for index, block in enumerate(blocks)]
+        statuses = [self.status(blocks, index, cut=cut is not None) for index in range(len(blocks))]
+        output = [self.item(index, block, statuses[index]) for index, block in enumerate(blocks)]
         usage = _usage(generation)
-        if cut:
-            return self._whole("incomplete", output, usage) | {"incomplete_details": {"reason": "max_output_tokens"}}
+        if cut is not None:
+            return self._whole("incomplete", output, usage) | {"incomplete_details": {"reason": cut}}
         return self._whole("completed", output, usage) | {"completed_at": int(time.time())}
 
     def failed(self, error: ApiError) -> dict[str, Any]:
@@ -70,7 +71,7 @@ class ResponseBody:
         code = "rate_limit_exceeded" if error.status == 429 else "server_error"
         return self._whole("failed", [], None) | {"error": {"code": code, "message": error.message}}
 
-    def status(self, blocks: list[Block], index: int, cut: bool) -> str:
+    def status(self, blocks: list[Block], index: int, *, cut: bool) -> str:
         """Of an item: only the last one of an answer that was cut is not complete."""
         return "incomplete" if cut and index == len(blocks) - 1 else "completed"
 

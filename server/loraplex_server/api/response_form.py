@@ -33,7 +33,7 @@ class ResponseForm(Form):
         self._generation = generation
         self._keep = keep
         self._blocks = Blocks()
-        self._cut = False
+        self._cut: str | None = None
         self._number = 0
 
     def response(self, pieces: list[Piece]) -> bytes:
@@ -80,7 +80,7 @@ class ResponseForm(Form):
             elif piece.text or logprobs:
                 yield from self._blocks.text(piece.text, logprobs)
             if piece.finish_reason is not None:
-                self._cut = piece.finish_reason == "length"
+                self._cut = _limit(piece) if piece.finish_reason == "length" else None
                 if not self._blocks:
                     yield from self._blocks.text("")
                 yield from self._blocks.close()
@@ -111,7 +111,7 @@ class ResponseForm(Form):
         return text + done + self._item_event("done", change, self._status(change))
 
     def _status(self, change: Change) -> str:
-        return self._body.status(self._blocks.all, change.index, self._cut)
+        return self._body.status(self._blocks.all, change.index, cut=self._cut is not None)
 
     def _item_event(self, what: str, change: Change, status: str) -> bytes:
         item = self._body.item(change.index, change.block, status)
@@ -120,3 +120,8 @@ class ResponseForm(Form):
     def _event(self, kind: str, **fields: Any) -> bytes:
         number, self._number = self._number, self._number + 1
         return event({"type": kind, "sequence_number": number, **fields}, kind)
+
+
+def _limit(piece: Piece) -> str:
+    """What cut an answer; OpenAI has no word for its time."""
+    return "max_output_tokens" if piece.stop_reason is None else str(piece.stop_reason)
