@@ -68,6 +68,13 @@ def run_batch(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def keys(arguments: Sequence[str]) -> int:
+    """`loraplex keys`."""
+    from loraplex_server.commands.keys import keys as run
+
+    return run(arguments)
+
+
 def bench(arguments: Sequence[str]) -> int:
     """`loraplex bench`."""
     from loraplex_server.commands.bench import bench as run
@@ -87,6 +94,7 @@ COMMANDS = {
     "serve": Command("serve a model and its adapters", serve),
     "demo": Command("serve the bundled demo", demo),
     "adapters": Command("check adapters' files; list, add and remove those of a running server", adapters),
+    "keys": Command("make, list and revoke the keys of tenants", keys),
     "run-batch": Command("answer a file of requests, with an engine of its own or a running server's", run_batch),
     "bench": Command("measure throughput and latency, of a server or of an engine alone", bench),
     "version": Command("print the version", version),

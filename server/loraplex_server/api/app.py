@@ -29,12 +29,14 @@ from loraplex_server.api.routes import (
     adapters,
     chat,
     completions,
+    keys,
     lorax,
     messages,
     models,
     operations,
     responses,
     tokenize,
+    usage,
     vllm_adapters,
 )
 from loraplex_server.api.services import Services
@@ -84,7 +86,8 @@ def create_app(
         lifespan=_living,
     )
     app.state.services = services
-    routes = (completions, chat, responses, messages, models, adapters, vllm_adapters, tokenize, lorax, operations)
+    generating = (completions, chat, responses, messages, lorax)
+    routes = (*generating, models, adapters, vllm_adapters, tokenize, keys, usage, operations)
     for module in routes:
         app.include_router(module.router)
     install_handlers(app)

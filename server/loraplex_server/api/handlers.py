@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import cast
 
 from fastapi import FastAPI, Request, Response
@@ -11,14 +12,17 @@ from starlette.requests import ClientDisconnect
 
 from loraplex_adapters.errors import AdapterError
 from loraplex_server.api.departure import ClientGoneError
-from loraplex_server.api.errors import ApiError, bad_request, from_domain
+from loraplex_server.api.errors import ApiError, bad_request, from_domain, unavailable
 from loraplex_server.api.rate_limits import limit_reached, never_fits
 from loraplex_server.api.record import record_of
 from loraplex_server.api.responses import error_response
 from loraplex_server.api.services import services_of
 from loraplex_server.engine.interface import EngineError
+from loraplex_server.tenants.errors import KeyStoreError, UsageError
 from loraplex_server.tenants.grant import DEFAULT
 from loraplex_server.tenants.limiter import LimitReachedError, NeverFitsError
+
+logger = logging.getLogger(__name__)
 
 # nginx's status for a client that closed the connection; only the log sees it.
 CLIENT_GONE = 499
@@ -30,6 +34,8 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(EngineError, _domain_error)
     app.add_exception_handler(AdapterError, _domain_error)
+    app.add_exception_handler(KeyStoreError, _store_error)
+    app.add_exception_handler(UsageError, _store_error)
     app.add_exception_handler(LimitReachedError, _limit_error)
     app.add_exception_handler(NeverFitsError, _limit_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -45,6 +51,12 @@ async def _api_error(request: Request, error: Exception) -> Response:
     if error.outcome in REJECTIONS:
         services_of(request).metrics.requests.reject(REJECTIONS[error.outcome])
     return error_response(error, request.url.path)
+
+
+async def _store_error(request: Request, error: Exception) -> Response:
+    """Of files that only admins' requests wait for; what they lie under is for the log."""
+    logger.error("request %s: %s", record_of(request).request_id, error)
+    return await _api_error(request, unavailable("Keys or usage cannot be read or written now", "state_unavailable"))
 
 
 async def _limit_error(request: Request, error: Exception) -> Response:

@@ -9,19 +9,14 @@ from loraplex_server.api.errors import ApiError
 from loraplex_server.api.record import record_of
 from loraplex_server.api.services import services_of
 
-HOW_TO_TURN_ON = (
-    "Adapters cannot be added, changed or removed over the API of this server: it was started without --admin-key KEY "
-    "(or LORAPLEX_ADMIN_KEY)"
-)
-
 
 def is_admin(request: Request) -> bool:
     """Whether a request came with an admin's key."""
     return record_of(request).caller.admin
 
 
-def require_admin(request: Request) -> None:
-    """Let a request pass that may change adapters.
+def require_admin(request: Request, deed: str = "add, change or remove adapters") -> None:
+    """Let a request pass that may do what is for admins.
 
     Raises:
         ApiError: 403 where the server has no admin key, or the request another key; 401 where it has none.
@@ -29,10 +24,11 @@ def require_admin(request: Request) -> None:
     if is_admin(request):
         return
     if not services_of(request).callers.has_admin:
-        raise ApiError(403, HOW_TO_TURN_ON, code="admin_disabled", outcome="unauthorized")
+        message = f"Nobody may {deed} over the API of this server: it has no admin key (--admin-key KEY)"
+        raise ApiError(403, message, code="admin_disabled", outcome="unauthorized")
     if key_in(request.headers) is None:
         raise unauthorized("Send the admin key as 'Authorization: Bearer KEY'")
-    raise not_admin("change adapters")
+    raise not_admin(deed)
 
 
 def not_admin(deed: str) -> ApiError:

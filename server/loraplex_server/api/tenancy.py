@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from loraplex_server.api.errors import ApiError
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.api.start_error import StartError
 from loraplex_server.settings import ServeSettings
 from loraplex_server.tenants.errors import KeyStoreError, UsageError
 from loraplex_server.tenants.grant import DEFAULT
-from loraplex_server.tenants.key_store import FILE
+from loraplex_server.tenants.key import Key
+from loraplex_server.tenants.key_file import SUFFIXES
+from loraplex_server.tenants.key_store import FILE, KeyStore
 from loraplex_server.tenants.keyring import Keyring, open_keys
 from loraplex_server.tenants.limiter import Limiter
 from loraplex_server.tenants.usage import slot_at
@@ -25,11 +31,39 @@ FLUSH_S = 5.0
 
 @dataclass(frozen=True)
 class Tenancy:
-    """Args: keyring: of the keys that are kept. usage: of all. limiter: of this process."""
+    """Args: keyring: of the keys that are kept. usage: of all. store: the keys' file, where it may be written over the
+    API. limiter: of this process."""
 
     keyring: Keyring
     usage: UsageBook
+    store: Path | None = None
     limiter: Limiter = field(default_factory=Limiter)
+
+    def add_key(self, key: Key) -> None:
+        """Keep a new key. Like all who write keys it has a connection of its own, so that the keyring sees the change.
+
+        Raises:
+            ApiError: 409; keys cannot be written over the API.
+            KeyStoreError: they cannot be written at this moment.
+        """
+        with self._writing() as store:
+            store.add(key)
+
+    def revoke_key(self, id: str) -> Key:
+        """Take one back. Raises UnknownKeyError, and as add_key does."""
+        with self._writing() as store:
+            return store.revoke(id)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[KeyStore]:
+        if self.store is None:
+            message = (
+                "Keys cannot change over the API of this server: start it with --state-dir DIR, or with a --keys FILE "
+                "that is no YAML"
+            )
+            raise ApiError(409, message, code="keys_not_kept")
+        with contextlib.closing(KeyStore(self.store)) as store:
+            yield store
 
     def count(self, record: RequestRecord) -> None:
         """Add a request that has ended to its tenant's usage, if the engine worked on it."""
@@ -75,8 +109,9 @@ def open_tenancy(settings: ServeSettings) -> Tenancy:
         keyring = Keyring(None if path is None else open_keys(path, create=create))
     except KeyStoreError as error:
         raise StartError(str(error)) from error
+    store = None if path is None or path.suffix in SUFFIXES else path
     try:
-        return Tenancy(keyring, UsageBook(settings.state_dir))
+        return Tenancy(keyring, UsageBook(settings.state_dir), store)
     except UsageError as error:
         keyring.close()
         raise StartError(f"--state-dir: {error}") from error

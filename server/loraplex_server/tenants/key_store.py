@@ -24,7 +24,7 @@ WRITER_S, READER_S = 10.0, 0.2
 _TABLE = """
 CREATE TABLE keys (
     id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, "grant" TEXT NOT NULL, created INTEGER NOT NULL, revoked INTEGER
-) WITHOUT ROWID
+)
 """
 _COLUMNS = 'id, digest, "grant", created, revoked'
 
@@ -70,7 +70,7 @@ class KeyStore:
     def keys(self) -> list[Key]:
         """All of them, oldest first."""
         with self._errors():
-            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM keys ORDER BY created, id").fetchall()
+            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM keys ORDER BY rowid").fetchall()
         return [self._key(row) for row in rows]
 
     def add(self, key: Key) -> None:

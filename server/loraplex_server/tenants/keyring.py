@@ -76,6 +76,11 @@ class Keyring:
         self._follow()
         return self._open(self._by_id.get(id))
 
+    def all(self) -> list[Key]:
+        """All that are known, revoked ones too."""
+        self._follow()
+        return list(self._by_id.values())
+
     def any(self) -> bool:
         """Whether a key was ever made, were it revoked since: taking the last one back must not open the door."""
         self._follow()
