@@ -31,6 +31,9 @@ INLINE_SIZE = 4096
 
 _TAKEN = frozenset(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
 
+# What a template raises that is given what it does not expect.
+_OF_TEMPLATES = (jinja2.TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
+
 _T = TypeVar("_T")
 
 
@@ -144,7 +147,7 @@ class Renderer:
                 if not called:
                     raise
                 text = self._apply(conversation, template, variables, parsed=False)
-        except (jinja2.TemplateError, ValueError, TypeError) as error:
+        except _OF_TEMPLATES as error:
             raise bad_request(f"The chat template refuses these messages: {str(error)[:200]}", "messages") from None
         check_nothing_lost(conversation, text)
         return text

@@ -26,7 +26,13 @@ def messages_for(template: str, messages: Sequence[Message], *, parsed: bool) ->
         parsed: the arguments of earlier calls are objects, as most templates want them, or JSON text, as others do.
     """
     short_ids = "[TOOL_CALLS]" in template  # Mistral's templates refuse all ids but those of 9 letters and digits
-    return [_as_template_sees(message, template, parsed, short_ids) for message in messages]
+    seen = [_as_template_sees(message, template, parsed, short_ids) for message in messages]
+    called = {call.id: call.function.name for message in messages for call in message.tool_calls or ()}
+    for message, fields in zip(messages, seen, strict=True):
+        # OpenAI's clients send the id alone, but some templates, as that of Hermes, want the function's name.
+        if message.tool_call_id in called:
+            fields.setdefault("name", called[message.tool_call_id])
+    return seen
 
 
 def variables_for(template: str, variables: dict[str, Any], taken: Collection[str]) -> dict[str, Any]:

@@ -207,6 +207,21 @@ async def test_a_template_that_wants_text_for_arguments_gets_it(hermes: Api, ada
         assert '<tool_call>get_weather({"a": 1})' in prompt_of(api)
 
 
+async def test_an_answer_of_a_tool_has_the_name_of_its_function(hermes: Api, adapters: Path) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'tool' and not m.name %}{{ raise_exception('no name') }}{% endif %}"
+        "{{ m.name }}:{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}{% endfor %}"
+    )
+    api = Api(hermes.engine, Renderer(tokenizer, [1]), adapters)
+    say(api, "x")
+    assert (await api.chat({"messages": turns("{}")})).status_code == 200
+    assert 'get_weather:{"sky"' in prompt_of(api)
+    unasked = {"role": "tool", "tool_call_id": "other", "content": "x"}
+    error = (await api.chat({"messages": [*turns("{}"), unasked]})).json()["error"]
+    assert "no name" in error["message"]
+
+
 @pytest.mark.parametrize("kind", ["mistral", "mistral-args"])
 async def test_ids_that_mistral_refuses_are_exchanged(adapters: Path, kind: str) -> None:
     api = build_tool_api(kind, adapters)
@@ -225,6 +240,13 @@ async def test_the_template_gets_the_requests_variables(hermes: Api) -> None:
     for name in ("enable_thinkin", "tools", "messages", "tokenize", "eos_token", "x" * 500):
         error = (await hermes.chat({"chat_template_kwargs": {name: False}})).json()["error"]
         assert error["param"] == "chat_template_kwargs"
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = "{{ messages[0].content }}{{ 1 / zero }}{{ range(many) | length }}{{ 'x'.ljust(text) }}"
+    api = Api(hermes.engine, Renderer(tokenizer, [1]), hermes.settings.adapters)
+    good = {"zero": 1, "many": 1, "text": 1}
+    for wrong in ({}, {"zero": 0}, {"many": 10**9}, {"many": "x"}, {"text": []}):
+        response = await api.chat({"chat_template_kwargs": good | wrong})
+        assert response.status_code == (400 if wrong else 200), response.text
     error = (await hermes.chat({"chat_template": "{{ messages }}"})).json()["error"]
     assert (error["param"], error["code"]) == ("chat_template", "unsupported_parameter")
 

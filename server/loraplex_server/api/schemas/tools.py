@@ -76,7 +76,10 @@ def _name_of(tool: Any) -> Any:
     return function.get("name") if isinstance(function, dict) else None
 
 
-Choice = Annotated[ToolChoice, BeforeValidator(_read_choice, json_schema_input_type=str | dict[str, Any])]
+Choice = Annotated[
+    ToolChoice,
+    BeforeValidator(_read_choice, json_schema_input_type=Literal["none", "auto", "required"] | dict[str, Any]),
+]
 
 
 def check_names(tools: Sequence[FunctionTool]) -> None:
