@@ -39,6 +39,8 @@ def totals(number: int) -> EngineStats:
     )
     return EngineStats(
         preemptions_total=number,
+        pauses_total=number,
+        deadlines_total=number,
         prefix_queries_total=number,
         prefix_hits_total=number,
         step_tokens=[4, 8],
@@ -58,6 +60,8 @@ def entry(name: str, tier: Tier, pinned: bool = False) -> AdapterEntry:
 
 TOTALS = [
     "vllm:num_preemptions_total",
+    "loraplex_pauses_total",
+    "loraplex_deadline_exceeded_total",
     "vllm:prefix_cache_queries_total",
     "vllm:prefix_cache_hits_total",
     "vllm:spec_decode_num_drafts_total",

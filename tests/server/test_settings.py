@@ -66,6 +66,8 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--max-num-seqs", "3"], "max_num_seqs", "3"),
     (["--max-num-batched-tokens", "64"], "max_num_batched_tokens", "64"),
     (["--max-queued-requests", "0"], "max_queued_requests", "0"),
+    (["--max-queued-per-tenant", "0"], "max_queued_per_tenant", "0"),
+    (["--request-timeout", "2.5"], "request_timeout", "2.5"),
     (["--speculation", "ngram"], "speculation", "ngram"),
     (["--speculation-tokens", "3"], "speculation_tokens", "3"),
     (["--speculation-max-match", "5"], "speculation_max_match", "5"),

@@ -13,6 +13,9 @@ from loraplex_server.api.tools.parts import Part, join_parts
 from loraplex_server.api.tools.use import ToolUse
 from loraplex_server.engine.messages import Delta, FinishReason, TokenLogprob
 
+# The `stop_reason` beside `finish_reason` "length", which typed clients know, of an answer that its time cut short.
+TIMED_OUT = "timeout"
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -104,7 +107,7 @@ class Answer:
                 return piece
         if delta.finish_reason is not None:
             self._show(piece, self._stops.flush())
-            self._finish(piece, delta.finish_reason, self._stop_token(delta))
+            self._finish(piece, delta.finish_reason, TIMED_OUT if delta.timed_out else self._stop_token(delta))
         return piece
 
     def _text_of(self, token_id: int) -> tuple[str, str | None]:

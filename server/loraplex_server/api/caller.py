@@ -47,10 +47,17 @@ class Caller:
         """Whether it may see and use the base model, alone or in a sum with adapters."""
         return self.may_use(BASE)
 
-    @property
-    def share(self) -> Share:
-        """How its work counts in the engine."""
-        return Share(tenant=self.tenant, weight=self.weight, priority=self.priority)
+    def share_for(self, priority: int | None) -> Share:
+        """How its work counts in the engine.
+
+        Args:
+            priority: that the request asks for; None: the caller's own. A tenant's cannot be more urgent than that.
+        """
+        if priority is None:
+            priority = self.priority
+        elif self.tenant:
+            priority = max(priority, self.priority)
+        return Share(tenant=self.tenant, weight=self.weight, priority=priority)
 
 
 ANYONE = Caller()

@@ -18,6 +18,7 @@ from loraplex_adapters.errors import (
 )
 from loraplex_server.engine.interface import (
     AdapterUnusableError,
+    DeadlineExceededError,
     EngineDeadError,
     EngineError,
     InvalidRequestError,
@@ -88,6 +89,17 @@ def model_not_found(name: str, param: str = "model") -> ApiError:
     return ApiError(404, message, param=param, code="model_not_found", outcome="not_found")
 
 
+def deadline_exceeded(message: str) -> ApiError:
+    """408: the request had too little time.
+
+    It is no 5xx, which proxies send again by themselves, and OpenAI's and Anthropic's clients, which send a 408 again,
+    do not where a header says so: sent again with the same time, it would only find more of a crowd.
+    """
+    headers = {"x-should-retry": "false"}
+    code = outcome = "deadline_exceeded"
+    return ApiError(408, message, type="timeout_error", code=code, headers=headers, outcome=outcome)
+
+
 def internal_error(request_id: str) -> ApiError:
     """500: says nothing of what went wrong, only where to look it up."""
     message = f"Internal error; the server's log has it under request id {request_id}"
@@ -100,6 +112,8 @@ def from_domain(error: EngineError | AdapterError) -> ApiError:
     if isinstance(error, QueueFullError):
         headers = {"retry-after": str(error.retry_after)}
         return ApiError(429, message, type="rate_limit_error", code="queue_full", headers=headers, outcome="queue_full")
+    if isinstance(error, DeadlineExceededError):
+        return deadline_exceeded(message)
     if isinstance(error, EngineDeadError):
         return unavailable(message, "engine_unavailable")
     if isinstance(error, UnknownAdapterError):

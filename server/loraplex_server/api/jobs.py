@@ -12,6 +12,7 @@ from loraplex_server.api.rate_limits import reserve
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.api.schemas.sampling import SamplingFields
 from loraplex_server.api.services import Services
+from loraplex_server.api.time_left import time_left
 from loraplex_server.api.tools.use import ToolUse
 from loraplex_server.engine.messages import GenerateRequest, SamplingParams
 from loraplex_server.metrics.timeline import Timeline
@@ -34,6 +35,7 @@ def make_generation(
     metrics = services.metrics.requests
     target, renderer = addressee.target, addressee.renderer
     record.model, record.adapters = target.name, target.adapter_names
+    timeout_s = time_left(record, body.timeout, services.settings.request_timeout)
     jobs = []
     for number, (prompt, sampling) in enumerate(work):
         request = GenerateRequest(
@@ -42,7 +44,8 @@ def make_generation(
             sampling=sampling,
             n=body.answers,
             adapters=target.adapters,
-            share=record.caller.share,
+            share=record.caller.share_for(body.priority),
+            timeout_s=timeout_s,
             salt=_salt(services, record.caller, body),
         )
         answers = [Answer(number * body.answers + j, prompt, body, renderer, tools) for j in range(body.answers)]

@@ -12,6 +12,7 @@ from loraplex_server.api.errors import internal_error
 from loraplex_server.api.guard import is_guarded
 from loraplex_server.api.record import RequestRecord, request_id_from
 from loraplex_server.api.responses import error_response
+from loraplex_server.api.time_left import timeout_header
 from loraplex_server.logs import log_request
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,9 @@ class RecordMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = RequestRecord(request_id_from(Headers(scope=scope).get("x-request-id")), scope["path"][:200])
+        asked = Headers(scope=scope)
+        record = RequestRecord(request_id_from(asked.get("x-request-id")), scope["path"][:200])
+        record.timeout_header = timeout_header(asked)
         scope.setdefault("state", {})["record"] = record
 
         async def send_with_id(message: Message) -> None:

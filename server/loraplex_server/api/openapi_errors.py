@@ -34,10 +34,10 @@ _ANY = {
     403: "The key may not do this, or the server was started without what it needs.",
     404: "There is none of that name, or none that the key may see.",
     405: "The path takes another method.",
+    408: "The request's time was over before it could be answered.",
     409: "It is not in a state in which this can be done.",
     429: "Too much at once: `retry-after` says when to come again.",
     503: "The model is still being loaded, the engine starts again, or the server shuts down: `retry-after` says when.",
-    504: "The request's time was over before it could be answered.",
 }
 _OF_BODIES = {
     413: "The body is larger than the server takes.",

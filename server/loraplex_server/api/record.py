@@ -34,6 +34,7 @@ class RequestRecord:
     caller: Caller = ANYONE
     ticket: Ticket | None = None  # of a request for work
     used: Amount | None = None  # None: the engine did not work on it
+    timeout_header: tuple[str, str] | None = None  # its name and its value
     model: str | None = None
     adapters: tuple[str, ...] = ()
     generation: str | None = None

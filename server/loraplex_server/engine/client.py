@@ -12,15 +12,14 @@ from collections.abc import AsyncIterator
 from loraplex_adapters.source import AdapterSource
 from loraplex_server.engine.child import EngineChild
 from loraplex_server.engine.config import EngineConfig
-from loraplex_server.engine.drain import DrainRate
 from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.interface import (
     AdapterUnusableError,
+    DeadlineExceededError,
     EngineDeadError,
     EngineError,
     InvalidRequestError,
     PreparedAdapter,
-    QueueFullError,
 )
 from loraplex_server.engine.messages import (
     AbortRequest,
@@ -37,6 +36,7 @@ from loraplex_server.engine.messages import (
     ToEngine,
     UnpinAdapter,
 )
+from loraplex_server.engine.room import Room
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ _ERRORS: dict[str, type[EngineError]] = {
     "adapter": AdapterUnusableError,
     "invalid": InvalidRequestError,
     "engine": EngineDeadError,
+    "deadline": DeadlineExceededError,
 }
 
 
@@ -65,8 +66,7 @@ class EngineClient:
         self._supervisor: asyncio.Task[None] | None = None
         self._streams: dict[str, asyncio.Queue[Delta | EngineError]] = {}
         self._preparing: dict[str, asyncio.Future[PreparedAdapter]] = {}
-        self._answers = 0  # of the requests in flight, n counted
-        self._drain = DrainRate()
+        self._room = Room(config.max_num_seqs, config.max_queued_requests, config.max_queued_per_tenant)
         self._ready = asyncio.Event()
         self._start_error: str | None = None
         self._info: EngineInfo | None = None
@@ -114,10 +114,9 @@ class EngineClient:
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """See Engine.generate."""
         child = self._living()
-        self._check_room(request.n)
+        self._room.enter(request)
         queue: asyncio.Queue[Delta | EngineError] = asyncio.Queue()
         self._streams[request.request_id] = queue
-        self._answers += request.n
         left = request.n
         try:
             _send(child, request)
@@ -129,23 +128,11 @@ class EngineClient:
                 left -= item.finish_reason is not None
                 yield item
         finally:
-            self._answers -= request.n
-            self._drain.finished()
+            self._room.leave(request)
             del self._streams[request.request_id]
             if left and child is self._child:
                 with contextlib.suppress(EngineDeadError):  # then there is nothing to abort
                     _send(child, AbortRequest(request.request_id))
-
-    def _check_room(self, n: int) -> None:
-        total = self._config.max_num_seqs + self._config.max_queued_requests
-        if n > total:
-            raise InvalidRequestError(f"{n} answers were asked for at once; this server takes {total} at the most")
-        room = total - self._answers
-        if n > room:
-            waiting = max(self._answers - self._config.max_num_seqs, 0)
-            raise QueueFullError(
-                f"the queue is full: {waiting} answers wait already", retry_after=self._drain.seconds_for(n - room)
-            )
 
     async def abort(self, request_id: str, index: int) -> None:
         """See Engine.abort."""

@@ -30,6 +30,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_num_seqs: int = 32
     max_num_batched_tokens: int | None = None  # None: 512 on a CPU, 4096 on a GPU
     max_queued_requests: int = 512
+    max_queued_per_tenant: int | None = None  # None: as many as are left for others; one without a name has them all
     gpu_memory_utilization: float = 1.0  # of the whole GPU, what others took included; a CPU has cgroups for that
     kv_cache_memory: int | None = None
     adapter_memory: int | None = None

@@ -6,15 +6,26 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
-from typing import Literal
+
+import msgspec
 
 from loraplex_adapters.store import AdapterStore
 from loraplex_server.engine.choice import Choice
+from loraplex_server.engine.deadlines import Deadlines
 from loraplex_server.engine.flight import Flight, StepResult
 from loraplex_server.engine.limits import InvalidRequestError, Limits
-from loraplex_server.engine.messages import AdapterPrepared, AdapterStats, Delta, EngineStats, Failed, GenerateRequest
+from loraplex_server.engine.messages import (
+    AdapterPrepared,
+    AdapterStats,
+    Delta,
+    EngineStats,
+    Failed,
+    FailureKind,
+    GenerateRequest,
+)
+from loraplex_server.engine.pace import Pace
 from loraplex_server.engine.preparations import Preparations
-from loraplex_server.engine.request import Request
+from loraplex_server.engine.request import Request, sequences_of
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduled, Scheduler
 from loraplex_server.engine.seats import SeatCounts
@@ -58,6 +69,9 @@ class EngineCore:
         self.preparations = Preparations(store)
         self.limits = Limits(max_model_len, runner.model.config.vocab_size)
         self.requests: dict[str, Request] = {}
+        self._pace = Pace()
+        self._deadlines = Deadlines(self._pace, scheduler.seats.missing_tokens)
+        self._num_deadlines = 0
         self._unbound: dict[str, Request] = {}  # whose adapters are not in memory, or were not looked at yet
         self.overlap = overlap
         self._flights: deque[Flight] = deque()  # steps that were launched, and whose results nobody looked at yet
@@ -75,32 +89,19 @@ class EngineCore:
             self._check(message)
         except InvalidRequestError as error:
             return [Failed(request_id=message.request_id, kind="invalid", message=str(error))]
-        sequences = [self._sequence(message, index) for index in range(message.n)]
-        for sequence in sequences[1:]:
-            sequence.leader = sequences[0]
+        sequences = sequences_of(message, self.limits.max_model_len)
         leases = self.store.request_all([use.source for use in message.adapters]) if message.adapters else []
         request = Request(message, sequences, leases)
         self.requests[message.request_id] = self._unbound[message.request_id] = request
         for sequence in sequences:
             self.scheduler.add(sequence, held=True)
+        self._deadlines.add(request)
         return []
 
     def _check(self, message: GenerateRequest) -> None:
         if message.request_id in self.requests:
             raise InvalidRequestError(f"a request with the id '{message.request_id}' is in progress")
         self.limits.check(message)
-
-    def _sequence(self, message: GenerateRequest, index: int) -> Sequence:
-        return Sequence(
-            request_id=message.request_id,
-            index=index,
-            prompt_len=len(message.prompt_token_ids),
-            sampling=message.sampling,
-            max_len=self.limits.max_model_len,
-            tokens=list(message.prompt_token_ids),
-            share=message.share,
-            group="+".join(use.source.name for use in message.adapters),
-        )
 
     def abort(self, request_id: str, index: int | None) -> list[Event]:
         """End some or all answers of a request. One that has ended already stays as it is."""
@@ -118,7 +119,8 @@ class EngineCore:
     def step(self) -> list[Event]:
         """Let adapters in, choose tokens to compute, launch that, tell what came of the step that is over."""
         self.store.poll()
-        events = [*self.preparations.collect(), *self._bind_arrived()]
+        started = time.monotonic()
+        events = [*self.preparations.collect(), *self._bind_arrived(), *self._end_overdue(started)]
         if self.scheduler.must_know:
             events += self._land(0)
         plan = self.scheduler.schedule()
@@ -128,6 +130,24 @@ class EngineCore:
             self.scheduler.advance(plan)
         self.computed = bool(self._flights)
         events += self._land(1 if plan and self.overlap else 0)
+        if plan:
+            self._pace.observe(self._step_tokens[-1], time.monotonic() - started)
+        return events
+
+    def _end_overdue(self, now: float) -> list[Event]:
+        """What there is of an answer is told when its time is over; a request without any token fails."""
+        events: list[Event] = []
+        overdue = self._deadlines.due(now, self.requests)
+        for request, reason in overdue:
+            if not request.answered:
+                events.append(self._fail(request, reason, "deadline"))
+                continue
+            for sequence in request.sequences:
+                if sequence.finish_reason is None:
+                    sequence.finish_reason = "length"
+                    events.append(msgspec.structs.replace(self._delta(request, sequence, []), timed_out=True))
+        self._num_deadlines += len(overdue)
+        self._retire([request for request, _ in overdue])
         return events
 
     def _land(self, in_the_air: int) -> list[Event]:
@@ -163,7 +183,7 @@ class EngineCore:
             if sequence.finish_reason is None:
                 self.scheduler.release(sequence)
 
-    def _fail(self, request: Request, message: str, kind: Literal["adapter", "invalid", "engine"] = "adapter") -> Event:
+    def _fail(self, request: Request, message: str, kind: FailureKind = "adapter") -> Event:
         """End all answers of a request with one event; the caller retires it."""
         for sequence in request.sequences:
             sequence.finish_reason = sequence.finish_reason or "abort"
@@ -254,6 +274,8 @@ class EngineCore:
             kv_used_blocks=pool.num_used,
             kv_total_blocks=pool.num_blocks,
             preemptions_total=counts.preemptions,
+            pauses_total=counts.pauses,
+            deadlines_total=self._num_deadlines,
             prefix_queries_total=counts.prefix_queries,
             prefix_hits_total=counts.prefix_hits,
             step_tokens=steps,

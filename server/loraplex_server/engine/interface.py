@@ -34,6 +34,10 @@ class QueueFullError(EngineError):
         self.retry_after = retry_after
 
 
+class DeadlineExceededError(EngineError):
+    """The request's time was over before its first token, or would have been: a 408."""
+
+
 @dataclass(frozen=True)
 class PreparedAdapter:
     """What is known of an adapter once it is in memory."""

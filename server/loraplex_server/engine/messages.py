@@ -10,6 +10,8 @@ from loraplex_adapters.report import AdapterEntry
 from loraplex_adapters.source import AdapterSource
 
 FinishReason = Literal["stop", "length", "abort"]
+# The fault is the adapter's, the request's, ours; or there was too little time.
+FailureKind = Literal["adapter", "invalid", "engine", "deadline"]
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,13 +116,14 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: list[TokenLogprob] | None = None
     started: Started | None = None
     finish_reason: FinishReason | None = None
+    timed_out: bool = False  # with "length": the limit was the request's time
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The request ends here, all of its answers; or an adapter cannot be prepared."""
 
     request_id: str
-    kind: Literal["adapter", "invalid", "engine"]  # the adapter's fault, the request's, ours
+    kind: FailureKind
     message: str
 
 
@@ -201,6 +204,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     kv_used_blocks: int = 0
     kv_total_blocks: int = 0
     preemptions_total: int = 0
+    pauses_total: int = 0  # answers that gave their seat to another tenant's, or to a more urgent one
+    deadlines_total: int = 0  # requests whose time was over, or too short to begin with
     prefix_queries_total: int = 0  # tokens looked up
     prefix_hits_total: int = 0  # tokens found
     step_tokens: list[int] = []  # tokens of each step since the last message

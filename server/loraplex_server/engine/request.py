@@ -25,6 +25,21 @@ class Request:
     prompt_logprobs: list[TokenLogprob | None] = field(default_factory=lambda: [None])
 
     @property
+    def deadline(self) -> float | None:
+        """When its time is over."""
+        return None if self.message.timeout_s is None else self.arrival + self.message.timeout_s
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of its answers was admitted."""
+        return any(sequence.begun for sequence in self.sequences)
+
+    @property
+    def answered(self) -> bool:
+        """Whether any token of it is known."""
+        return any(sequence.num_output for sequence in self.sequences)
+
+    @property
     def adapters_ready(self) -> bool:
         """Whether all of the request's adapters are in memory."""
         return all(lease.state == "ready" for lease in self.leases)
@@ -68,3 +83,24 @@ class Request:
             generation=self.generation,
             prompt_logprobs=list(self.prompt_logprobs) if wants_prompt else None,
         )
+
+
+def sequences_of(message: GenerateRequest, max_len: int) -> list[Sequence]:
+    """A request's answers, of at most so many tokens with the prompt; all but the first wait for its prompt."""
+    group = "+".join(use.source.name for use in message.adapters)
+    sequences = [
+        Sequence(
+            request_id=message.request_id,
+            index=index,
+            prompt_len=len(message.prompt_token_ids),
+            sampling=message.sampling,
+            max_len=max_len,
+            tokens=list(message.prompt_token_ids),
+            share=message.share,
+            group=group,
+        )
+        for index in range(message.n)
+    ]
+    for sequence in sequences[1:]:
+        sequence.leader = sequences[0]
+    return sequences

@@ -121,6 +121,10 @@ class Seats:
         usable = (len(sequence.tokens) - 1) // self.block_size
         return self.pool.lookup(sequence.hashes(self.block_size)[:usable])
 
+    def missing_tokens(self, sequence: Sequence) -> int:
+        """Of its tokens, those that are in no block."""
+        return len(sequence.tokens) - len(self.cached_blocks(sequence)) * self.block_size
+
     def check_integrity(self) -> None:
         """Raise RuntimeError unless every block is held by exactly the sequences that list it."""
         holders = chain(self.running, self._paused)

@@ -27,6 +27,14 @@ class EngineMetrics(Collector):
         self._absorbed: EngineStats | None = None
         self._totals = Totals()
         self._preemptions = self._vllm("num_preemptions", "Sequences put back to make room.")
+        self._pauses = Counter(
+            "loraplex_pauses",
+            "Answers that gave their seat to another tenant's, or a more urgent one.",
+            registry=registry,
+        )
+        self._deadlines = Counter(
+            "loraplex_deadline_exceeded", "Requests whose time was over, or too short to begin.", registry=registry
+        )
         self._queries = self._vllm("prefix_cache_queries", "Prompt tokens looked up in the prefix cache.")
         self._hits = self._vllm("prefix_cache_hits", "Prompt tokens found in the prefix cache.")
         self._iteration_tokens = Histogram(
@@ -49,6 +57,8 @@ class EngineMetrics(Collector):
             return
         self._absorbed = self._stats = stats
         self._totals.grow(self._preemptions, stats.preemptions_total)
+        self._totals.grow(self._pauses, stats.pauses_total)
+        self._totals.grow(self._deadlines, stats.deadlines_total)
         self._totals.grow(self._queries, stats.prefix_queries_total)
         self._totals.grow(self._hits, stats.prefix_hits_total)
         self._drafts.absorb(stats.drafts)

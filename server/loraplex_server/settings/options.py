@@ -153,6 +153,22 @@ class ServeSettings(Told):
     max_queued_requests: int = _option(
         _ENGINE.max_queued_requests, "Scheduling", "N", "answers that may wait; more are refused with 429", ge=0
     )
+    max_queued_per_tenant: int | None = _option(
+        None,
+        "Scheduling",
+        "N",
+        "of those, one key's tenant's (default: as many as are left for others)",
+        ge=0,
+    )
+    request_timeout: float | None = _option(
+        None,
+        "Scheduling",
+        "SECONDS",
+        "for each answer, unless its request says otherwise (default: as long as it takes)",
+        gt=0,
+        le=86_400,
+        allow_inf_nan=False,
+    )
     overlap: bool | None = _option(
         None, "Scheduling", "", "choose a step while the one before it runs (default: on a GPU only)"
     )

@@ -61,6 +61,6 @@ def test_anyone_may_use_all_and_administer_nothing() -> None:
     assert ANYONE.may_use("alpha")
     assert ANYONE.may_use_base
     assert not ANYONE.admin
-    assert ANYONE.share == Share()
+    assert ANYONE.share_for(None) == Share()
     assert Caller(admin=True, adapters=Patterns([])).may_use("alpha")
     assert not ACME.may_use_base

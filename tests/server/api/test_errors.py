@@ -15,6 +15,7 @@ from support.fake_engine import FakeEngine
 from loraplex_server.api.answer import Answer, Piece
 from loraplex_server.engine.interface import (
     AdapterUnusableError,
+    DeadlineExceededError,
     EngineDeadError,
     EngineError,
     InvalidRequestError,
@@ -34,6 +35,7 @@ FAILURES = [
     ),
     (InvalidRequestError("no"), 400, "invalid_request_error", None, None),
     (QueueFullError("full", 7), 429, "rate_limit_error", None, "queue_full"),
+    (DeadlineExceededError("late"), 408, "timeout_error", None, "deadline_exceeded"),
     (EngineDeadError("restarting"), 503, "server_error", None, "engine_unavailable"),
     (EngineError("odd"), 500, "server_error", None, "engine_error"),
 ]

@@ -80,7 +80,6 @@ REFUSED: list[tuple[str, Any]] = [
     ("store", 0),
     ("modalities", ["text", "audio"]),
     ("use_beam_search", True),
-    ("priority", 5),
     ("lora_path", "/etc"),
     ("adapter_id", "alpha"),
     ("reasoning_effort", "high"),

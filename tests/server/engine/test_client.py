@@ -9,13 +9,19 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.checkpoints import write_base
 
 from loraplex_server.engine.client import EngineClient
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.errors import EngineStartError
-from loraplex_server.engine.interface import EngineDeadError, InvalidRequestError, QueueFullError
+from loraplex_server.engine.interface import (
+    DeadlineExceededError,
+    EngineDeadError,
+    InvalidRequestError,
+    QueueFullError,
+)
 from loraplex_server.engine.messages import Delta, GenerateRequest, SamplingParams
 
 
@@ -87,6 +93,12 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(client: EngineCli
 async def test_a_request_that_the_engine_refuses_is_the_callers_error(client: EngineClient) -> None:
     with pytest.raises(InvalidRequestError, match="vocabulary"):
         await answer(client, asking("a", prompt=(10**6,)))
+
+
+async def test_a_request_without_time_ends_and_says_so(client: EngineClient) -> None:
+    with pytest.raises(DeadlineExceededError, match="first token"):
+        await answer(client, msgspec.structs.replace(asking("a"), timeout_s=1e-6))
+    await eventually(lambda: client.stats.deadlines_total == 1)
 
 
 async def test_a_killed_engine_ends_its_requests_and_comes_back(client: EngineClient) -> None:

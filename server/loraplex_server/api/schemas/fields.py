@@ -74,7 +74,6 @@ NO_OPS: dict[str, Harmless] = {
     "media_io_kwargs": _empty,
     "vllm_xargs": _empty,
     "structured_outputs": _empty,
-    "priority": _is(0),
     "session_id": _text,
     "return_tokens_as_token_ids": _is(False),
     "return_token_offsets": _is(False),

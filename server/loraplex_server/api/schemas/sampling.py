@@ -13,7 +13,9 @@ MAX_STOPS = 16
 MAX_STOP_TOKENS = 128
 MAX_ADAPTERS = 16
 MAX_WEIGHT = 1000.0
+MAX_TIMEOUT_S = 86_400
 INT64 = 2**63
+INT32 = 2**31
 PLAIN_ID = r"^[A-Za-z0-9._:/+=@-]{1,128}$"
 
 
@@ -102,6 +104,16 @@ class SharedFields(Schema):
     min_tokens: int = Field(0, ge=0)
     skip_special_tokens: bool = True
     stream: bool = False
+    timeout: Number | None = Field(
+        None,
+        gt=0.0,
+        le=MAX_TIMEOUT_S,
+        description="Seconds for the whole answer: with none of it by then, 408; else it ends with `length`. "
+        "The headers x-loraplex-timeout and x-request-timeout do the same.",
+    )
+    priority: int | None = Field(
+        None, ge=-INT32, lt=INT32, description="Lower is earlier; with a key, it can only be later than the key's own."
+    )
 
     @model_validator(mode="after")
     def _check_adapters(self) -> SharedFields:
