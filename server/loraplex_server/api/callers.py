@@ -56,9 +56,13 @@ class Callers:
                 return caller
         return None if self.guarded else ANYONE
 
-    def by_key_id(self, id: str) -> Caller | None:
-        """The owner of a key, for work that was asked for with it before; None where it opens nothing any more."""
-        return self._caller(self._keyring.by_id(id))
+    def with_key(self, key_id: str) -> Caller | None:
+        """Who has a key of the key store, for work that goes on without a request; None where it opens nothing any more.
+
+        Args:
+            key_id: "" for those who have none there.
+        """
+        return self._caller(self._keyring.by_id(key_id)) if key_id else ANYONE
 
     def _caller(self, key: Key | None) -> Caller | None:
         if key is None:

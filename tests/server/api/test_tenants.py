@@ -13,6 +13,7 @@ from support.api import Api, until
 from support.fake_engine import FakeEngine
 from support.tenants import bearer, make_key, revoke_key
 
+from loraplex_server.api.caller import ANYONE
 from loraplex_server.api.start_error import StartError
 from loraplex_server.engine.interface import EngineDeadError, QueueFullError
 from loraplex_server.engine.messages import Share
@@ -56,6 +57,17 @@ async def test_the_first_key_closes_the_door_and_revoking_it_does_not_open_it(ap
     refused = await api.complete({"prompt": "x"}, **bearer(secret))
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
     assert (await api.complete({"prompt": "x"})).status_code == 401
+
+
+async def test_work_that_was_asked_for_before_stops_with_its_key(api: Api, state: Path) -> None:
+    id, _ = make_key(state, "acme", adapters=["alpha"])
+    callers = api.services.callers
+    caller = callers.with_key(id)
+    assert caller is not None
+    assert (caller.tenant, caller.key_id, caller.may_use("alpha"), caller.may_use("beta")) == ("acme", id, True, False)
+    assert callers.with_key("") is ANYONE
+    revoke_key(state, id)
+    assert callers.with_key(id) is None
 
 
 async def test_an_engine_hears_whose_share_it_is(api: Api, state: Path) -> None:
