@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, SamplingFields, Schema
-from loraplex_server.api.schemas.tools import MAX_TOOLS, Choice, FunctionTool, ToolCall, ToolChoice, check_names
+from loraplex_server.api.schemas.tools import MAX_TOOLS, Choice, FunctionTool, ToolCall, check_names
 
 MAX_MESSAGES = 4096
 MAX_TEMPLATE_KWARGS = 64
@@ -51,8 +51,14 @@ class Conversation(Schema):
     """Messages, and what else the template writes; also the body of /tokenize."""
 
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
-    tools: list[FunctionTool] = Field(default=[], max_length=MAX_TOOLS)
-    chat_template_kwargs: dict[str, Any] = Field(default={}, max_length=MAX_TEMPLATE_KWARGS)
+    tools: list[FunctionTool] = Field(
+        default=[], max_length=MAX_TOOLS, description="What the model may call, where its chat template has a place."
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default={},
+        max_length=MAX_TEMPLATE_KWARGS,
+        description="Variables that the model's chat template knows, such as `enable_thinking`.",
+    )
     add_generation_prompt: bool | None = None
     continue_final_message: bool = False
 
@@ -87,8 +93,14 @@ class ChatRequest(SamplingFields, Conversation):
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
-    tool_choice: Choice = ToolChoice(mode="auto")
-    parallel_tool_calls: bool = True
+    tool_choice: Choice = Field(
+        default="auto",
+        validate_default=True,
+        description="`auto`; `none`: the model is not told of the tools; `required`: it calls one or more; an object "
+        "that names a function: it calls that one, once; or OpenAI's `allowed_tools`. Calls that it has to make follow "
+        "the functions' schemas.",
+    )
+    parallel_tool_calls: bool = Field(True, description="False: the answer ends with its first call.")
 
     @model_validator(mode="after")
     def _check_choice(self) -> ChatRequest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from loraplex_server.api.schemas.sampling import Schema
 
@@ -25,8 +25,8 @@ class Function(Schema):
 
     name: str = Field(pattern=NAME)
     description: str | None = None
-    parameters: dict[str, Any] = _NO_PARAMETERS
-    strict: bool = False
+    parameters: dict[str, Any] = Field(default=_NO_PARAMETERS, description="A JSON schema of an object.")
+    strict: bool = Field(False, description="Also calls that the model makes of itself follow the schema.")
 
     @model_validator(mode="after")
     def _check_parameters(self) -> Function:
@@ -37,6 +37,25 @@ class Function(Schema):
 
 class FunctionTool(Schema):
     """The one kind of tool that a model can only ask for: OpenAI's others are run by OpenAI."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "get_weather",
+                        "description": "The weather in a city, now.",
+                        "parameters": {
+                            "type": "object",
+                            "properties": {"city": {"type": "string"}},
+                            "required": ["city"],
+                        },
+                    },
+                }
+            ]
+        }
+    )
 
     type: Literal["function"] = "function"
     function: Function
