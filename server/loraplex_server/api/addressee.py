@@ -14,8 +14,9 @@ from loraplex_server.api.model_names import Target
 from loraplex_server.api.parameters import ModelLimits
 from loraplex_server.api.record import record_of
 from loraplex_server.api.renderer import Renderer
-from loraplex_server.api.schemas.sampling import AdapterWeight
+from loraplex_server.api.schemas.sampling import AdapterWeight, SamplingFields
 from loraplex_server.api.services import services_of
+from loraplex_server.api.visible import visible_to
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class Addressee:
     target: Target
     renderer: Renderer
     limits: ModelLimits
+
+
+async def addressee_of_body(request: Request, body: SamplingFields) -> Addressee:
+    """Of a completion or a chat, whose adapters may be numbers. Raises as addressee_of does."""
+    numbered = services_of(request).lora_numbers.adapters(visible_to(request), body.lora) if body.lora else []
+    return await addressee_of(request, body.model, numbered or body.adapters)
 
 
 async def addressee_of(request: Request, model: str, adapters: Sequence[AdapterWeight] = ()) -> Addressee:

@@ -30,6 +30,7 @@ from loraplex_server.api.routes import (
     chat,
     completions,
     keys,
+    llama,
     lorax,
     messages,
     models,
@@ -86,7 +87,7 @@ def create_app(
         lifespan=_living,
     )
     app.state.services = services
-    generating = (completions, chat, responses, messages, lorax)
+    generating = (completions, chat, responses, messages, lorax, llama)
     routes = (*generating, models, adapters, vllm_adapters, tokenize, keys, usage, operations)
     for module in routes:
         app.include_router(module.router)

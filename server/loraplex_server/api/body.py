@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import pydantic_core
@@ -47,8 +49,15 @@ def parse_body(body: dict[str, Any], schema: type[_Body]) -> _Body:
     Raises:
         ApiError: 400 that names the first field at fault, with up to MAX_ERRORS of them in its message.
     """
-    try:
+    with reading(schema):
         return schema.model_validate(served_fields(body, schema.model_fields))
+
+
+@contextlib.contextmanager
+def reading(schema: type[Schema]) -> Iterator[None]:
+    """What is wrong with a body of this schema is the sender's error. See parse_body."""
+    try:
+        yield
     except ValidationError as error:
         faults = [_Fault(each, schema) for each in error.errors(include_url=False, include_context=False)[:MAX_ERRORS]]
         more = error.error_count() - len(faults)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 from fastapi import Request
 
-from loraplex_server.api.addressee import Addressee, addressee_of
+from loraplex_server.api.addressee import Addressee, addressee_of_body
 from loraplex_server.api.answer import Prompt
 from loraplex_server.api.generation import Generation
 from loraplex_server.api.jobs import make_generation
@@ -37,7 +37,7 @@ async def converse(request: Request, body: ChatRequest, id: str, at_most: int | 
         AdapterError: the adapter cannot be had.
         ClientGoneError: the client did not wait.
     """
-    to = await addressee_of(request, body.model, body.adapters)
+    to = await addressee_of_body(request, body)
     to.limits.check_answers(body.answers)
     services = services_of(request)
     tools = tool_use_of(body, to.renderer, services.settings.tool_call_parser)

@@ -13,6 +13,7 @@ from loraplex_server.api.adapter_outcomes import AdapterOutcomes
 from loraplex_server.api.callers import Callers
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.errors import unavailable
+from loraplex_server.api.lora_numbers import LoraNumbers
 from loraplex_server.api.model_names import ModelNames
 from loraplex_server.api.renderers import Renderers
 from loraplex_server.api.response_store import ResponseStore
@@ -39,6 +40,7 @@ class Services:
     callers: Callers
     tenancy: Tenancy
     responses: ResponseStore
+    lora_numbers: LoraNumbers = field(default_factory=LoraNumbers)
     started_at: int = field(default_factory=lambda: int(time.time()))
 
     def engine_info(self) -> EngineInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from loraplex_server.api.addressee import addressee_of
+from loraplex_server.api.addressee import addressee_of_body
 from loraplex_server.api.body import read_body
 from loraplex_server.api.completion_form import CompletionForm
 from loraplex_server.api.jobs import make_generation
@@ -23,7 +23,7 @@ async def create_completion(request: Request) -> Response:
     """Complete one or several prompts, with the base or an adapter."""
     services = services_of(request)
     body = await read_body(request, CompletionRequest, services.settings.max_body_size)
-    to = await addressee_of(request, body.model, body.adapters)
+    to = await addressee_of_body(request, body)
     to.limits.check_answers(len(body.prompt) * body.answers)
     prompts = await read_prompts(body, to.limits, to.renderer)
     parameters = to.limits.completions(body, [len(prompt.token_ids) for prompt in prompts])

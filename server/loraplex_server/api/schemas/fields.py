@@ -35,6 +35,10 @@ def _same_as_n(value: Any, body: Mapping[str, Any]) -> bool:
     return type(value) is int and value == (body.get("n") or 1)
 
 
+def _number(value: Any, body: Mapping[str, Any]) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _flag(value: Any, body: Mapping[str, Any]) -> bool:
     return isinstance(value, bool)
 
@@ -63,6 +67,35 @@ NO_OPS: dict[str, Harmless] = {
     # Anthropic's
     "cache_control": _anything,  # the prefix cache is automatic
     "speed": _is("standard"),
+    # llama.cpp's
+    "cache_prompt": _is(True),
+    "id_slot": _number,
+    "n_keep": _number,  # a context is never shifted
+    "n_discard": _number,
+    "n_indent": _is(0),
+    "n_cache_reuse": _is(0),
+    "min_keep": _is(0),
+    "t_max_predict_ms": _is(0, -1),
+    "typical_p": _is(1, 1.0),
+    "top_n_sigma": _is(-1, -1.0),
+    "dynatemp_range": _is(0, 0.0),
+    "dynatemp_exponent": _number,
+    "mirostat": _is(0),
+    "mirostat_tau": _number,
+    "mirostat_eta": _number,
+    "xtc_probability": _is(0, 0.0),
+    "xtc_threshold": _number,
+    "dry_multiplier": _is(0, 0.0),
+    "dry_base": _number,
+    "dry_allowed_length": _number,
+    "dry_penalty_last_n": _number,
+    "dry_sequence_breakers": _anything,
+    "post_sampling_probs": _is(False),
+    "timings_per_token": _is(False),
+    "return_progress": _is(False),
+    "response_fields": _empty,
+    "sse_ping_interval": _is(-1),
+    "penalize_nl": _is(False),
     # vLLM's
     "use_beam_search": _is(False),
     "length_penalty": _is(1, 1.0),
@@ -94,7 +127,8 @@ _KNOWN = (
     "max_completion_tokens", "messages", "mm_payload", "moderation", "prediction", "prompt", "prompt_embeds",
     "prompt_logprobs", "reasoning_effort", "repetition_detection", "request_id", "return_mm_kwargs",
     "return_weight_versions", "routed_experts_prompt_start", "thinking_token_budget", "top_logprobs",
-    "truncate_prompt_tokens", "web_search_options",
+    "truncate_prompt_tokens", "web_search_options", "samplers", "grammar", "json_schema", "repeat_penalty",
+    "repeat_last_n", "n_predict", "n_probs", "n_cmpl", "multimodal_data",
 )
 _KNOWN_BESIDE_CHATS = (  # of /v1/responses and /v1/messages
     "access_programs", "container", "context_management", "conversation", "diagnostics", "image", "inference_geo",

@@ -73,6 +73,13 @@ class AdapterWeight(Schema):
     weight: Number = Field(1.0, ge=-MAX_WEIGHT, le=MAX_WEIGHT)
 
 
+class LoraScale(Schema):
+    """One adapter of a weighted sum, by its number, as llama.cpp has it."""
+
+    id: int = Field(ge=0, lt=INT64, description="Of GET /lora-adapters.")
+    scale: Number = Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)
+
+
 class StreamOptions(Schema):
     """What a stream tells besides the answer. Padding against eavesdroppers is OpenAI's own, and off."""
 
@@ -126,6 +133,7 @@ class SharedFields(Schema):
 class SamplingFields(SharedFields):
     """What completions and chats share besides."""
 
+    lora: list[LoraScale] = Field(default=[], max_length=MAX_ADAPTERS, description="As `adapters`, by number.")
     n: int = Field(1, ge=1, le=MAX_N)
     cache_salt: str = Field(
         "", min_length=1, max_length=1024, description="Prompts of other salts are not found in the prefix cache."
@@ -145,6 +153,12 @@ class SamplingFields(SharedFields):
     def answers(self) -> int:
         """How many are generated for each prompt."""
         return self.n
+
+    @model_validator(mode="after")
+    def _check_lora(self) -> SamplingFields:
+        if self.lora and self.adapters:
+            raise ValueError("lora: excludes 'adapters'")
+        return self
 
     @model_validator(mode="after")
     def _check_prompt_logprobs(self) -> SamplingFields:
