@@ -123,5 +123,5 @@ class ResponseForm(Form):
 
 
 def _limit(piece: Piece) -> str:
-    """What cut an answer; OpenAI has no word for its time."""
+    """What cut an answer; OpenAI has no word for time that was over."""
     return "max_output_tokens" if piece.stop_reason is None else str(piece.stop_reason)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
-from support.api import Api
+from support.api import Api, named_events
 from support.fake_engine import FakeEngine
 
 from loraplex_server.api.answer import Answer, Prompt
@@ -115,3 +116,22 @@ def test_an_answer_that_its_time_cut_short_says_so_beside_a_reason_that_all_clie
         Delta(request_id="a", index=0, token_ids=[], finish_reason="length", timed_out=True),
     )
     assert (piece.finish_reason, piece.stop_reason) == ("length", "timeout")
+
+
+async def test_responses_and_messages_have_words_of_their_own_for_time_that_is_over(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deltas = api.engine._deltas
+
+    def cut(request: GenerateRequest, index: int) -> list[Delta]:
+        first = deltas(request, index)[0]
+        return [msgspec.structs.replace(first, finish_reason="length", timed_out=True)]
+
+    monkeypatch.setattr(api.engine, "_deltas", cut)
+    asked_of = {"/v1/responses": {"input": "x"}, "/v1/messages": {"messages": MESSAGES, "max_tokens": 10_000}}
+    response, message = [(await api.post(path, body)).json() for path, body in asked_of.items()]
+    assert (response["status"], response["incomplete_details"]) == ("incomplete", {"reason": "timeout"})
+    assert (message["stop_reason"], message["stop_sequence"]) == ("pause_turn", None)
+    response, message = [named_events((await api.post(p, {**b, "stream": True})).text) for p, b in asked_of.items()]
+    assert response[-1][1]["response"]["incomplete_details"] == {"reason": "timeout"}
+    assert dict(message)["message_delta"]["delta"]["stop_reason"] == "pause_turn"
