@@ -57,6 +57,7 @@ class FakeEngine:
     gate: asyncio.Event | None = None
     gate_after: int = 0
     generation: str = ""
+    ends_by_grammar: bool = False  # nothing may follow the script
     refusals: dict[str, EngineError] = field(default_factory=dict)  # by name, what preparing it raises
     prepared: list[tuple[AdapterSource, bool]] = field(default_factory=list)  # and whether it was to be pinned
     pins: dict[str, AdapterSource] = field(default_factory=dict)
@@ -118,6 +119,9 @@ class FakeEngine:
             if token_id in sampling.stop_token_ids and len(ids) > sampling.min_tokens:
                 reason = "stop"
                 break
+        by_grammar = self.ends_by_grammar and reason == "length"
+        if by_grammar:
+            reason = "stop"
         groups = [ids[i : i + self.per_delta] for i in range(0, len(ids), self.per_delta)] or [[]]
         deltas = []
         for number, group in enumerate(groups):
@@ -132,6 +136,7 @@ class FakeEngine:
                     logprobs=logprobs,
                     started=self._started(request, index) if number == 0 else None,
                     finish_reason=reason if number == len(groups) - 1 else None,
+                    ended_by_grammar=by_grammar and number == len(groups) - 1,
                 )
             )
         return deltas

@@ -91,7 +91,8 @@ class Answer:
     def take(self, delta: Delta) -> Piece:
         """The delta's part of the answer. Tokens after a stop string are no part of it."""
         piece = Piece(self.index)
-        hidden = len(delta.token_ids) - 1 if delta.finish_reason == "stop" and not self._show_stop else -1
+        stopped = delta.finish_reason == "stop" and not delta.ended_by_grammar
+        hidden = len(delta.token_ids) - 1 if stopped and not self._show_stop else -1
         for position, token_id in enumerate(delta.token_ids):
             piece.token_ids.append(token_id)
             piece.offsets.append(self._detokenizer.length)
@@ -118,7 +119,7 @@ class Answer:
         return self._stops.feed(text)
 
     def _stop_token(self, delta: Delta) -> int | None:
-        if delta.finish_reason != "stop" or not delta.token_ids:
+        if delta.finish_reason != "stop" or delta.ended_by_grammar or not delta.token_ids:
             return None
         last = delta.token_ids[-1]
         return last if last in self._own_stop_tokens else None

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from loraplex_server.api.addressee import Addressee, addressee_of_body
 from loraplex_server.api.answer import Prompt
+from loraplex_server.api.constraints import constraints_of
 from loraplex_server.api.generation import Generation
 from loraplex_server.api.jobs import make_generation
 from loraplex_server.api.record import record_of
@@ -42,7 +43,7 @@ async def converse(request: Request, body: ChatRequest, id: str, at_most: int | 
     services = services_of(request)
     tools = tool_use_of(body, to.renderer, services.settings.tool_call_parser)
     prompt = Prompt(to.limits.cut(await to.renderer.encode_chat(body), body, body.token_limit))
-    sampling = to.limits.chat(body, len(prompt.token_ids))
+    sampling = to.limits.chat(body, len(prompt.token_ids), await constraints_of(body, to.renderer))
     if at_most is not None:
         sampling = msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, at_most))
     generation = make_generation(services, record_of(request), to, body, id, [(prompt, sampling)], tools)

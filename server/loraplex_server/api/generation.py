@@ -13,6 +13,7 @@ from loraplex_adapters.errors import AdapterChangedError, AdapterError
 from loraplex_server.api.adapter_outcomes import AdapterOutcomes
 from loraplex_server.api.answer import Answer, Piece, join
 from loraplex_server.api.errors import from_domain
+from loraplex_server.api.mask_file import MaskFile
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.engine.interface import Engine, EngineDeadError, EngineError
 from loraplex_server.engine.messages import Delta, GenerateRequest, Started, TokenLogprob
@@ -33,6 +34,7 @@ class Job:
     request: GenerateRequest
     answers: Sequence[Answer]
     timeline: Timeline
+    mask_file: MaskFile  # which the request may name, and which is there as long as somebody has this
 
     @property
     def first_index(self) -> int:

@@ -44,13 +44,14 @@ def make_generation(
             sampling=sampling,
             n=body.answers,
             adapters=target.adapters,
+            tokenizer="" if sampling.grammar is None else renderer.mask_file.path,
             share=record.caller.share_for(body.priority),
             timeout_s=timeout_s,
             salt=_salt(services, record.caller, body),
         )
         answers = [Answer(number * body.answers + j, prompt, body, renderer, tools) for j in range(body.answers)]
         timeline = Timeline(metrics, record.arrival, len(prompt.token_ids), body.answers, sampling.max_tokens)
-        jobs.append(Job(request, answers, timeline))
+        jobs.append(Job(request, answers, timeline, renderer.mask_file))
     if record.ticket is not None:
         reserve(record.ticket, [job.request for job in jobs], services.engine_info().max_model_len)
     return Generation(services.engine, jobs, record, metrics, services.outcomes)

@@ -36,6 +36,7 @@ def completion_of(body: LoraxRequest, stream: bool) -> CompletionRequest:
         "include_stop_str_in_output": True,
         "seed": asked.seed,
         "stream": stream,
+        "response_format": None if asked.response_format is None else asked.response_format.as_completion(),
     }
     return CompletionRequest.model_validate(fields | _adapters(asked) | _sampling(asked))
 

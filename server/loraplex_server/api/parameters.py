@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from loraplex_server.api.constraints import UNCONSTRAINED, Constraints
 from loraplex_server.api.errors import ApiError, bad_request
 from loraplex_server.api.schemas.chat import ChatRequest
 from loraplex_server.api.schemas.completion import CompletionRequest
@@ -39,19 +40,25 @@ class ModelLimits:
         self._end_tokens = tuple(id for id in end_tokens if 0 <= id < self._vocabulary)
 
     def completions(
-        self, body: CompletionRequest, prompts: Sequence[int], *, fill: bool = False
+        self,
+        body: CompletionRequest,
+        prompts: Sequence[int],
+        constraints: Constraints = UNCONSTRAINED,
+        *,
+        fill: bool = False,
     ) -> list[SamplingParams]:
         """Parameters for each prompt of a completions request.
 
         Args:
             prompts: their lengths, in tokens.
+            constraints: of all the answers.
             fill: an answer without a limit may fill what is left of the context.
 
         Raises:
             ApiError: a prompt or its answer does not fit, a token id is out of range, or the prompts' log
                 probabilities would make too large a response.
         """
-        self._check_tokens(body)
+        self._check_tokens(body, constraints)
         wanted = [count for count in (body.logprobs if body.echo else None, body.prompt_logprobs) if count is not None]
         prompt_logprobs = max(wanted, default=None)
         if prompt_logprobs is not None:
@@ -63,17 +70,17 @@ class ModelLimits:
             room = self._context - prompt_tokens
             default = room if fill else min(DEFAULT_COMPLETION_TOKENS, room)
             limit = self._answer_tokens(body.max_tokens, default, prompt_tokens)
-            parameters.append(self._parameters(body, limit, logprobs, prompt_logprobs))
+            parameters.append(self._parameters(body, constraints, limit, logprobs, prompt_logprobs))
         return parameters
 
-    def chat(self, body: ChatRequest, prompt_tokens: int) -> SamplingParams:
+    def chat(self, body: ChatRequest, prompt_tokens: int, constraints: Constraints = UNCONSTRAINED) -> SamplingParams:
         """Parameters of a chat. Raises as completions does."""
-        self._check_tokens(body)
+        self._check_tokens(body, constraints)
         limit = self._answer_tokens(body.token_limit, self._context - prompt_tokens, prompt_tokens)
         if body.prompt_logprobs is not None:
             self._check_prompt_logprobs(prompt_tokens, body.prompt_logprobs + 1)
         logprobs = (body.top_logprobs or 0) if body.logprobs else None
-        return self._parameters(body, limit, logprobs, body.prompt_logprobs)
+        return self._parameters(body, constraints, limit, logprobs, body.prompt_logprobs)
 
     def cut(self, prompt: list[int], body: SamplingFields, answer_tokens: int | None) -> list[int]:
         """As much of a prompt as its request wants to be read."""
@@ -116,9 +123,12 @@ class ModelLimits:
         self.check_fits(prompt_tokens, asked)
         return default if asked is None else asked
 
-    def _check_tokens(self, body: SamplingFields) -> None:
+    def _check_tokens(self, body: SamplingFields, constraints: Constraints) -> None:
         self.check_ids(body.stop_token_ids, "stop_token_ids")
         self.check_ids(body.logit_bias, "logit_bias")
+        self.check_ids(constraints.allowed_token_ids or (), "allowed_token_ids")
+        for word in constraints.bad_words:
+            self.check_ids(word, "bad_words")
 
     def _check_prompt_logprobs(self, tokens: int, each: int) -> None:
         if tokens * each > MAX_PROMPT_LOGPROBS:
@@ -133,7 +143,12 @@ class ModelLimits:
         return bad_request(message, param="prompt", code="context_length_exceeded")
 
     def _parameters(
-        self, body: SamplingFields, limit: int, logprobs: int | None, prompt_logprobs: int | None
+        self,
+        body: SamplingFields,
+        constraints: Constraints,
+        limit: int,
+        logprobs: int | None,
+        prompt_logprobs: int | None,
     ) -> SamplingParams:
         if body.min_tokens > limit:
             raise bad_request(f"'min_tokens': is more than the {limit} tokens of the answer", param="min_tokens")
@@ -153,4 +168,7 @@ class ModelLimits:
             stop_token_ids=tuple(dict.fromkeys((*ends, *body.stop_token_ids))),
             logprobs=logprobs,
             prompt_logprobs=prompt_logprobs,
+            allowed_token_ids=constraints.allowed_token_ids,
+            bad_words=constraints.bad_words,
+            grammar=constraints.grammar,
         )

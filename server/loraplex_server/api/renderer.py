@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from loraplex_server.api.errors import bad_request
+from loraplex_server.api.mask_file import MaskFile
 from loraplex_server.api.schemas.chat import Conversation
 from loraplex_server.api.transcript import (
     check_nothing_lost,
@@ -64,6 +65,7 @@ class Renderer:
         self._inline = INLINE_SIZE if trusted else -1
         self.tokenizer = backend
         self.vocabulary = Vocabulary(backend)
+        self.mask_file = MaskFile(backend, self.vocabulary)
         self.end_tokens = tuple(sorted(set(end_tokens)))
 
     @cached_property

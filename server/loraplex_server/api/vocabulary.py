@@ -35,6 +35,14 @@ class Vocabulary:
         """The token alone, as a string."""
         return self.raw(token_id).decode("utf-8", "replace")
 
+    def texts(self) -> list[bytes | None]:
+        """Of each id, what the token adds to a text; None for special tokens, and ids that stand for nothing."""
+        known: dict[int, bytes | None] = {id: self._look_up(id) for id in self._tokenizer.get_vocab().values()}
+        for id, token in self._tokenizer.get_added_tokens_decoder().items():
+            if token.special:
+                known[id] = None
+        return [known.get(id) for id in range(max(known, default=-1) + 1)]
+
     def _look_up(self, token_id: int) -> bytes:
         if token_id in self._added:
             return self._added[token_id].encode()

@@ -70,7 +70,7 @@ def _measured(given: argparse.Namespace, settings: ServeSettings, console: Conso
         repeat = {"runs": given.runs, "warmup": given.warmup, "seed": given.seed}
         runs = all_runs(drive, options, adapters, console=console, **repeat)
     finally:
-        core.store.close()
+        core.close()
     lines = Lines(given.label, given.out)
     lines.write("engine", {"info": info, "adapters": len(adapters.adapters), **repeat, "options": asdict(options)})
     title = f"{options.requests} requests to {info.model}, {info.dtype}, quantization {info.quantization}"

@@ -18,6 +18,7 @@ from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.device import checkpoint_dtype, resolve_device, resolve_dtype, room_for, set_threads
+from loraplex_server.engine.grammars.library import GrammarLibrary
 from loraplex_server.engine.graphs.build import decode_graphs, decode_tapes
 from loraplex_server.engine.loaders import loader_threads, usable_cores
 from loraplex_server.engine.measure import measure_steps
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_BATCHED_TOKENS = {"cpu": 512, "cuda": 4096}
 # Rows of the adapter table. It grows by itself, but on a GPU that moves it away from the graphs that read it.
 FIRST_SLOTS = {"cpu": 64, "cuda": 1024}
+# A mask takes tens of microseconds; more threads would only be in the way of the step.
+MASK_THREADS = 4
 
 
 def build_engine(config: EngineConfig, wake: Callable[[], None]) -> tuple[EngineCore, EngineInfo]:
@@ -156,6 +159,7 @@ def _wire(
         ModelRunner(model, cache, config.block_size, table),
         scheduler,
         store,
+        GrammarLibrary(wake, min(usable_cores(), MASK_THREADS)),
         memory.max_model_len,
         overlap=device.type == "cuda" if config.overlap is None else config.overlap,
     )

@@ -13,6 +13,7 @@ from loraplex_adapters.store import AdapterStore
 from loraplex_server.engine.choice import Choice
 from loraplex_server.engine.deadlines import Deadlines
 from loraplex_server.engine.flight import Flight, StepResult
+from loraplex_server.engine.grammars.library import GrammarLibrary
 from loraplex_server.engine.limits import InvalidRequestError, Limits
 from loraplex_server.engine.messages import (
     AdapterPrepared,
@@ -35,11 +36,6 @@ from loraplex_server.engine.speculation.verify import counted
 
 Event = Delta | Failed | AdapterPrepared
 
-NOT_FINITE = (
-    "the model's output is not finite for this request: the adapter's weights or the request's weight for it are too "
-    "large for the served number format"
-)
-
 
 class EngineCore:
     """Owns the requests in flight. Single-threaded: everything here runs between two steps or in one.
@@ -48,6 +44,7 @@ class EngineCore:
         runner: computes a step.
         scheduler: chooses it.
         store: the adapters in memory.
+        grammars: that answers follow.
         max_model_len: tokens of prompt and answer together.
         overlap: choose and launch each step before the one before it is over, so that the device never waits for the
             host. What a step gave is then told one step later, and one that was launched for a sequence which turns
@@ -59,6 +56,7 @@ class EngineCore:
         runner: ModelRunner,
         scheduler: Scheduler,
         store: AdapterStore,
+        grammars: GrammarLibrary,
         max_model_len: int,
         *,
         overlap: bool = False,
@@ -66,6 +64,7 @@ class EngineCore:
         self.runner = runner
         self.scheduler = scheduler
         self.store = store
+        self.grammars = grammars
         self.preparations = Preparations(store)
         self.limits = Limits(max_model_len, runner.model.config.vocab_size)
         self.requests: dict[str, Request] = {}
@@ -91,7 +90,9 @@ class EngineCore:
             return [Failed(request_id=message.request_id, kind="invalid", message=str(error))]
         sequences = sequences_of(message, self.limits.max_model_len)
         leases = self.store.request_all([use.source for use in message.adapters]) if message.adapters else []
-        request = Request(message, sequences, leases)
+        grammar = message.sampling.grammar
+        compiled = None if grammar is None else self.grammars.find(message.tokenizer, grammar)
+        request = Request(message, sequences, leases, compiled)
         self.requests[message.request_id] = self._unbound[message.request_id] = request
         for sequence in sequences:
             self.scheduler.add(sequence, held=True)
@@ -159,16 +160,16 @@ class EngineCore:
         return events
 
     def _bind_arrived(self) -> list[Event]:
-        """Bind the requests whose adapters came in, and end those that cannot be served."""
+        """Bind the requests that have all they need, and end those that cannot be served."""
         events: list[Event] = []
         ended = []
         for request in tuple(self._unbound.values()):
             if request.adapter_error is not None:
                 events.append(self._fail(request, str(request.adapter_error)))
                 ended.append(request)
-            elif request.adapters_ready:
+            elif request.ready:
                 try:
-                    request.bind(self.limits)
+                    request.bind(self.limits, self.grammars)
                 except InvalidRequestError as error:
                     events.append(self._fail(request, str(error), "invalid"))
                     ended.append(request)
@@ -231,7 +232,7 @@ class EngineCore:
         if landed:
             events.append(self._delta(request, sequence, landed, first=first))
         if sequence.finish_reason is None and choices[-1].token is None:
-            events.append(self._fail(request, NOT_FINITE, "adapter" if request.leases else "engine"))
+            events.append(self._fail(request, *request.no_choice(sequence)))
         return events
 
     def _delta(self, request: Request, sequence: Sequence, choices: Seq[Choice], *, first: bool = False) -> Delta:
@@ -244,6 +245,7 @@ class EngineCore:
             logprobs=logprobs if logprobs and sequence.sampling.logprobs is not None else None,
             started=request.started(sequence) if first else None,
             finish_reason=sequence.finish_reason,
+            ended_by_grammar=sequence.ended_by_grammar,
         )
 
     def _retire(self, requests: Iterable[Request]) -> None:
@@ -282,6 +284,11 @@ class EngineCore:
             drafts=scheduler.drafts.stats(),
             adapters=AdapterStats(**vars(self.store.stats())),
         )
+
+    def close(self) -> None:
+        """End the threads that load adapters and compile grammars."""
+        self.store.close()
+        self.grammars.close()
 
     def check_integrity(self) -> None:
         """Raise RuntimeError if a block or a lease is held by nobody's request. Called whenever the engine is idle."""

@@ -65,9 +65,11 @@ class Limits:
             raise InvalidRequestError(f"the prompt has token ids outside of the vocabulary of {known}")
         # The base's own end tokens come with every request; where an adapter cannot choose them, they never come up.
         stops = all(0 <= token < max(chosen, self.vocab) for token in sampling.stop_token_ids)
-        if not (stops and all(0 <= token < chosen for token in sampling.logit_bias)):
+        named = (sampling.logit_bias, sampling.allowed_token_ids or (), *sampling.bad_words)
+        if not (stops and all(0 <= token < chosen for tokens in named for token in tokens)):
             raise InvalidRequestError(
-                f"stop_token_ids or logit_bias have token ids outside of the vocabulary of {chosen}"
+                "stop_token_ids, logit_bias, allowed_token_ids or bad_words have token ids outside of the vocabulary "
+                f"of {chosen}"
             )
         if sampling.prompt_logprobs is not None and max(prompt) >= chosen:
             raise InvalidRequestError(

@@ -31,6 +31,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     stop_token_ids: tuple[int, ...] = ()  # the model's end tokens among them, unless the request ignores these
     logprobs: int | None = None  # alternatives for each token; 0: only the chosen one's own; None: nothing
     prompt_logprobs: int | None = None  # the same for the prompt's tokens (OpenAI's echo with logprobs)
+    allowed_token_ids: tuple[int, ...] | None = None  # no other token is chosen; None: any may be
+    bad_words: tuple[tuple[int, ...], ...] = ()  # tokens of each; the last is not chosen where the others came before
     grammar: str | None = None  # what the answer must be, as llguidance writes its grammars; None: anything
 
 
@@ -57,6 +59,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     sampling: SamplingParams
     n: int = 1
     adapters: tuple[AdapterUse, ...] = ()  # none: the base
+    tokenizer: str = ""  # path of a `grammars.token_file`, to read the grammar with; it stays until the answer's end
     share: Share = Share()
     salt: str = ""  # cached prefixes are found by requests of the same salt alone
     timeout_s: float | None = None  # left for the whole answer when this was sent
@@ -117,6 +120,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     started: Started | None = None
     finish_reason: FinishReason | None = None
     timed_out: bool = False  # with "length": the limit was the request's time
+    ended_by_grammar: bool = False  # nothing could follow: the last token is part of the answer, no stop token
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):

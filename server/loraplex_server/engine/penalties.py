@@ -71,17 +71,33 @@ def adjustments(sequences: Seq[Sequence], vocab: Seq[int], pending: Seq[int]) ->
         sampling = sequence.sampling
         if sequence.reads_output:
             if ahead:
-                raise ValueError(f"{sequence.request_id} has penalties, which need the tokens that are still pending")
+                raise ValueError(f"{sequence.request_id} reads its output, and some of its tokens are still pending")
             _penalize(found, row, sequence, width)
         if sampling.logit_bias:
             ids = list(sampling.logit_bias)
             if not 0 <= min(ids) <= max(ids) < width:
                 raise ValueError(f"{sequence.request_id} has a bias for a token outside of its vocabulary of {width}")
             found.added.add(row, ids, list(sampling.logit_bias.values()))
-        if sequence.num_output + ahead < sampling.min_tokens and sampling.stop_token_ids:
-            found.banned.add(row, sorted(_known(set(sampling.stop_token_ids), width)))
+        if banned := banned_tokens(sequence, ahead):
+            found.banned.add(row, sorted(_known(banned, width)))
     cells = (found.repeated, found.subtracted, found.added, found.banned)
     return found if any(each.rows for each in cells) else None
+
+
+def banned_tokens(sequence: Sequence, ahead: int) -> set[int]:
+    """Tokens that may not come next: stop tokens before `min_tokens`, and what would complete one of the bad words.
+
+    Args:
+        sequence: that goes on.
+        ahead: tokens that were chosen and are not in it yet; none where its bad words have several tokens.
+    """
+    sampling = sequence.sampling
+    banned = set(sampling.stop_token_ids) if sequence.num_output + ahead < sampling.min_tokens else set()
+    for word in sampling.bad_words:
+        before = len(word) - 1
+        if before == 0 or (before <= sequence.num_output and tuple(sequence.tokens[-before:]) == word[:-1]):
+            banned.add(word[-1])
+    return banned
 
 
 def _penalize(found: Adjustments, row: int, sequence: Sequence, width: int) -> None:

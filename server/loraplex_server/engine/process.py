@@ -138,7 +138,7 @@ def main() -> None:
     gc.freeze()
     loop.send(info)
     loop.run(core)
-    core.store.close()
+    core.close()
     zmq.Context.instance().destroy(linger=1000)
 
 

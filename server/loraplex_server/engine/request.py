@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Literal
 
 from loraplex_adapters.errors import AdapterError
 from loraplex_adapters.lease import Lease
 from loraplex_server.engine.binding import bind
-from loraplex_server.engine.limits import Limits
+from loraplex_server.engine.grammars.errors import GrammarError
+from loraplex_server.engine.grammars.grammar import Grammar
+from loraplex_server.engine.grammars.library import GrammarLibrary
+from loraplex_server.engine.limits import InvalidRequestError, Limits
 from loraplex_server.engine.messages import GenerateRequest, Started, TokenLogprob
 from loraplex_server.engine.sequence import Sequence
+
+NOT_FINITE = (
+    "the model's output is not finite for this request: the adapter's weights or the request's weight for it are too "
+    "large for the served number format"
+)
 
 
 @dataclass(eq=False)
@@ -20,6 +30,7 @@ class Request:
     message: GenerateRequest
     sequences: list[Sequence]
     leases: list[Lease]
+    grammar: Future[Grammar] | None = None  # that its answers follow, once it is compiled
     arrival: float = field(default_factory=time.monotonic)
     bound: bool = False  # the adapters are in memory, and the sequences know where
     prompt_logprobs: list[TokenLogprob | None] = field(default_factory=lambda: [None])
@@ -40,25 +51,35 @@ class Request:
         return any(sequence.num_output for sequence in self.sequences)
 
     @property
-    def adapters_ready(self) -> bool:
-        """Whether all of the request's adapters are in memory."""
-        return all(lease.state == "ready" for lease in self.leases)
+    def ready(self) -> bool:
+        """Whether all of the request's adapters are in memory, and its grammar is compiled, as far as it can be."""
+        return all(lease.state == "ready" for lease in self.leases) and (self.grammar is None or self.grammar.done())
 
     @property
     def adapter_error(self) -> AdapterError | None:
         """Why the request cannot be served, where one of its adapters cannot."""
         return next((lease.error for lease in self.leases if lease.error is not None), None)
 
-    def bind(self, limits: Limits) -> None:
-        """Tell the sequences where the adapters are, all of which must be in memory.
+    def bind(self, limits: Limits, grammars: GrammarLibrary) -> None:
+        """Tell the sequences where the adapters are, all of which must be in memory, and give them their matchers.
 
         Raises:
-            InvalidRequestError: the request asks something of these adapters that cannot be.
+            InvalidRequestError: the request asks something of these adapters that cannot be, or has a bad grammar.
         """
         binding = bind(self.message, self.leases, limits)
+        if self.grammar is not None:
+            self._begin_grammar(self.grammar, grammars)
         for sequence in self.sequences:
             sequence.bind(binding)
         self.bound = True
+
+    def _begin_grammar(self, compiled: Future[Grammar], grammars: GrammarLibrary) -> None:
+        try:
+            grammar = compiled.result()
+        except GrammarError as error:
+            raise InvalidRequestError(f"the grammar cannot be followed: {error}") from error
+        for sequence in self.sequences:
+            sequence.matcher = grammars.matcher(grammar, sequence.sampling.stop_token_ids)
 
     @property
     def generation(self) -> str:
@@ -83,6 +104,12 @@ class Request:
             generation=self.generation,
             prompt_logprobs=list(self.prompt_logprobs) if wants_prompt else None,
         )
+
+    def no_choice(self, sequence: Sequence) -> tuple[str, Literal["invalid", "adapter", "engine"]]:
+        """Why no token could be chosen for an answer, and whose fault that is."""
+        if sequence.dead_end is not None:
+            return sequence.dead_end, "invalid"
+        return NOT_FINITE, "adapter" if self.leases else "engine"
 
 
 def sequences_of(message: GenerateRequest, max_len: int) -> list[Sequence]:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from loraplex_server.engine.messages import SamplingParams
 from loraplex_server.engine.penalties import Adjustments, adjustments
 from loraplex_server.engine.sequence import Sequence
+from loraplex_server.engine.token_masks import TokenMasks, allowed_bits, token_masks
 
 # Dividing by less would overflow float32; what is left of the other tokens is nothing anyway.
 GREEDY_BELOW = 1e-5
@@ -28,6 +30,7 @@ class SampleInputs:
     min_p: npt.NDArray[np.float64]  # [R]; 0: off
     vocab: npt.NDArray[np.int32]  # [R]: the first so many logits of the row are its own
     adjustments: Adjustments | None  # None where no row asks for any
+    masks: TokenMasks | None  # None where all rows choose from all tokens
     asked: npt.NDArray[np.int64]  # [A]: the rows whose log probability is wanted, ascending
     alternatives: npt.NDArray[np.int64]  # [A]: and how many of the likeliest tokens beside it
 
@@ -60,7 +63,7 @@ class SampleInputs:
     @cached_property
     def greedy(self) -> bool:
         """Whether each row takes the likeliest token as the model gave it: nothing of this need be on the device."""
-        return self.adjustments is None and not self.random.any()
+        return self.adjustments is None and self.masks is None and not self.random.any()
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class SampleSettings:
     logits: int  # of a row
     random: tuple[int, ...]  # rows that need a number
     adjusted: bool  # whether any row may ever ask for an adjustment
+    masked: tuple[int, ...]  # rows with a grammar or a list of allowed tokens
+    lists: tuple[npt.NDArray[np.uint8] | None, ...]  # of each of these, the mask of its list
     own: tuple[int, ...]  # vocabulary of each row
     arrays: dict[str, npt.NDArray[Any]]  # fields of SampleInputs
 
@@ -92,11 +97,12 @@ class SampleSettings:
             "alternatives": _array([min(sampling[row].logprobs or 0, own[row]) for row in asked], np.int64),
         }
         adjusted = any(
-            sequence.reads_output or each.logit_bias or (each.min_tokens and each.stop_token_ids)
+            sequence.reads_output or each.logit_bias or each.bad_words or (each.min_tokens and each.stop_token_ids)
             for sequence, each in zip(sequences, sampling, strict=True)
         )
         random = tuple(np.flatnonzero(temperature).tolist())
-        return cls(tuple(sequences), logits, random, bool(adjusted), tuple(own), arrays)
+        masked, lists = _masked(sampling, logits)
+        return cls(tuple(sequences), logits, random, bool(adjusted), masked, lists, tuple(own), arrays)
 
     def hold_for(self, sequences: Seq[Sequence], logits: int) -> bool:
         """Whether these are the settings of just these rows."""
@@ -110,7 +116,8 @@ class SampleSettings:
             sequence = self.sequences[row]
             uniform[row] = sequence.uniform(sequence.num_output + ahead[row])
         changes = adjustments(self.sequences, self.own, ahead) if self.adjusted else None
-        return SampleInputs(uniform=uniform, adjustments=changes, **self.arrays)
+        masks = token_masks(self.sequences, self.masked, self.lists, self.logits, ahead) if self.masked else None
+        return SampleInputs(uniform=uniform, adjustments=changes, masks=masks, **self.arrays)
 
 
 def sample_inputs(sequences: Seq[Sequence], vocab: int, pending: Seq[int] | None = None) -> SampleInputs:
@@ -126,6 +133,15 @@ def sample_inputs(sequences: Seq[Sequence], vocab: int, pending: Seq[int] | None
         ValueError: a sequence `reads_output` and has pending tokens: wait for them first.
     """
     return SampleSettings.of(sequences, vocab).inputs(pending)
+
+
+def _masked(
+    sampling: Seq[SamplingParams], logits: int
+) -> tuple[tuple[int, ...], tuple[npt.NDArray[np.uint8] | None, ...]]:
+    """Rows that may not choose all tokens, and the masks of their lists."""
+    rows = [row for row, each in enumerate(sampling) if each.grammar is not None or each.allowed_token_ids is not None]
+    lists = (sampling[row].allowed_token_ids for row in rows)
+    return tuple(rows), tuple(None if each is None else allowed_bits(each, logits) for each in lists)
 
 
 def _array(values: Seq[Any], dtype: type) -> npt.NDArray[Any]:

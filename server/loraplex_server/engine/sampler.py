@@ -19,6 +19,7 @@ from loraplex_server.engine.penalties import adjust
 from loraplex_server.engine.sample_inputs import SampleInputs, sample_inputs
 from loraplex_server.engine.sample_torch import sample_rows
 from loraplex_server.engine.sequence import Sequence
+from loraplex_server.engine.token_masks import forbid
 from loraplex_server.engine.upload import upload
 
 
@@ -43,7 +44,8 @@ def sample_on_device(logits: Tensor, inputs: SampleInputs) -> Sampled:
     On a GPU nothing here waits for the device.
 
     Args:
-        logits: float32 `[R, V]`, -inf where a row's own vocabulary has no such token; left as they are.
+        logits: float32 `[R, V]`, -inf where a row's own vocabulary has no such token. They are left as they are, except
+            that on a CPU masked rows are written to where nobody asks for log probabilities.
         inputs: of the same rows.
 
     Raises:
@@ -56,6 +58,10 @@ def sample_on_device(logits: Tensor, inputs: SampleInputs) -> Sampled:
     adjusted = logits
     if inputs.adjustments is not None:
         adjusted = adjust(logits, upload(inputs.adjustments.arrays(), logits.device))
+    if inputs.masks is not None:
+        if adjusted is logits and len(inputs.asked):
+            adjusted = logits.clone()
+        forbid(adjusted, *upload(inputs.masks.arrays(), logits.device))
     coded = _draw(adjusted, inputs)
     return Sampled(coded, _score(logits, coded, inputs) if len(inputs.asked) else None)
 
@@ -94,9 +100,14 @@ def _sample_gpu(logits: Tensor, inputs: SampleInputs) -> Sampled:
         (asked,) = upload([inputs.asked], logits.device)
     else:
         lists = [] if inputs.adjustments is None else inputs.adjustments.arrays()
-        asked, *device = upload([inputs.asked, *inputs.columns, *lists], logits.device)
-        columns, lists_there = Columns(*device[: len(inputs.columns)]), device[len(inputs.columns) :]
-        coded = draw_triton(adjust(logits, lists_there) if lists_there else logits, columns)
+        masks = [] if inputs.masks is None else inputs.masks.arrays()
+        asked, *device = upload([inputs.asked, *inputs.columns, *lists, *masks], logits.device)
+        columns, device = Columns(*device[: len(inputs.columns)]), device[len(inputs.columns) :]
+        adjusted = adjust(logits, device[: len(lists)]) if lists else logits
+        if masks:
+            adjusted = adjusted if lists else logits.clone()
+            forbid(adjusted, *device[len(lists) :])
+        coded = draw_triton(adjusted, columns)
         if not len(inputs.asked):
             return Sampled(coded, None)
     tokens = coded.index_select(0, asked).clamp(min=0)

@@ -15,6 +15,7 @@ from loraplex_server.engine.speculation.drafter import Drafter
 
 if TYPE_CHECKING:  # the scheduler, which imports this, is plain Python; bindings know of tensors
     from loraplex_server.engine.binding import Binding, SlotUse
+    from loraplex_server.engine.grammars.matcher import Matcher
 
 # What stands in `tokens` for a virtual token: any id that every model has. Its vector or its keys and values are the
 # adapter's, which its blocks' names know of.
@@ -42,6 +43,7 @@ class Sequence:
     vocab: int | None = None  # tokens that it chooses from; None: as many as there are logits
     share: Share = NOBODY  # whom it is counted to, and how urgent it is
     group: str = ""  # its adapters' names: within a tenant each group has its turn
+    matcher: Matcher | None = None  # set before it runs, where its request names a grammar
     leader: Sequence | None = None  # the first answer of the same prompt: its blocks are shared once it has them
 
     arrival: int = 0  # among all that were queued; set, as are its payers, when it is
@@ -55,15 +57,25 @@ class Sequence:
     num_named: int = 0  # full blocks that were told to the prefix cache, or came from it
     num_scored: int = 0  # prompt tokens after the first whose logprobs were delivered; a preemption keeps them
     finish_reason: FinishReason | None = None
+    ended_by_grammar: bool = False  # its last token is no stop token, but nothing could follow it
+    dead_end: str | None = None  # why no token at all may come next
     first_scheduled: float | None = None
     preemptions: int = 0
     drafter: Drafter | None = None  # once it was asked to propose tokens
 
     def __post_init__(self) -> None:
         """Seed the sequence's own random numbers: its draws do not depend on what else is in the batch."""
-        seed = self.sampling.seed
-        self.rng = random.Random() if seed is None else random.Random(f"{seed}:{self.index}")
+        sampling = self.sampling
+        self.rng = random.Random() if sampling.seed is None else random.Random(f"{sampling.seed}:{self.index}")
         self._drawn = array("d")
+        # Whether a token is chosen with regard to the ones before it, which so must be known first.
+        self.reads_output = (
+            sampling.presence_penalty != 0.0
+            or sampling.frequency_penalty != 0.0
+            or sampling.repetition_penalty != 1.0
+            or sampling.grammar is not None
+            or any(len(word) > 1 for word in sampling.bad_words)
+        )
 
     def uniform(self, place: int) -> float:
         """The random number in [0, 1) of the answer's token of that place, the same however often it is asked for.
@@ -136,14 +148,6 @@ class Sequence:
         """Whether the logits of every prompt position are needed, which a prefix cache does not have."""
         return self.sampling.prompt_logprobs is not None and self.leader is None
 
-    @property
-    def reads_output(self) -> bool:
-        """Whether a token is chosen with regard to the ones before it, which so must be known first."""
-        sampling = self.sampling
-        return (
-            sampling.presence_penalty != 0.0 or sampling.frequency_penalty != 0.0 or sampling.repetition_penalty != 1.0
-        )
-
     def hashes(self, block_size: int) -> list[bytes]:
         """Names of all full blocks of the tokens so far."""
         extend_hashes(self.block_hashes, self.lineage, self.tokens, block_size)
@@ -161,7 +165,11 @@ class Sequence:
             self.finish_reason = "length"
             return
         self.tokens.append(token)
+        full = self.num_output >= sampling.max_tokens or len(self.tokens) >= self.max_len
         if token in sampling.stop_token_ids and self.num_output > sampling.min_tokens:
             self.finish_reason = "stop"
-        elif self.num_output >= sampling.max_tokens or len(self.tokens) >= self.max_len:
+        elif self.matcher is not None and self.matcher.take(token, last=full):
+            self.finish_reason = "stop"
+            self.ended_by_grammar = True
+        elif full:
             self.finish_reason = "length"

@@ -73,8 +73,6 @@ HARMLESS: list[tuple[str, Any]] = [
 ]
 
 REFUSED: list[tuple[str, Any]] = [
-    ("response_format", {"type": "json_object"}),
-    ("structured_outputs", {"regex": "a+"}),
     ("guided_json", {}),
     ("store", True),
     ("store", 0),

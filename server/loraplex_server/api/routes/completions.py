@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from loraplex_server.api.addressee import addressee_of_body
 from loraplex_server.api.body import read_body
 from loraplex_server.api.completion_form import CompletionForm
+from loraplex_server.api.constraints import constraints_of
 from loraplex_server.api.jobs import make_generation
 from loraplex_server.api.openapi import json_body
 from loraplex_server.api.prompts import read_prompts
@@ -26,7 +27,8 @@ async def create_completion(request: Request) -> Response:
     to = await addressee_of_body(request, body)
     to.limits.check_answers(len(body.prompt) * body.answers)
     prompts = await read_prompts(body, to.limits, to.renderer)
-    parameters = to.limits.completions(body, [len(prompt.token_ids) for prompt in prompts])
+    constraints = await constraints_of(body, to.renderer)
+    parameters = to.limits.completions(body, [len(prompt.token_ids) for prompt in prompts], constraints)
     id = CompletionForm.new_id()
     work = list(zip(prompts, parameters, strict=True))
     generation = make_generation(services, record_of(request), to, body, id, work)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from loraplex_server.api.addressee import addressee_of
 from loraplex_server.api.body import read_body
+from loraplex_server.api.constraints import constraints_of
 from loraplex_server.api.jobs import make_generation
 from loraplex_server.api.lorax_body import completion_of
 from loraplex_server.api.lorax_form import LoraxForm
@@ -46,7 +47,9 @@ async def _answer(request: Request, body: LoraxRequest, stream: bool, *, in_list
     to = await addressee_of(request, completion.model, completion.adapters)
     to.limits.check_answers(completion.answers)
     prompts = await read_prompts(completion, to.limits, to.renderer)
-    parameters = to.limits.completions(completion, [len(prompt.token_ids) for prompt in prompts], fill=True)
+    constraints = await constraints_of(completion, to.renderer)
+    lengths = [len(prompt.token_ids) for prompt in prompts]
+    parameters = to.limits.completions(completion, lengths, constraints, fill=True)
     work = list(zip(prompts, parameters, strict=True))
     generation = make_generation(services, record, to, completion, LoraxForm.new_id(), work)
     form = LoraxForm(body, generation, to.renderer, record, services.names.base, in_list=in_list)

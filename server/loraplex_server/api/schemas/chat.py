@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, SamplingFields, Schema
+from loraplex_server.api.schemas.structured import ConstrainedFields
 from loraplex_server.api.schemas.tools import MAX_TOOLS, Choice, FunctionTool, ToolCall, check_names
 
 MAX_MESSAGES = 4096
@@ -86,7 +87,7 @@ class Conversation(Schema):
         return self.add_generation_prompt
 
 
-class ChatRequest(SamplingFields, Conversation):
+class ChatRequest(SamplingFields, ConstrainedFields, Conversation):
     """Without a limit on tokens, an answer may fill what is left of the context."""
 
     max_tokens: int | None = Field(None, ge=1)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, MAX_N, SamplingFields
+from loraplex_server.api.schemas.structured import ConstrainedFields
 
 MAX_PROMPTS = 1024
 Prompt = str | list[int]
@@ -32,7 +33,7 @@ def _false_is_none(value: Any) -> Any:
     return None if value is False else value
 
 
-class CompletionRequest(SamplingFields):
+class CompletionRequest(SamplingFields, ConstrainedFields):
     """`max_tokens` is 16 unless given, as OpenAI's is. `echo` puts the prompt before the answer."""
 
     prompt: Annotated[

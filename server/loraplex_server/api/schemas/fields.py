@@ -55,7 +55,6 @@ NO_OPS: dict[str, Harmless] = {
     "store": _is(False),
     "service_tier": _is("auto", "default"),
     "modalities": _is(["text"]),
-    "response_format": _is({"type": "text"}),
     "tools": _empty,
     "tool_choice": _is("none", "auto"),
     "parallel_tool_calls": _flag,  # no tools, no calls
@@ -100,13 +99,11 @@ NO_OPS: dict[str, Harmless] = {
     "use_beam_search": _is(False),
     "length_penalty": _is(1, 1.0),
     "spaces_between_special_tokens": _is(True),
-    "bad_words": _empty,
     "documents": _empty,
     "chat_template_kwargs": _empty,
     "mm_processor_kwargs": _empty,
     "media_io_kwargs": _empty,
     "vllm_xargs": _empty,
-    "structured_outputs": _empty,
     "session_id": _text,
     "return_tokens_as_token_ids": _is(False),
     "return_token_offsets": _is(False),
@@ -173,6 +170,8 @@ def _unknown(name: str, served: Collection[str]) -> str:
 
 
 def _refusal(name: str) -> str:
+    if name.startswith("guided_"):
+        return f"'{name}' is not supported any more, as in vLLM: use 'structured_outputs'"
     if name in _NAMES_ADAPTER:
         return f"'{name}' is not supported here: name the adapter in 'model' or 'adapters'"
     if name in _REASONS:

@@ -44,11 +44,25 @@ class MergedAdapters(Schema):
         return self
 
 
-class ResponseFormat(Schema):
+class LoraxFormat(Schema):
     """What an answer must look like; without a schema, any JSON object."""
 
     type: Literal["text", "json_object", "json_schema"]
     schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+    @model_validator(mode="after")
+    def _check_schema(self) -> LoraxFormat:
+        if self.schema_ is None and self.type == "json_schema":
+            raise ValueError("schema: is missing")
+        if self.schema_ is not None and self.type == "text":
+            raise ValueError("schema: of a text")
+        return self
+
+    def as_completion(self) -> dict[str, Any]:
+        """As `response_format` of /v1/completions."""
+        if self.schema_ is None:
+            return {"type": self.type}
+        return {"type": "json_schema", "json_schema": {"name": "answer", "schema": self.schema_}}
 
 
 class LoraxParameters(Schema):
@@ -79,7 +93,7 @@ class LoraxParameters(Schema):
     details: bool = False
     decoder_input_details: bool = False
     return_k_alternatives: int | None = Field(None, ge=1, le=MAX_LOGPROBS)
-    response_format: ResponseFormat | None = None
+    response_format: LoraxFormat | None = None
 
     @model_validator(mode="before")
     @classmethod

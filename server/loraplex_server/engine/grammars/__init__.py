@@ -1,0 +1,1 @@
+"""Answers that follow a grammar: which tokens may come next, found beside the steps. llguidance does the work."""
