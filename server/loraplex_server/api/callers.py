@@ -57,7 +57,7 @@ class Callers:
         return None if self.guarded else ANYONE
 
     def with_key(self, key_id: str) -> Caller | None:
-        """Who has a key of the key store, for work that goes on without a request; None where it opens nothing any more.
+        """Who has a key of the key store, for work that goes on without a request; None where it opens nothing.
 
         Args:
             key_id: "" for those who have none there.

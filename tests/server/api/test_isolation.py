@@ -1,0 +1,169 @@
+"""Of another tenant's adapters a key is told what it is told of names that nobody has, on every route there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.api import Api
+from support.tenants import bearer, make_key
+
+MakeApi = Callable[..., Api]
+
+# Another's adapter, its alias and the base model, each with a name of the same length that nobody has.
+HIDDEN = [("beta", "zeta"), ("prod", "prox"), ("base", "bass"), ("test-model", "nest-model"), ("gamma", "gamme")]
+NOBODYS_BUSINESS = ("beta", "gamma", "prod", "globex")
+NAME = "@"
+# What requests look like that name an adapter; each is sent to every route, whether it takes it or not.
+SHAPES: list[dict[str, Any]] = [
+    {"model": NAME, "prompt": "x", "max_tokens": 2},
+    {"model": NAME, "prompt": "x", "max_tokens": 2, "stream": True},
+    {"prompt": "x", "max_tokens": 2, "adapters": [{"name": NAME}]},
+    {"model": NAME, "messages": [{"role": "user", "content": "x"}], "max_tokens": 2},
+    {"model": NAME, "messages": [{"role": "user", "content": "x"}]},
+    {"model": NAME, "input": "x"},
+    {"model": NAME, "tokens": [5]},
+    {"inputs": "x", "parameters": {"adapter_id": NAME, "max_new_tokens": 2}},
+    {"inputs": "x", "parameters": {"merged_adapters": {"ids": [NAME], "weights": [1.0]}, "max_new_tokens": 2}},
+    {"name": NAME, "source": "org/name"},
+    {"lora_name": NAME, "lora_path": "org/name"},
+    {"aliases": [NAME]},
+    {"prompt": "x", "model": NAME, "adapter_id": NAME},
+]
+# Routes that name no adapter, or that are for admins.
+OTHERS = (
+    "/v1/adapters", "/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/keys", "/v1/files", "/v1/batches",
+    "/lora-adapters", "/v1/responses/",
+)  # fmt: skip
+CHANGING = {"x-request-id", "request-id", "openai-processing-ms", "date", "x-ratelimit-reset-requests"}
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+async def api(make_api: MakeApi, state: Path) -> Api:
+    api = make_api(state_dir=state)
+    api.catalog.alias("prod", "beta")
+    api.catalog.alias("mine", "alpha")
+    return api
+
+
+def operations(api: Api) -> Iterator[tuple[str, str]]:
+    for path, methods in api.app.openapi()["paths"].items():
+        for method in methods:
+            yield method.upper(), path
+
+
+def with_name(shape: Any, name: str) -> Any:
+    if isinstance(shape, dict):
+        return {key: with_name(value, name) for key, value in shape.items()}
+    if isinstance(shape, list):
+        return [with_name(value, name) for value in shape]
+    return name if shape == NAME else shape
+
+
+def requests(method: str, path: str, name: str) -> Iterator[tuple[str, Any]]:
+    """Addresses and bodies that ask for a name."""
+    address = path.replace("{name}", name).replace("{id}", name)
+    if method in ("GET", "DELETE"):
+        yield f"{address}?tenant={name}&after={name}", None
+        yield address, None
+    else:
+        for shape in SHAPES:
+            yield address, with_name(shape, name)
+
+
+def seen(response: httpx.Response, name: str) -> tuple[int, str, dict[str, str]]:
+    headers = {key: value for key, value in response.headers.items() if key not in CHANGING}
+    text = response.text.replace('"parent":"test-model"', "")  # whose adapter it is, its owner is told
+    return response.status_code, text.replace(name, NAME), headers
+
+
+@pytest.mark.parametrize(("hidden", "nobodys"), HIDDEN)
+async def test_no_route_tells_what_is_hidden_from_what_is_not_there(
+    api: Api, state: Path, hidden: str, nobodys: str
+) -> None:
+    _, secret = make_key(state, "acme", adapters=["alpha"])
+    make_key(state, "globex", adapters=["beta", "gamma"])
+    async with api.client() as client:
+        for method, path in operations(api):
+            for (address, body), (other, same) in zip(
+                requests(method, path, hidden), requests(method, path, nobodys), strict=True
+            ):
+                there = await client.request(method, address, json=body, headers=bearer(secret))
+                absent = await client.request(method, other, json=same, headers=bearer(secret))
+                assert seen(there, hidden) == seen(absent, nobodys), (method, address, body)
+                told = there.text.replace(hidden, NAME)
+                assert not [word for word in NOBODYS_BUSINESS if word in told], (method, address, told)
+    assert api.engine.requests == []
+
+
+async def test_who_may_use_the_base_is_told_no_more_of_adapters_in_sums(api: Api, state: Path) -> None:
+    _, secret = make_key(state, "acme", adapters=["alpha", "base"])
+    for shape in (SHAPES[2], SHAPES[8]):
+        path = "/generate" if "inputs" in shape else "/v1/completions"
+        there, absent, own = [
+            await api.post(path, with_name(shape, name), bearer(secret)) for name in ("beta", "zeta", "alpha")
+        ]
+        assert seen(there, "beta") == seen(absent, "zeta")
+        assert own.status_code == 200, own.text
+    assert [use.source.name for request in api.engine.requests for use in request.adapters] == ["alpha", "alpha"]
+
+
+async def test_a_sum_takes_the_base_to_be_allowed(api: Api, state: Path) -> None:
+    """For its weights may be zero."""
+    _, secret = make_key(state, "acme", adapters=["alpha"])
+    response = await api.complete({"prompt": "x", "adapters": [{"name": "alpha", "weight": 0.0}]}, **bearer(secret))
+    assert response.status_code == 404
+
+
+async def test_the_walk_above_reaches_every_route_that_names_an_adapter(api: Api, state: Path) -> None:
+    """Else it would prove nothing: each route answers one of its requests, asked for the caller's own adapter."""
+    _, secret = make_key(state, "acme", adapters=["alpha"])
+    unreached = []
+    async with api.client() as client:
+        for method, path in operations(api):
+            if method != "POST" or path.startswith(OTHERS):
+                continue
+            answers = [
+                await client.post(address, json=body, headers=bearer(secret))
+                for address, body in requests(method, path, "alpha")
+            ]
+            if not any(answer.status_code == 200 for answer in answers):
+                unreached.append((path, [answer.text for answer in answers]))
+    assert not unreached, "how do they name an adapter? say so in SHAPES"
+
+
+async def test_lists_hold_what_the_key_may_use(api: Api, state: Path) -> None:
+    _, acme = make_key(state, "acme", adapters=["al*"])
+    _, globex = make_key(state, "globex", adapters=["beta", "gamma", "base"])
+    _, nobody = make_key(state, "nobody", adapters=["none-*"])
+    _, boss = make_key(state, "ops", admin=True)
+    listed: dict[str, tuple[list[str], list[str]]] = {}
+    for name, key in (("acme", acme), ("globex", globex), ("nobody", nobody), ("boss", boss)):
+        models = (await api.get("/v1/models", **bearer(key))).json()["data"]
+        adapters = (await api.get("/v1/adapters", **bearer(key))).json()["data"]
+        listed[name] = [each["id"] for each in models], [each["name"] for each in adapters]
+    assert listed == {
+        "acme": (["alpha", "mine"], ["alpha"]),
+        "globex": (["test-model", "beta", "gamma", "prod"], ["beta", "gamma"]),
+        "nobody": ([], []),
+        "boss": (["test-model", "alpha", "beta", "gamma", "mine", "prod"], ["alpha", "beta", "gamma"]),
+    }
+    assert (await api.get("/v1/adapters/prod", **bearer(globex))).json()["aliases"] == ["prod"]
+
+
+async def test_an_alias_is_allowed_where_its_adapter_is(api: Api, state: Path) -> None:
+    _, by_alias = make_key(state, "a", adapters=["prod"])
+    _, by_name = make_key(state, "b", adapters=["beta"])
+    body = {"model": "prod", "prompt": "x"}
+    assert (await api.complete(body, **bearer(by_alias))).status_code == 404
+    assert (await api.complete(body, **bearer(by_name))).status_code == 200
+    api.catalog.alias("prod", "gamma")  # another's now
+    assert (await api.complete(body, **bearer(by_name))).status_code == 404
