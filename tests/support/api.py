@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from loraplex_server.api.app import create_app
 from loraplex_server.api.catalogue import build_catalog
 from loraplex_server.api.renderer import Renderer
+from loraplex_server.batch.state.state import State
 from loraplex_server.settings import ServeSettings
 from support.fake_engine import FakeEngine
 
@@ -63,12 +64,14 @@ def write_adapters(root: Path, *names: str) -> Path:
 class Api:
     """An app over a fake engine, and how to ask it."""
 
-    def __init__(self, engine: FakeEngine, renderer: Renderer, adapters: Path, **settings: Any) -> None:
+    def __init__(
+        self, engine: FakeEngine, renderer: Renderer, adapters: Path, state: State | None = None, **settings: Any
+    ) -> None:
         self.engine = engine
         self.renderer = renderer
         self.settings = ServeSettings(model="test-model", adapters=adapters, **settings)
         self.catalog = build_catalog(self.settings)
-        self.app = create_app(self.settings, engine, renderer, self.catalog)
+        self.app = create_app(self.settings, engine, renderer, self.catalog, state=state)
         self.services = self.app.state.services
 
     def client(self) -> httpx.AsyncClient:

@@ -14,16 +14,15 @@ def request_line(custom_id: str, model: str = "base", **body: Any) -> dict[str, 
 
 
 def answers_in(text: str | Path) -> dict[str, dict[str, Any]]:
-    """By custom_id, each of which may stand there once; lines without one have their line's number."""
+    """By custom_id, each of which may stand there once; of lines that are no requests, by their number."""
     text = text.read_text() if isinstance(text, Path) else text
     assert text == "" or text.endswith("\n")
     found: dict[str, dict[str, Any]] = {}
     for line in text.splitlines():
         answer = json.loads(line)
         assert set(answer) == {"id", "custom_id", "response", "error"}
-        name = answer["custom_id"] or f"line {answer['error']['line']}"
-        if answer["error"] and "line" in answer["error"] and answer["custom_id"] in found:
-            name = f"{name} again"
+        at_fault = answer["error"] and answer["error"].get("line")
+        name = f"line {at_fault}" if at_fault else answer["custom_id"]
         assert name not in found, name
         found[name] = answer
     return found

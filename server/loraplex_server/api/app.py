@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from fastapi import FastAPI
 
@@ -12,6 +13,7 @@ from loraplex_adapters.catalog import Catalog
 from loraplex_server import __version__
 from loraplex_server.api.adapter_admin import AdapterAdmin
 from loraplex_server.api.adapter_outcomes import AdapterOutcomes
+from loraplex_server.api.batch_work import make_batch_work
 from loraplex_server.api.callers import Callers
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.guard import GuardMiddleware
@@ -27,8 +29,10 @@ from loraplex_server.api.response_store import ResponseStore
 from loraplex_server.api.root_path import RootPath
 from loraplex_server.api.routes import (
     adapters,
+    batches,
     chat,
     completions,
+    files,
     keys,
     llama,
     lorax,
@@ -42,12 +46,16 @@ from loraplex_server.api.routes import (
 )
 from loraplex_server.api.services import Services
 from loraplex_server.api.tenancy import Tenancy, open_tenancy
+from loraplex_server.batch.state.state import State
 from loraplex_server.engine.interface import Engine
 from loraplex_server.metrics import Metrics
 from loraplex_server.settings import ServeSettings
 
 # The engine speaks four times a second; each word holds lists that no later word repeats.
 ABSORB_INTERVAL_S = 0.1
+
+GENERATING = (completions, chat, responses, messages, lorax, llama)
+ABOUT_ADAPTERS = (models, adapters, vllm_adapters)
 
 
 def create_app(
@@ -58,6 +66,7 @@ def create_app(
     metrics: Metrics | None = None,
     drain: Drain | None = None,
     tenancy: Tenancy | None = None,
+    state: State | None = None,
 ) -> FastAPI:
     """The app over an engine that someone else starts and ends.
 
@@ -65,6 +74,7 @@ def create_app(
         settings: of the server. engine: that answers. renderer: tokenizer and chat template. catalog: of the adapters.
         metrics: default: new ones. drain: begun by whoever ends the server; default: a new one.
         tenancy: keys, limits and usage, that someone else closes; default: as the settings want it.
+        state: that keeps files and batches; default: none, and there are none.
     """
     tenancy = tenancy or open_tenancy(settings)
     metrics = metrics or Metrics(settings.base_names[0], settings.metrics_max_adapters, settings.metrics_max_tenants)
@@ -86,10 +96,10 @@ def create_app(
         redirect_slashes=False,
         lifespan=_living,
     )
+    if state is not None:
+        services = replace(services, batch_work=make_batch_work(app, services, state))
     app.state.services = services
-    generating = (completions, chat, responses, messages, lorax, llama)
-    routes = (*generating, models, adapters, vllm_adapters, tokenize, keys, usage, operations)
-    for module in routes:
+    for module in (*GENERATING, *ABOUT_ADAPTERS, files, batches, tokenize, keys, usage, operations):
         app.include_router(module.router)
     install_handlers(app)
     install_openapi(app)
@@ -112,7 +122,10 @@ async def _living(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.sleep(ABSORB_INTERVAL_S)
 
     keeper = PinKeeper(services.catalog, services.engine, services.outcomes)
-    tasks = [asyncio.create_task(work) for work in (absorb(), keeper.run(), services.tenancy.keep_writing())]
+    work = [absorb(), keeper.run(), services.tenancy.keep_writing()]
+    if services.batch_work is not None:
+        work.append(services.batch_work.worker.run())
+    tasks = [asyncio.create_task(each) for each in work]
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from loraplex_server.api.rate_limits import limit_reached, never_fits
 from loraplex_server.api.record import record_of
 from loraplex_server.api.responses import error_response
 from loraplex_server.api.services import services_of
+from loraplex_server.batch.state.database import StateError
 from loraplex_server.engine.interface import EngineError
 from loraplex_server.tenants.errors import KeyStoreError, UsageError
 from loraplex_server.tenants.grant import DEFAULT
@@ -36,6 +37,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AdapterError, _domain_error)
     app.add_exception_handler(KeyStoreError, _store_error)
     app.add_exception_handler(UsageError, _store_error)
+    app.add_exception_handler(StateError, _store_error)
     app.add_exception_handler(LimitReachedError, _limit_error)
     app.add_exception_handler(NeverFitsError, _limit_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -54,9 +56,11 @@ async def _api_error(request: Request, error: Exception) -> Response:
 
 
 async def _store_error(request: Request, error: Exception) -> Response:
-    """Of files that only admins' requests wait for; what they lie under is for the log."""
+    """What is kept lies under paths that are for the log."""
     logger.error("request %s: %s", record_of(request).request_id, error)
-    return await _api_error(request, unavailable("Keys or usage cannot be read or written now", "state_unavailable"))
+    return await _api_error(
+        request, unavailable("What the server keeps cannot be read or written now", "state_unavailable")
+    )
 
 
 async def _limit_error(request: Request, error: Exception) -> Response:

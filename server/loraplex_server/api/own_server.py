@@ -13,6 +13,7 @@ from loraplex_server.api.caller import ANYONE
 from loraplex_server.api.catalogue import build_catalog
 from loraplex_server.api.inside import inside_client
 from loraplex_server.api.starting import load_renderer_beside, raise_start_error
+from loraplex_server.api.tenancy import open_tenancy
 from loraplex_server.engine.client import EngineClient
 from loraplex_server.engine.messages import EngineInfo
 from loraplex_server.settings import ServeSettings
@@ -32,9 +33,10 @@ async def own_server(settings: ServeSettings) -> AsyncIterator[tuple[httpx.Async
         renderer = await load_renderer_beside(settings, starting)
         await asyncio.wait({starting})
         raise_start_error(starting)
-        app = create_app(settings, engine, renderer, catalog)
-        async with app.router.lifespan_context(app), inside_client(app, ANYONE) as client:
-            yield client, starting.result()
+        with contextlib.closing(open_tenancy(settings)) as tenancy:
+            app = create_app(settings, engine, renderer, catalog, tenancy=tenancy)
+            async with app.router.lifespan_context(app), inside_client(app, ANYONE) as client:
+                yield client, starting.result()
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)

@@ -12,6 +12,7 @@ import uvicorn
 import uvloop
 
 from loraplex_server.api.app import create_app
+from loraplex_server.api.batch_work import kept_batches
 from loraplex_server.api.catalogue import build_catalog
 from loraplex_server.api.drain import Drain
 from loraplex_server.api.exposure import WARNING as EXPOSED
@@ -22,6 +23,7 @@ from loraplex_server.api.start_error import StartError
 from loraplex_server.api.starting import load_renderer_beside, raise_start_error
 from loraplex_server.api.tenancy import Tenancy, open_tenancy
 from loraplex_server.api.tls import Certificate
+from loraplex_server.batch.state.state import State
 from loraplex_server.engine.client import EngineClient
 from loraplex_server.engine.messages import EngineInfo
 from loraplex_server.logs import configure_logging
@@ -47,17 +49,23 @@ def run(settings: ServeSettings, on_ready: OnReady | None = None, lines: Iterabl
     configure_logging(settings.log_level, settings.log_format)
     for line in lines:
         logger.info("%s", line)
-    with _bind(settings.host, settings.port) as listener:
-        uvloop.run(_serve(settings, listener, on_ready))
+    with _bind(settings.host, settings.port) as listener, kept_batches(settings) as state:
+        uvloop.run(_serve(settings, listener, on_ready, state))
 
 
-async def _serve(settings: ServeSettings, listener: socket.socket, on_ready: OnReady | None) -> None:
+async def _serve(
+    settings: ServeSettings, listener: socket.socket, on_ready: OnReady | None, state: State | None = None
+) -> None:
     with contextlib.closing(open_tenancy(settings)) as tenancy:
-        await _serve_tenants(settings, tenancy, listener, on_ready)
+        await _serve_tenants(settings, tenancy, listener, on_ready, state)
 
 
 async def _serve_tenants(
-    settings: ServeSettings, tenancy: Tenancy, listener: socket.socket, on_ready: OnReady | None
+    settings: ServeSettings,
+    tenancy: Tenancy,
+    listener: socket.socket,
+    on_ready: OnReady | None,
+    state: State | None,
 ) -> None:
     catalog = build_catalog(settings)
     chain = settings.ssl_certfile
@@ -67,7 +75,7 @@ async def _serve_tenants(
     try:
         renderer = await load_renderer_beside(settings, starting)
         drain = Drain()
-        app = create_app(settings, engine, renderer, catalog, drain=drain, tenancy=tenancy)
+        app = create_app(settings, engine, renderer, catalog, drain=drain, tenancy=tenancy, state=state)
         config = uvicorn.Config(
             app,
             http="httptools",

@@ -18,6 +18,7 @@ from loraplex_server.api.model_names import ModelNames
 from loraplex_server.api.renderers import Renderers
 from loraplex_server.api.response_store import ResponseStore
 from loraplex_server.api.tenancy import Tenancy
+from loraplex_server.batch.work import BatchWork
 from loraplex_server.engine.interface import Engine
 from loraplex_server.engine.messages import EngineInfo
 from loraplex_server.metrics import Metrics
@@ -41,6 +42,7 @@ class Services:
     tenancy: Tenancy
     responses: ResponseStore
     lora_numbers: LoraNumbers = field(default_factory=LoraNumbers)
+    batch_work: BatchWork | None = None  # where the server keeps files and batches
     started_at: int = field(default_factory=lambda: int(time.time()))
 
     def engine_info(self) -> EngineInfo:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -22,14 +21,18 @@ class AnswerFile:
     Args:
         path: of the file; made where it is missing.
         kept: called on the event loop with each answer that has reached the disk.
+        before: called on a thread before so many bytes are written; may raise an OSError against it.
 
     Raises:
         AnswerFileError: it cannot be opened, or somebody else writes it.
     """
 
-    def __init__(self, path: Path, kept: Callable[[Answer], None]) -> None:
+    def __init__(
+        self, path: Path, kept: Callable[[Answer], None], before: Callable[[int], None] = lambda nbytes: None
+    ) -> None:
         self._path = path
         self._kept = kept
+        self._before = before
         self._pending: list[tuple[Answer, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         try:
@@ -85,8 +88,13 @@ class AnswerFile:
             if self._writing is not None:
                 await asyncio.shield(self._writing)
         finally:
-            with contextlib.suppress(OSError):  # all that counts was synced
-                os.close(self._descriptor)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Let others have it; nothing may be on its way there."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     async def _write_all(self) -> None:
         """A task of its own: whoever is cancelled while it waits, what was put is written and counted."""
@@ -106,6 +114,7 @@ class AnswerFile:
                     written.set_result(None)
 
     def _append(self, data: bytes) -> None:
+        self._before(len(data))
         try:
             view = memoryview(data)
             while view:

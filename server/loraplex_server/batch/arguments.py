@@ -21,7 +21,7 @@ SHAPE = "IN.jsonl OUT.jsonl (--model MODEL | --url URL) [options]"
 CONCURRENCY = 64
 # Of the groups that are about a socket and who may use it, what means something without one.
 KEPT = frozenset({"max_body_size"})
-FOREIGN = frozenset({"HTTP"})
+FOREIGN = frozenset({"HTTP", "Batches"})
 # A line for each request, and what a server says of itself, would hide the progress.
 QUIET = {"log_level": "warning", "request_log": False}
 

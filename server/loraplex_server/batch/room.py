@@ -27,10 +27,12 @@ class Room:
         async with self._turn:
             while self.taken and self.taken + answers > self._seats():
                 self._freed.clear()
+                # Not wait_for: before Python 3.12, it loses a cancellation that comes together with the event.
+                freed = asyncio.ensure_future(self._freed.wait())
                 try:
-                    await asyncio.wait_for(self._freed.wait(), TICK_S)
-                except asyncio.TimeoutError:
-                    continue
+                    await asyncio.wait({freed}, timeout=TICK_S)
+                finally:
+                    freed.cancel()
             self.taken += answers
         return Seats(self, answers)
 

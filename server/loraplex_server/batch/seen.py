@@ -45,6 +45,10 @@ class Seen:
         first = self._database.execute("SELECT number FROM met WHERE custom_id = ?", (custom_id,)).fetchone()
         return int(first[0])
 
+    def meet_anew(self) -> None:
+        """Before the same lines are met again."""
+        self._database.execute("DELETE FROM met")
+
     def close(self) -> None:
         """Remove it."""
         self._database.close()

@@ -99,7 +99,7 @@ class ServeSettings(Told):
         "where adapters may be added from over the API: s3://bucket/*, org/*, /folder/*; repeat it (default: nowhere)",
     )
     state_dir: Folder | None = _option(
-        None, "Adapters", "DIR", "remembers what was added over the API (default: forgotten at the end)"
+        None, "Adapters", "DIR", "keeps what was added over the API, files and batches (default: there are no batches)"
     )
     adapter_cache: Folder | None = _option(
         None, "Adapters", "DIR", "copies of remote adapters (default: loraplex/adapters in the user's cache folder)"
@@ -194,6 +194,15 @@ class ServeSettings(Told):
         None, "Scheduling", "JSON", 'the same as vLLM has it: {"method": "ngram", "num_speculative_tokens": 5}'
     )
     threads: int | None = _option(None, "Scheduling", "N", "CPU threads of the engine (default: all cores)", gt=0)
+
+    batch_max_file_size: Bytes = _option(200 * 2**20, "Batches", "SIZE", "of a file of requests; OpenAI's limit", gt=0)
+    batch_max_requests: int = _option(50_000, "Batches", "N", "of one batch; OpenAI's limit", gt=0)
+    batch_disk_size: Bytes = _option(
+        20 * 2**30, "Batches", "SIZE", "of all files under --state-dir together; what does not fit is refused", gt=0
+    )
+    batch_concurrency: int | None = _option(
+        None, "Batches", "N", "requests of batches at once (default: as many seats as others leave free)", gt=0
+    )
 
     host: str = _option("127.0.0.1", "HTTP", "ADDRESS", "address to listen on", min_length=1)
     port: int = _option(8000, "HTTP", "PORT", "port to listen on; 0 takes a free one", ge=0, le=65535)

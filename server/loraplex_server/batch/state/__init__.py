@@ -1,0 +1,1 @@
+"""Files and batches that survive a restart."""
