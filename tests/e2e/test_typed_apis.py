@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 import anthropic
 import openai
 import pytest
+from pydantic import BaseModel
 from support.servers import Server
 
 Heldout = dict[str, list[dict[str, str]]]
@@ -56,6 +57,24 @@ async def test_all_three_apis_answer_alike(
         read = message.usage.input_tokens + message.usage.cache_read_input_tokens
         counted = await anthropic_client.messages.count_tokens(model=model, messages=turns(prompt))
         assert read == counted.input_tokens == response.usage.input_tokens
+
+
+class Person(BaseModel):
+    """Nothing in it is long: a small model might never end it."""
+
+    sane: bool
+    kind: Literal["cat", "dog"]
+
+
+async def test_both_clients_parse_what_has_a_schema(
+    openai_client: openai.AsyncOpenAI, anthropic_client: anthropic.AsyncAnthropic
+) -> None:
+    response = await openai_client.responses.parse(model="base", input="who?", text_format=Person, max_output_tokens=99)
+    assert isinstance(response.output_parsed, Person)
+    message = await anthropic_client.messages.parse(
+        model="base", max_tokens=99, messages=turns("who?"), output_format=Person
+    )
+    assert isinstance(message.parsed_output, Person)
 
 
 async def test_a_conversation_goes_on(openai_client: openai.AsyncOpenAI, heldout: Heldout) -> None:
