@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from fastapi import Request
@@ -15,6 +15,7 @@ from loraplex_server.api.jobs import make_generation
 from loraplex_server.api.record import record_of
 from loraplex_server.api.schemas.chat import ChatRequest
 from loraplex_server.api.services import services_of
+from loraplex_server.api.tools.demand import demanded
 from loraplex_server.api.tools.use import tool_use_of
 
 
@@ -43,7 +44,10 @@ async def converse(request: Request, body: ChatRequest, id: str, at_most: int | 
     services = services_of(request)
     tools = tool_use_of(body, to.renderer, services.settings.tool_call_parser)
     prompt = Prompt(to.limits.cut(await to.renderer.encode_chat(body), body, body.token_limit))
-    sampling = to.limits.chat(body, len(prompt.token_ids), await constraints_of(body, to.renderer))
+    constraints = await constraints_of(body, to.renderer)
+    if tools is not None:
+        constraints = replace(constraints, grammar=await demanded(tools, constraints.grammar, to.renderer))
+    sampling = to.limits.chat(body, len(prompt.token_ids), constraints)
     if at_most is not None:
         sampling = msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, at_most))
     generation = make_generation(services, record_of(request), to, body, id, [(prompt, sampling)], tools)

@@ -19,7 +19,7 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         added = tokenizer.get_added_tokens_decoder()
-        self._added = {id: token.content for id, token in added.items()}
+        self.added = {id: token.content for id, token in added.items()}
         self.special = {id: token.content for id, token in added.items() if token.special}
         self._byte_level = "ByteLevel" in repr(tokenizer.decoder)
         self._bytes: dict[int, bytes] = {}
@@ -44,8 +44,8 @@ class Vocabulary:
         return [known.get(id) for id in range(max(known, default=-1) + 1)]
 
     def _look_up(self, token_id: int) -> bytes:
-        if token_id in self._added:
-            return self._added[token_id].encode()
+        if token_id in self.added:
+            return self.added[token_id].encode()
         token = self._tokenizer.id_to_token(token_id)
         if token is None:
             return b""

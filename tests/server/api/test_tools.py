@@ -300,3 +300,59 @@ async def test_a_template_of_its_own_is_used_where_there_are_tools(hermes: Api, 
     assert calls_of((await api.chat(ask())).json()["choices"][0]["message"]) == TWO
     assert (await api.chat({})).status_code == 200
     assert prompt_of(api) == "hello"
+
+
+def grammars_of(api: Api) -> list[Any]:
+    """Of the last request."""
+    grammar = api.engine.requests[-1].sampling.grammar
+    return [] if grammar is None else json.loads(grammar)["grammars"]
+
+
+NAMED = {"type": "function", "function": {"name": "get_time"}}
+ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [NAMED]}}
+
+
+async def test_only_calls_that_have_to_be_right_are_held_by_a_grammar(hermes: Api) -> None:
+    say(hermes, calls_for("hermes", *TWO))
+    assert (await hermes.chat(ask())).status_code == 200
+    assert grammars_of(hermes) == []
+    strict = [WEATHER, function("get_time", strict=True)]
+    for fields, starts, held in (
+        ({"tool_choice": "required"}, 'start: call ( "\\n" call )*', ["get_weather", "get_time"]),
+        ({"tool_choice": "required", "parallel_tool_calls": False}, "start: call\n", ["get_weather", "get_time"]),
+        ({"tool_choice": NAMED}, "start: call\n", ["get_time"]),
+        ({"tool_choice": ALLOWED}, 'start: call ( "\\n" call )*', ["get_time"]),
+        ({"tools": strict}, "start: ( mark marked )* TEXT", ["get_weather", "get_time"]),
+    ):
+        response = await hermes.chat(ask(**fields))
+        assert response.status_code == 200, response.text
+        (grammar,) = grammars_of(hermes)
+        assert grammar["lark_grammar"].startswith(starts)
+        assert [name for name in ("get_weather", "get_time") if name in grammar["lark_grammar"]] == held
+        assert ('"city"' in grammar["lark_grammar"]) == ("tools" not in fields and "get_weather" in held)
+
+
+async def test_an_answer_of_a_form_may_also_be_a_call(hermes: Api) -> None:
+    say(hermes, "x")
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    await hermes.chat(ask(response_format=form))
+    calls, answer = grammars_of(hermes)
+    assert calls["lark_grammar"].startswith('start: call ( "\\n" call )* | @answer')
+    assert (answer["name"], answer["json_schema"]["type"]) == ("answer", "object")
+    await hermes.chat(ask(response_format=form, tool_choice="required"))
+    assert len(grammars_of(hermes)) == 1
+
+
+@pytest.mark.parametrize("fields", [{"tool_choice": "required"}, {}])
+async def test_a_schema_that_cannot_be_kept_is_refused_with_its_function(hermes: Api, fields: dict[str, Any]) -> None:
+    bad = function("bad", {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}, strict=not fields)
+    error = (await hermes.chat(ask(tools=[WEATHER, bad], **fields))).json()["error"]
+    assert (error["param"], error["code"]) == ("tools", "invalid_grammar")
+    assert "the parameters of 'bad'" in error["message"]
+    assert "lark" not in error["message"].lower()
+    assert hermes.engine.requests == []
+
+
+async def test_required_calls_leave_no_room_for_structured_outputs(hermes: Api) -> None:
+    error = (await hermes.chat(ask(tool_choice="required", structured_outputs={"choice": ["a"]}))).json()["error"]
+    assert (error["type"], error["param"]) == ("invalid_request_error", "structured_outputs")

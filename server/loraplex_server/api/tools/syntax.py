@@ -21,4 +21,4 @@ class CallSyntax:
     opening: str = ""
     closing: str = ""
     trigger: str | None = None
-    prefix: str | None = None
+    prefix: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loraplex_server.api.errors import bad_request
@@ -17,12 +17,15 @@ OFF = "off"
 
 @dataclass(frozen=True)
 class ToolUse:
-    """Args: format: of the calls. tools: that may be called. hidden: marks that are not shown as text.
-    dropped: special tokens that have no text; None: the tokenizer is to skip what it skips. most: calls of an answer.
+    """Args: format: of the calls. tools: that may be called. required: one has to be. tokens: marks of the format that
+    are tokens, and their ids. hidden: marks that are not shown as text. dropped: special tokens that have no text;
+    None: the tokenizer is to skip what it skips. most: calls of an answer.
     """
 
     format: ToolFormat
     tools: Sequence[FunctionTool]
+    required: bool
+    tokens: Mapping[str, int]
     hidden: frozenset[str]
     dropped: frozenset[int] | None
     most: int | None
@@ -45,15 +48,25 @@ def tool_use_of(body: ChatRequest, renderer: Renderer, parser: str) -> ToolUse |
     if not body.shown_tools:
         return None
     format = _format(renderer, parser)
-    special = renderer.vocabulary.special
+    required, structured = body.tool_choice.mode == "required", body.structured_outputs
+    if required and structured is not None and structured.constrains:
+        raise bad_request("'structured_outputs': 'tool_choice' asks for nothing but calls", "structured_outputs")
+    special, added = renderer.vocabulary.special, renderer.vocabulary.added
     marks = {id: text for id, text in special.items() if text in format.marks} if body.skip_special_tokens else {}
     return ToolUse(
         format=format,
         tools=body.shown_tools,
+        required=required,
+        tokens={text: id for id, text in added.items() if text in format.marks and (id in special or _is_tag(text))},
         hidden=frozenset(marks.values()),
         dropped=frozenset(special.keys() - marks.keys()) if marks else None,
         most=None if body.parallel_tool_calls and not body.tool_choice.once else 1,
     )
+
+
+def _is_tag(text: str) -> bool:
+    """Whether llguidance takes an added token for a special one, whatever the tokenizer says of it."""
+    return text.startswith("<") and text.endswith(">")
 
 
 def _format(renderer: Renderer, parser: str) -> ToolFormat:
