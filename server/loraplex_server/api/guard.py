@@ -56,7 +56,7 @@ class GuardMiddleware:
             elif scope["path"] == METRICS and self._callers.hides_metrics:
                 self._require_admin(scope)
         except (ApiError, LimitReachedError) as error:
-            refusal = limit_reached(error) if isinstance(error, LimitReachedError) else error
+            refusal = self._limit(error, record.caller) if isinstance(error, LimitReachedError) else error
             record.outcome = refusal.outcome
             await error_response(refusal, scope["path"])(scope, receive, send)
             return
@@ -78,15 +78,14 @@ class GuardMiddleware:
         if caller is None:
             raise unauthorized("Send a valid API key as 'Authorization: Bearer KEY'")
         record.caller = caller
-        if scope["method"] == "POST" and not caller.admin:
-            record.ticket = self._ticket(caller)
+        if scope["method"] == "POST":
+            record.ticket = self._tenancy.limiter.admit(caller.key_id, caller.limits)
 
-    def _ticket(self, caller: Caller) -> Ticket:
-        try:
-            return self._tenancy.limiter.admit(caller.key_id, caller.limits)
-        except LimitReachedError as error:
-            self._metrics.tenants.limited(caller.tenant or DEFAULT, error.kind)
-            raise
+    def _limit(self, error: LimitReachedError, caller: Caller) -> ApiError:
+        self._metrics.tenants.limited(caller.tenant or DEFAULT, error.kind)
+        refusal, limiter = limit_reached(error), self._tenancy.limiter
+        refusal.headers |= headers_of(limiter.account_of(caller.key_id), limiter.clock())
+        return refusal
 
     def _require_admin(self, scope: Scope) -> None:
         caller = self._callers.identify(Headers(scope=scope))
@@ -101,7 +100,7 @@ class GuardMiddleware:
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(headers_of(ticket, self._tenancy.limiter.clock()))
+                MutableHeaders(scope=message).update(headers_of(ticket.account, self._tenancy.limiter.clock()))
             await send(message)
 
         return send_with_limits

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from loraplex_server.api.errors import ApiError, bad_request
 from loraplex_server.engine.messages import GenerateRequest
-from loraplex_server.tenants.limiter import LimitReachedError, NeverFitsError, Ticket
+from loraplex_server.tenants.limiter import Account, LimitReachedError, NeverFitsError, Ticket
 
 RATE_LIMITED = "rate_limited"
 _WORD = "x-ratelimit"
@@ -49,12 +49,12 @@ def reserve(ticket: Ticket, work: Sequence[GenerateRequest], context: int) -> No
     ticket.reserve(tokens, open_answers, largest)
 
 
-def headers_of(ticket: Ticket, now: float) -> dict[str, str]:
+def headers_of(account: Account | None, now: float) -> dict[str, str]:
     """What is left of each limit that the key has, and when it is whole again."""
     headers: dict[str, str] = {}
-    if ticket.account is None:
+    if account is None:
         return headers
-    for name, bucket in (("requests", ticket.account.requests), ("tokens", ticket.account.tokens)):
+    for name, bucket in (("requests", account.requests), ("tokens", account.tokens)):
         if bucket is not None:
             headers[f"{_WORD}-limit-{name}"] = str(bucket.capacity)
             headers[f"{_WORD}-remaining-{name}"] = str(max(0, math.floor(bucket.level(now) + 1e-6)))

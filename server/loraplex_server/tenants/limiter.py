@@ -97,6 +97,10 @@ class Limiter:
         self.clock = clock
         self._accounts: dict[str, Account] = {}
 
+    def account_of(self, key_id: str) -> Account | None:
+        """Of a key; None where nothing of it is limited."""
+        return self._accounts.get(key_id)
+
     def admit(self, key_id: str, limits: Limits) -> Ticket:
         """Let a request in.
 

@@ -141,6 +141,8 @@ async def test_so_many_requests_a_minute(api: Api, state: Path, clock: Clock) ->
     error = refused.json()["error"]
     assert (refused.status_code, error["type"], error["code"]) == (429, "rate_limit_error", "rate_limit_exceeded")
     assert refused.headers["retry-after"] == "30"
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    assert refused.headers["x-ratelimit-reset-requests"] == "1m0s"
     assert "2 requests a minute" in error["message"]
     assert (await api.get("/v1/models", **bearer(secret))).status_code == 200
     assert len(api.engine.requests) == 1
