@@ -34,6 +34,7 @@ from loraplex_server.settings.values import (
     Names,
     Present,
     Secrets,
+    SourcePatterns,
     Template,
     ToolCallParser,
 )
@@ -92,7 +93,7 @@ class ServeSettings(Told):
         "NAME=SOURCE",
         'adapters beside --adapters, from a folder, the hub or a URL; or JSON: {"name", "path", "base_model_name"}',
     )
-    allow_adapter_source: Names = _option(
+    allow_adapter_source: SourcePatterns = _option(
         (),
         "Adapters",
         "PATTERN",
@@ -257,15 +258,6 @@ class ServeSettings(Told):
     )
 
     config: Path | None = _option(None, "Settings", "FILE", "YAML file of these settings, by the same names")
-
-    @field_validator("allow_adapter_source")
-    @classmethod
-    def _check_sources(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        if patterns:
-            from loraplex_adapters.sources import AllowedSources  # with the clients of all kinds of sources
-
-            AllowedSources(patterns)
-        return patterns
 
     @field_validator("speculation_min_match")
     @classmethod

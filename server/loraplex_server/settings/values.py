@@ -43,6 +43,14 @@ def _check_model(model: str) -> str:
     return str(Path(model).expanduser()) if model.startswith("~") else model
 
 
+def _check_sources(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    if patterns:
+        from loraplex_adapters.sources import AllowedSources  # with the clients of all kinds of sources
+
+        AllowedSources(patterns)
+    return patterns
+
+
 def _check_present(folder: Path) -> Path:
     if not folder.expanduser().is_dir():
         raise ValueError("there is no such folder")
@@ -88,6 +96,7 @@ ToolCallParser = Annotated[
 Model = Annotated[str, AfterValidator(_check_model)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+SourcePatterns = Annotated[Names, AfterValidator(_check_sources)]
 Modules = Annotated[tuple[LoraModule, ...], NoDecode, BeforeValidator(read_modules)]
 Template = Annotated[str, AfterValidator(_read_template)]
 File = Annotated[Path, AfterValidator(_check_file)]

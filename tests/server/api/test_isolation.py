@@ -31,6 +31,7 @@ SHAPES: list[dict[str, Any]] = [
     {"name": NAME, "source": "org/name"},
     {"lora_name": NAME, "lora_path": "org/name"},
     {"aliases": [NAME]},
+    {"model": NAME, "prompt": "x", "n_predict": 2},
     {"prompt": "x", "model": NAME, "adapter_id": NAME},
 ]
 # Routes that name no adapter, or that are for admins.
