@@ -68,7 +68,7 @@ class Tenancy:
     def count(self, record: RequestRecord) -> None:
         """Add a request that has ended to its tenant's usage, if the engine worked on it."""
         if record.used is not None:
-            slot = slot_at(time.time(), record.caller.tenant or DEFAULT, record.adapters)
+            slot = slot_at(time.time(), record.caller.tenant or DEFAULT, record.caller.key_id, record.adapters)
             self.usage.count(slot, record.used)
 
     async def keep_writing(self) -> None:

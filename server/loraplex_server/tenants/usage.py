@@ -1,4 +1,4 @@
-"""What tenants used: by hour, tenant and adapter."""
+"""What tenants used: by hour, tenant, key and adapter."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ DAY_S = 24 * HOUR_S
 
 @dataclass(frozen=True, order=True)
 class Slot:
-    """Where something counts. Args: start: of the hour, Unix time. adapter: a sum's are sorted and joined by "+"."""
+    """Where something counts.
+
+    Args:
+        start: of the hour, Unix time.
+        key: its id; "" for those who have none in the key store, and where keys are added up.
+        adapter: a sum's are sorted and joined by "+".
+    """
 
     start: int
     tenant: str
+    key: str
     adapter: str
 
 
@@ -34,6 +41,6 @@ class Amount:
         self.output_tokens += other.output_tokens
 
 
-def slot_at(now: float, tenant: str, adapters: tuple[str, ...]) -> Slot:
+def slot_at(now: float, tenant: str, key: str, adapters: tuple[str, ...]) -> Slot:
     """The slot of a moment, in Unix time. Without adapters it is the base's."""
-    return Slot(int(now) // HOUR_S * HOUR_S, tenant, "+".join(sorted(adapters)) or "base")
+    return Slot(int(now) // HOUR_S * HOUR_S, tenant, key, "+".join(sorted(adapters)) or "base")

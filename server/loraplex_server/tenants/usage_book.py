@@ -20,13 +20,13 @@ KEPT_S = 400 * DAY_S  # a year, and time to look back at it
 
 _TABLE = """
 CREATE TABLE usage (
-    start INTEGER, tenant TEXT, adapter TEXT, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, PRIMARY KEY (start, tenant, adapter)
+    start INTEGER, tenant TEXT, key TEXT, adapter TEXT, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, PRIMARY KEY (start, tenant, key, adapter)
 ) WITHOUT ROWID
 """
 _AMOUNTS = ("requests", "prompt_tokens", "cached_tokens", "output_tokens")
 _ADD = (
-    f"INSERT INTO usage (start, tenant, adapter, {', '.join(_AMOUNTS)}) VALUES (?, ?, ?, ?, ?, ?, ?) "
+    f"INSERT INTO usage (start, tenant, key, adapter, {', '.join(_AMOUNTS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
     f"ON CONFLICT DO UPDATE SET {', '.join(f'{each} = {each} + excluded.{each}' for each in _AMOUNTS)}"
 )
 
@@ -34,12 +34,13 @@ _ADD = (
 @dataclass(frozen=True)
 class Question:
     """Args: since, until: Unix times, the second is outside. tenant: None for all. by: what is added up.
-    after, limit: the part of the answer; slots in their order."""
+    by_key: keys apart. after, limit: the part of the answer; slots in their order."""
 
     since: int
     until: int
     tenant: str | None = None
     by: Literal["hour", "day"] = "day"
+    by_key: bool = False
     after: Slot | None = None
     limit: int = 1000
 
@@ -98,16 +99,16 @@ class UsageBook:
         step = DAY_S if question.by == "day" else HOUR_S
         after = question.after
         sums = ", ".join(f"sum({each})" for each in _AMOUNTS)
+        slot = f"start / {step} * {step}, tenant, {'key' if question.by_key else repr('')}, adapter"
         statement = (
-            f"SELECT start / {step} * {step} AS begins, tenant, adapter, {sums} FROM usage "
-            "WHERE start >= ? AND start < ? AND (? IS NULL OR tenant = ?) GROUP BY 1, 2, 3 "
-            "HAVING ? OR (begins, tenant, adapter) > (?, ?, ?) ORDER BY 1, 2, 3 LIMIT ?"
+            f"SELECT {slot}, {sums} FROM usage WHERE start >= ? AND start < ? AND (? IS NULL OR tenant = ?) "
+            f"GROUP BY 1, 2, 3, 4 HAVING ? OR ({slot}) > (?, ?, ?, ?) ORDER BY 1, 2, 3, 4 LIMIT ?"
         )
         span = (question.since, question.until, question.tenant, question.tenant)
-        place = (after is None, *(astuple(after) if after is not None else (0, "", "")))
+        place = (after is None, *(astuple(after) if after is not None else (0, "", "", "")))
         with self._errors(), self._lock:
             rows = self._connection.execute(statement, (*span, *place, question.limit)).fetchall()
-        return [(Slot(*row[:3]), Amount(*row[3:])) for row in rows]
+        return [(Slot(*row[:4]), Amount(*row[4:])) for row in rows]
 
     def close(self) -> None:
         """Let go of the file; what was not flushed is lost."""

@@ -85,8 +85,8 @@ async def usage(api: Api, query: str = "", key: str = "admin") -> list[dict[str,
 
 
 async def test_each_sees_what_its_tenant_used(api: Api, state: Path) -> None:
-    _, acme = make_key(state, "acme")
-    _, second = make_key(state, "acme", requests_per_minute=1)
+    first, acme = make_key(state, "acme")
+    other, second = make_key(state, "acme", requests_per_minute=1)
     _, globex = make_key(state, "globex")
     asked = time.time()
     for key in (acme, second, second, globex):  # the third is beyond its limit
@@ -106,6 +106,11 @@ async def test_each_sees_what_its_tenant_used(api: Api, state: Path) -> None:
     assert [row["cached_tokens"] for row in rows] == [2, 1, 1]
     assert {row["tenant"] for row in rows} == {"acme"}
     assert rows[0]["start"] <= asked < rows[0]["start"] + 2 * DAY_S
+    assert {row["key"] for row in rows} == {None}
+    apart = await usage(api, "by_key=true", key=second)
+    assert sorted((row["key"], row["adapter"], row["requests"]) for row in apart) == sorted(
+        [(first, "alpha", 1), (other, "alpha", 1), (first, "base", 1), (first, "beta+gamma", 1)]
+    )
     assert [row["tenant"] for row in await usage(api)] == ["acme"] * 3 + ["globex"]
     assert [row["tenant"] for row in await usage(api, "tenant=globex")] == ["globex"]
     assert await usage(api, "tenant=acme", key=acme) == rows
@@ -130,7 +135,7 @@ async def test_a_client_that_hangs_up_pays_for_what_it_got(api: Api, state: Path
 async def test_usage_is_paged_and_cut_by_time(api: Api) -> None:
     book, today = api.services.tenancy.usage, int(time.time()) // DAY_S * DAY_S
     for day in range(40):
-        book.count(Slot(today - day * DAY_S, "acme", "a/b"), Amount(1, day))
+        book.count(Slot(today - day * DAY_S, "acme", "", "a/b"), Amount(1, day))
     assert len(await usage(api)) == 31
     assert len(await usage(api, "since=0")) == 40
     assert [row["prompt_tokens"] for row in await usage(api, f"since={today - 2 * DAY_S}&until={today}")] == [2, 1]

@@ -18,7 +18,7 @@ from loraplex_server.tenants.errors import UsageError
 from loraplex_server.tenants.usage import Amount, Slot
 from loraplex_server.tenants.usage_book import Question, UsageBook
 
-SLOT = Slot(int(time.time()) // 3600 * 3600, "acme", "sql")
+SLOT = Slot(int(time.time()) // 3600 * 3600, "acme", "", "sql")
 ALL = Question(0, 2**40, by="hour")
 
 

@@ -1,9 +1,10 @@
-"""GET /v1/usage: what was used, by tenant, adapter and day or hour."""
+"""GET /v1/usage: what was used, by tenant, key, adapter and day or hour."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict, astuple
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -25,6 +26,7 @@ EXAMPLE = {
     "object": "usage",
     "start": 1_789_948_800,
     "tenant": "acme",
+    "key": None,
     "adapter": "acme-sql",
     "requests": 120,
     "prompt_tokens": 48_210,
@@ -42,6 +44,7 @@ async def get_usage(
     since: Annotated[str | None, Query(description="Date or Unix time; default: 30 days ago.")] = None,
     until: Annotated[str | None, Query(description="Date or Unix time, outside; default: now.")] = None,
     by: Annotated[Literal["day", "hour"], Query(description="Days begin at midnight in UTC.")] = "day",
+    by_key: Annotated[bool, Query(description="Each key apart, by its id.")] = False,
     tenant: Annotated[str | None, Query(description="For admins: only this one's.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST, description="How many slots.")] = 1000,
     after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
@@ -53,11 +56,12 @@ async def get_usage(
         until=_moment(until, "until", now + 1),
         tenant=_whose(request, tenant),
         by=by,
+        by_key=by_key,
         after=_slot(after),
         limit=limit,
     )
     found = await asyncio.to_thread(services_of(request).tenancy.usage.read, question)
-    following = "/".join(map(str, _place(found[-1][0]))) if len(found) == limit else None
+    following = "/".join(map(str, astuple(found[-1][0]))) if len(found) == limit else None
     return json_response({"object": "list", "data": [_row(*each) for each in found], "next": following})
 
 
@@ -84,15 +88,12 @@ def _slot(text: str | None) -> Slot | None:
     if text is None:
         return None
     start, _, rest = text.partition("/")
-    tenant, mark, adapter = rest.partition("/")
+    tenant, _, rest = rest.partition("/")
+    key, mark, adapter = rest.partition("/")
     if not mark or not (start.isascii() and start.isdigit() and len(start) < 13):
         raise bad_request("'after': is no `next` of a page before", param="after")
-    return Slot(int(start), tenant, adapter)
-
-
-def _place(slot: Slot) -> tuple[int, str, str]:
-    return slot.start, slot.tenant, slot.adapter
+    return Slot(int(start), tenant, key, adapter)
 
 
 def _row(slot: Slot, amount: Amount) -> dict[str, Any]:
-    return {"object": "usage", **vars(slot), **vars(amount)}
+    return {"object": "usage", **asdict(slot), "key": slot.key or None, **asdict(amount)}
