@@ -26,7 +26,7 @@ schema = {
     "required": ["word", "count"],
     "additionalProperties": False,
 }
-found = ChatOpenAI(**options).with_structured_output(schema, method="json_schema").invoke(prompt)
+found = ChatOpenAI(**{**options, "max_tokens": 120}).with_structured_output(schema, method="json_schema").invoke(prompt)
 json.dump(
     {
         "invoke": answer.content,
