@@ -125,6 +125,19 @@ def test_a_chat_of_an_adapter_follows_a_schema_beside_other_answers(demo: Server
     assert [fault(schema, text) for text in texts] == [None] * 3
 
 
+def test_metrics_count_what_follows_a_grammar(demo: Server) -> None:
+    def counted() -> int:
+        found = re.search(r"^loraplex_grammar_requests_total (\d+)", demo.get("/metrics").text, re.MULTILINE)
+        return 0 if found is None else int(found[1])
+
+    before = counted()
+    ask(demo, structured_outputs={"choice": ["yes", "no"]})
+    deadline = time.monotonic() + 30
+    while counted() == before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert counted() > before
+
+
 BOMBS: list[dict[str, Any]] = [
     {"regex": "a{1000000}"},
     {"regex": "(x+x+)+y" * 200},

@@ -28,7 +28,7 @@ _CLEARER = {
 
 
 def json_grammar(schema: Any, style: JsonStyle = DEFAULT_STYLE) -> str:
-    """Of JSON that is valid for a schema, which may be changed.
+    """Of JSON that is valid for a schema.
 
     Raises:
         SchemaError: it cannot be served exactly.
@@ -69,7 +69,7 @@ async def grammar_of(
     """
     if form is not None and form.type != "text":
         schema = ANY_OBJECT if form.json_schema is None else form.json_schema.json_schema
-        return await checked(lambda: json_grammar(dict(schema)), renderer, "response_format")
+        return await checked(lambda: json_grammar(schema), renderer, "response_format")
     if structured is not None and structured.constrains:
         return await checked(lambda: _structured_grammar(structured), renderer, "structured_outputs")
     return None
@@ -128,7 +128,7 @@ def _structured_grammar(asked: StructuredOutputs) -> str:
     if asked.grammar is not None:
         return _grammar("lark_grammar", from_any(asked.grammar))
     whitespace = "" if asked.disable_any_whitespace else asked.whitespace_pattern or DEFAULT_STYLE.whitespace
-    schema: Any = dict(ANY_OBJECT) if asked.json_schema is None else asked.json_schema
+    schema: Any = ANY_OBJECT if asked.json_schema is None else asked.json_schema
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)

@@ -5,6 +5,7 @@ llguidance refuses by itself what it does not know. Refused or put right here is
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def schema_text(schema: Any, style: JsonStyle = DEFAULT_STYLE) -> str:
     """A schema as llguidance takes it: for a grammar of its own, or behind `%json` in Lark.
 
     Args:
-        schema: that may be changed: JSON, as Python has it.
+        schema: JSON, as Python has it.
         style: of the answers.
 
     Raises:
@@ -61,6 +62,7 @@ def schema_text(schema: Any, style: JsonStyle = DEFAULT_STYLE) -> str:
         raise SchemaError("the schema is no object")
     if "x-guidance" in schema:
         raise SchemaError("'x-guidance' is not supported")
+    schema = copy.deepcopy(schema)
     found = list(_subschemas(schema))
     for place, each in enumerate(found):
         _put_right(each, root=place == 0, closed=style.closed)

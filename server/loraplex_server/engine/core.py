@@ -282,6 +282,7 @@ class EngineCore:
             prefix_hits_total=counts.prefix_hits,
             step_tokens=steps,
             drafts=scheduler.drafts.stats(),
+            grammars=self.grammars.stats(),
             adapters=AdapterStats(**vars(self.store.stats())),
         )
 

@@ -200,6 +200,14 @@ class DraftStats(msgspec.Struct, frozen=True, kw_only=True):
     accepted_at_total: tuple[int, ...] = ()  # drafts whose token at each place was accepted
 
 
+class GrammarStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How answers fare that follow a grammar; totals count from the engine's start."""
+
+    requests_total: int = 0
+    compiled_total: int = 0  # grammars
+    waited_seconds_total: float = 0.0  # that steps stood still for masks
+
+
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The engine at one moment; totals count from the engine's start."""
 
@@ -214,6 +222,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     prefix_hits_total: int = 0  # tokens found
     step_tokens: list[int] = []  # tokens of each step since the last message
     drafts: DraftStats = DraftStats()
+    grammars: GrammarStats = GrammarStats()
     adapters: AdapterStats = AdapterStats()
 
 

@@ -95,9 +95,20 @@ def forbid(logits: Tensor, rows: Tensor, bits: Tensor) -> None:
         bits: uint8 `[M, ceil(V / 8)]`.
     """
     shifts = torch.arange(8, dtype=torch.uint8, device=logits.device)
-    allowed = (bits[:, :, None] >> shifts & 1).bool().view(len(rows), -1)[:, : logits.shape[1]]  # [M, V]
-    if logits.is_cpu:
-        for row, mask in zip(rows.tolist(), allowed, strict=True):
-            logits[row].masked_fill_(~mask, -torch.inf)
-    else:
-        logits.index_copy_(0, rows, logits.index_select(0, rows).masked_fill_(~allowed, -torch.inf))
+    forbidden = (bits[:, :, None] >> shifts & 1).logical_not().view(len(rows), -1)[:, : logits.shape[1]]  # [M, V]
+    if not logits.is_cpu:
+        forbid_at_once(logits, rows, forbidden)
+        return
+    for row, mask in zip(rows.tolist(), forbidden, strict=True):
+        logits[row].masked_fill_(mask, -torch.inf)
+
+
+def forbid_at_once(logits: Tensor, rows: Tensor, forbidden: Tensor) -> None:
+    """The same in three launches, whatever the number of rows.
+
+    Args:
+        logits: float32 `[R, V]`, changed in place.
+        rows: int64 `[M]`.
+        forbidden: bool `[M, V]`.
+    """
+    logits.index_copy_(0, rows, logits.index_select(0, rows).masked_fill_(forbidden, -torch.inf))

@@ -12,6 +12,7 @@ from loraplex_server.engine.messages import EngineInfo, EngineStats
 from loraplex_server.metrics import buckets
 from loraplex_server.metrics.adapters import AdapterMetrics
 from loraplex_server.metrics.drafts import DraftMetrics
+from loraplex_server.metrics.grammars import GrammarMetrics
 from loraplex_server.metrics.requests import LABELS
 from loraplex_server.metrics.totals import Totals
 
@@ -45,6 +46,7 @@ class EngineMetrics(Collector):
             buckets=buckets.ITERATION_TOKENS,
         ).labels(*self._base)
         self._drafts = DraftMetrics(registry, self._totals, self._base)
+        self._grammars = GrammarMetrics(registry, self._totals)
         self._adapters = AdapterMetrics(registry, self._totals)
         registry.register(self)
 
@@ -62,6 +64,7 @@ class EngineMetrics(Collector):
         self._totals.grow(self._queries, stats.prefix_queries_total)
         self._totals.grow(self._hits, stats.prefix_hits_total)
         self._drafts.absorb(stats.drafts)
+        self._grammars.absorb(stats.grammars)
         for tokens in stats.step_tokens:
             self._iteration_tokens.observe(tokens)
         self._adapters.absorb(self._info, stats.adapters)

@@ -12,13 +12,13 @@ class Totals:
     """
 
     def __init__(self) -> None:
-        self._last: dict[Counter, int] = {}
+        self._last: dict[Counter, float] = {}
 
     def restart(self) -> None:
         """A new engine counts from zero."""
         self._last.clear()
 
-    def grow(self, counter: Counter, total: int) -> None:
+    def grow(self, counter: Counter, total: float) -> None:
         """Take the engine's latest total."""
         last = self._last.get(counter, 0)
         counter.inc(total - last if total >= last else total)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api import Api, events, streamed_text
+from support.api import Api, build_tokenizer, events, streamed_text
 from support.fake_engine import FakeEngine
 
 from loraplex_server.api.renderer import Renderer
@@ -61,6 +61,19 @@ async def test_a_schema_goes_to_the_engine_with_the_tokenizer_that_reads_the_req
     assert file.tokenizer == renderer.tokenizer.to_str()
     assert file.texts[renderer.tokenizer.token_to_id("a")] == b"a"
     assert file.texts[renderer.end_tokens[0]] is None
+
+
+async def test_a_grammar_is_read_with_the_tokenizer_that_came_with_the_adapter(api: Api, adapters: Path) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(["jasmine"])
+    tokenizer.save_pretrained(adapters / "alpha")
+    fields = {"structured_outputs": {"choice": ["jasmine"]}}
+    base = await asked(api, **fields)
+    own = await asked(api, model="alpha", **fields)
+    assert read_token_file(own.tokenizer).texts[-1] == b"jasmine"
+    assert b"jasmine" not in read_token_file(base.tokenizer).texts
+    again = await asked(api, model="beta", **fields)  # it brings no tokenizer
+    assert again.tokenizer == base.tokenizer
 
 
 async def test_without_a_format_there_is_neither_grammar_nor_tokenizer(api: Api) -> None:

@@ -12,6 +12,7 @@ from loraplex_server.engine.grammars.limits import parser_limits
 from loraplex_server.engine.grammars.masks import Masks
 from loraplex_server.engine.grammars.matcher import Matcher
 from loraplex_server.engine.grammars.tokenizer import MaskTokenizer
+from loraplex_server.engine.messages import GrammarStats
 
 # Some kilobytes each, and up to 100 MB with as many lexer states as may be.
 MOST_GRAMMARS = 64
@@ -29,7 +30,7 @@ class GrammarLibrary:
 
     def __init__(self, wake: Callable[[], None], threads: int) -> None:
         self.masks = Masks(threads)
-        self.compiled_total = 0
+        self.requests_total = self.compiled_total = 0
         self._wake = wake
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grammars")
         self._grammars: OrderedDict[tuple[str, str], Future[Grammar]] = OrderedDict()
@@ -42,6 +43,7 @@ class GrammarLibrary:
             tokenizer: path of a `token_file`; it must stay until the grammar is there.
             text: as llguidance writes it.
         """
+        self.requests_total += 1
         key = tokenizer, text
         known = self._grammars.get(key)
         if known is None or _is_useless(known):
@@ -56,6 +58,14 @@ class GrammarLibrary:
     def matcher(self, grammar: Grammar, stops: tuple[int, ...]) -> Matcher:
         """For one answer that begins, and ends with one of these tokens."""
         return Matcher(grammar, stops, self.masks)
+
+    def stats(self) -> GrammarStats:
+        """At this moment."""
+        return GrammarStats(
+            requests_total=self.requests_total,
+            compiled_total=self.compiled_total,
+            waited_seconds_total=self.masks.waited_s,
+        )
 
     def close(self) -> None:
         """End the threads."""
