@@ -178,3 +178,27 @@ async def test_parallel_calls_can_be_turned_off(api: Api, model: str) -> None:
 async def test_log_probabilities_are_not_given_beside_tools(api: Api, model: str) -> None:
     response = await respond(api, top_logprobs=2)
     assert (response.status_code, response.json()["error"]["param"]) == (400, "top_logprobs")
+
+
+@pytest.mark.parametrize("model", ["hermes"], indirect=True)
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [
+        ("required", {"type": "any"}),
+        ({"type": "function", "name": "time"}, {"type": "tool", "name": "time"}),
+        ("auto", {"type": "auto"}),
+    ],
+)
+async def test_a_call_that_is_demanded_is_held_to_its_schema(api: Api, response: Any, message: Any) -> None:
+    chat = {
+        "messages": [{"role": "user", "content": "hello"}],
+        "tools": [{"type": "function", "function": {"name": name, "parameters": SCHEMA}} for name, _ in CALLS],
+        "tool_choice": {"type": "function", "function": {"name": "time"}} if isinstance(response, dict) else response,
+    }
+    say(api, calls_for("hermes", CALLS[1]))
+    await api.post("/v1/chat/completions", chat)
+    assert (await respond(api, tool_choice=response)).json()["output"][0]["name"] == "time"
+    assert (await send(api, tool_choice=message)).json()["stop_reason"] == "tool_use"
+    grammars = [request.sampling.grammar for request in api.engine.requests]
+    assert len(set(grammars)) == 1
+    assert (grammars[0] is None) == (response == "auto")

@@ -24,7 +24,7 @@ class ResponseTool(Schema):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    strict: bool | None = None
+    strict: bool | None = Field(None, description="Calls follow `parameters`. As in chats, not unless it is true.")
 
     def as_chat(self) -> dict[str, Any]:
         """As /v1/chat/completions has it."""
