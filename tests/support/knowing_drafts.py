@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from loraplex_server.engine.speculation.drafter import Drafter
+from loraplex_server.engine.speculation.ngram_index import Match
 
 MOST_VIRTUAL = 8  # tokens that an adapter puts before a prompt
 
@@ -22,13 +23,14 @@ def propose_known(monkeypatch: pytest.MonkeyPatch, known: Sequence[Sequence[int]
     """
     draw = random.Random(0)
 
-    def propose(_: Drafter, tokens: Sequence[int], count: int) -> tuple[int, ...]:
+    def propose(_: Drafter, tokens: Sequence[int], __: Match, count: int) -> tuple[int, ...]:
         for virtual in range(MOST_VIRTUAL):
             text = list(tokens[virtual:])
             for full in known:
                 if list(full[: len(text)]) == text:
-                    right = full[len(text) : len(text) + draw.randint(0, count)]
+                    right = full[len(text) : len(text) + draw.randint(1, count)]
                     return tuple(draw.randrange(vocab) if draw.random() < 0.15 else token for token in right)
         return ()
 
-    monkeypatch.setattr(Drafter, "propose", propose)
+    monkeypatch.setattr(Drafter, "match", lambda *_: Match(2, 0))
+    monkeypatch.setattr(Drafter, "draft", propose)

@@ -29,6 +29,7 @@ from loraplex_server.engine.rehearsal import StepSizes
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduler
 from loraplex_server.engine.speculation.settings import SpeculationSettings, most_rows
+from loraplex_server.engine.speculation.spare_rows import measured_spare_rows
 from loraplex_server.engine.speculation.speculation import Speculation
 from loraplex_server.engine.step_needs import give_back
 from loraplex_server.models.config import DecoderConfig
@@ -147,7 +148,7 @@ def _wire(
         loader_threads=loader_threads(device, usable_cores()),
         on_ready=wake,
     )
-    drafts = SpeculationSettings.of(config, device.type)
+    drafts = SpeculationSettings.of(config)
     scheduler = Scheduler(
         BlockPool(memory.num_blocks, caching=config.enable_prefix_caching),
         block_size=config.block_size,
@@ -205,3 +206,9 @@ def _warm(core: EngineCore) -> None:
     while core.has_work:
         core.step()
     core.forget_history()
+    speculation = core.scheduler.speculation
+    if speculation is not None:
+        speculation.spare_rows = measured_spare_rows(core.runner, core.scheduler.pool, core.limits.max_model_len)
+        logger.info(
+            "a step's first row costs as much as %.1f more; drafts are as long as that is worth", speculation.spare_rows
+        )

@@ -4,47 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loraplex_server.engine.speculation.ngram_index import NgramIndex
-
-# How much one draft token that was accepted or not moves the estimate: it forgets in a dozen tokens.
-PACE = 0.12
-# What is thought of a sequence that was not asked yet: high, since only asking tells.
-PRIOR = 0.9
-# How much of the way back to the prior a step without a draft goes: text that does not repeat is asked again after
-# some dozen tokens, since an answer may begin to copy anywhere.
-RECOVERY = 0.01
+from loraplex_server.engine.speculation.ngram_index import Match, NgramIndex
+from loraplex_server.engine.speculation.trust import Trust, beginning_with
 
 
 class Drafter:
-    """Args: index: of the sequence's tokens."""
+    """Args: index: of the sequence's tokens. prior: what all sequences have taught, and this one will."""
 
-    def __init__(self, index: NgramIndex) -> None:
+    def __init__(self, index: NgramIndex, prior: Trust) -> None:
         self._index = index
-        self.trust = PRIOR  # estimated chance that a draft token is accepted, given that those before it were
+        self._prior = prior
+        self._trust = beginning_with(prior)
+        self._drafted = 0  # length of the match of the last draft
 
-    def propose(self, tokens: Sequence[int], count: int) -> tuple[int, ...]:
-        """What may come next; () where nothing of the kind came before.
+    def match(self, tokens: Sequence[int]) -> Match | None:
+        """Where the sequence said its last tokens before.
 
-        It is what followed the latest occurrence of the last tokens. One so late that its continuation runs into the
-        present is taken for a period, and goes on as one.
+        Args:
+            tokens: all of them.
+        """
+        self._index.read(tokens)
+        return self._index.match()
+
+    def trust(self, match: Match) -> float:
+        """The chance that each next token of a draft is accepted."""
+        return self._trust.of(match.length)
+
+    @property
+    def highest_trust(self) -> float:
+        """In a draft from any match."""
+        return max(map(self._trust.of, self._index.lengths))
+
+    def draft(self, tokens: Sequence[int], match: Match, count: int) -> tuple[int, ...]:
+        """What followed there. Where that runs into the present it is taken for a period, and goes on as one.
 
         Args:
             tokens: of the sequence.
-            count: the most to propose.
+            match: of these tokens.
+            count: tokens of the draft.
         """
-        self._index.read(tokens)
-        place = self._index.following()
-        if place is None or count <= 0:
-            return ()
-        period = len(tokens) - place
-        return tuple(tokens[place + ahead % period] for ahead in range(count))
+        self._drafted = match.length
+        period = len(tokens) - match.place
+        return tuple(tokens[match.place + ahead % period] for ahead in range(count))
 
     def learn(self, drafted: int, accepted: int) -> None:
-        """Take in how a draft did. Of those that were not accepted only the first was ever judged."""
-        self.trust = 1 - (1 - self.trust) * (1 - PACE) ** accepted
-        if accepted < drafted:
-            self.trust *= 1 - PACE
+        """Take in how the last draft did."""
+        for trust in (self._trust, self._prior):
+            trust.learn(self._drafted, drafted, accepted)
 
-    def rest(self) -> None:
-        """It was not worth asking this time; what is known grows old."""
-        self.trust += (PRIOR - self.trust) * RECOVERY
+    def rest(self, match: Match) -> None:
+        """It was not worth asking this time."""
+        for trust in (self._prior, self._trust):
+            trust.rest(match.length)

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 _TOKEN_BITS = 32
+
+
+class Match(NamedTuple):
+    """The last tokens, found again."""
+
+    length: int  # how many of them
+    place: int  # position of what followed them there
 
 
 class NgramIndex:
@@ -32,6 +40,11 @@ class NgramIndex:
         self._end = first  # the tokens before it were read
         self._last = 0  # the last `longest` of them, the newest in the lowest bits
 
+    @property
+    def lengths(self) -> list[int]:
+        """Of the n-grams, longest first."""
+        return [count for count, _, _ in self._following]
+
     def read(self, tokens: Sequence[int]) -> None:
         """Take in what is new of a sequence that only grows at its end.
 
@@ -47,10 +60,10 @@ class NgramIndex:
             self._last = (self._last << _TOKEN_BITS | tokens[place]) & widest
         self._end = len(tokens)
 
-    def following(self) -> int | None:
-        """The position after the latest earlier occurrence of the last tokens, as many of them as occurred."""
+    def match(self) -> Match | None:
+        """The latest earlier occurrence of the last tokens, as many of them as occurred; None where none did."""
         read = self._end - self._first
         for count, mask, following in self._following:
             if read >= count and (place := following.get(self._last & mask)) is not None:
-                return place
+                return Match(count, place)
         return None

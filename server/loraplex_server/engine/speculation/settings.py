@@ -6,10 +6,6 @@ from dataclasses import dataclass
 
 from loraplex_server.engine.config import EngineConfig
 
-# Rows of a step that cost as much time as it takes before its first: reading the weights, mostly. With fewer rows than
-# that a draft is cheap, with many more a row is paid in full. Measured by benchmarks/speculation.py on a CPU;
-# on a GPU it is where bfloat16 weights stop to be what a step waits for.
-SPARE_ROWS = {"cpu": 8.0, "cuda": 200.0}
 SHORTEST = 2  # tokens of an n-gram, unless told otherwise
 # A step with drafts is no larger, so that as many tapes, graphs and rows of logits are enough.
 MOST_ROWS = 128
@@ -23,16 +19,10 @@ class SpeculationSettings:
     shortest: int  # tokens that must have occurred before
     longest: int  # tokens that are looked for
     rows: int  # of the largest step with drafts
-    spare_rows: float  # see SPARE_ROWS
 
     @classmethod
-    def of(cls, config: EngineConfig, device: str) -> SpeculationSettings | None:
-        """None where it is off.
-
-        Args:
-            config: of the engine.
-            device: "cpu" or "cuda".
-        """
+    def of(cls, config: EngineConfig) -> SpeculationSettings | None:
+        """None where it is off."""
         if config.speculation == "off":
             return None
         return cls(
@@ -40,7 +30,6 @@ class SpeculationSettings:
             shortest=config.speculation_min_match or min(SHORTEST, config.speculation_max_match),
             longest=config.speculation_max_match,
             rows=most_rows(config),
-            spare_rows=SPARE_ROWS[device],
         )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loraplex_server.engine.speculation.drafter import PRIOR, Drafter
+from loraplex_server.engine.speculation.drafter import Drafter
 from loraplex_server.engine.speculation.ngram_index import NgramIndex
 from loraplex_server.engine.speculation.settings import SpeculationSettings
+from loraplex_server.engine.speculation.trust import prior
 
 if TYPE_CHECKING:  # which have a Drafter, and a Speculation
     from loraplex_server.engine.scheduler import Scheduled
@@ -22,10 +23,13 @@ class Speculation:
 
     Args:
         settings: of the engine.
+        spare_rows: of its steps, see `measured_spare_rows`.
     """
 
-    def __init__(self, settings: SpeculationSettings) -> None:
+    def __init__(self, settings: SpeculationSettings, spare_rows: float = 8.0) -> None:
         self.settings = settings
+        self.spare_rows = spare_rows
+        self._prior = prior()
 
     def extend(self, plan: list[Scheduled], budget: int, reserve: Callable[[Sequence, int], int]) -> None:
         """Let sequences of the plan propose, in place; those that were right most often come first.
@@ -38,20 +42,24 @@ class Speculation:
         """
         rows = sum(entry.count for entry in plan)
         budget = min(budget, self.settings.rows - rows)
-        asked = [(drafter, place) for place, entry in enumerate(plan) if (drafter := self._drafter(entry)) is not None]
-        asked.sort(key=lambda each: -each[0].trust)
-        for drafter, place in asked:
-            entry, sequence = plan[place], plan[place].sequence
-            count = min(self._worth(drafter.trust, rows), budget, sequence.draft_room)
+        found = []
+        for place, entry in enumerate(plan):
+            drafter = self._drafter(entry)
+            match = None if drafter is None else drafter.match(entry.sequence.tokens)
+            if drafter is not None and match is not None:
+                found.append((drafter.trust(match), place, drafter, match))
+        found.sort(key=lambda each: -each[0])
+        for trust, place, drafter, match in found:
+            sequence = plan[place].sequence
+            count = min(self._worth(trust, rows), budget, sequence.draft_room)
+            if count > 0:
+                count = reserve(sequence, count)
             if count <= 0:
-                drafter.rest()
+                drafter.rest(match)
                 continue
-            draft = drafter.propose(sequence.tokens, count)
-            draft = draft[: reserve(sequence, len(draft))]
-            if draft:
-                plan[place] = entry.with_draft(draft)
-                rows += len(draft)
-                budget -= len(draft)
+            plan[place] = plan[place].with_draft(drafter.draft(sequence.tokens, match, count))
+            rows += count
+            budget -= count
 
     def waits_for(self, sequence: Sequence, rows: int) -> bool:
         """Whether the sequence's newest token should be known before the next step, since it may well propose.
@@ -60,13 +68,14 @@ class Speculation:
             sequence: that has a token in flight.
             rows: that the step has in any case.
         """
-        trust = PRIOR if sequence.drafter is None else sequence.drafter.trust
-        return may_speculate(sequence) and sequence.draft_room > 0 and self._worth(trust, rows) > 0
+        if not may_speculate(sequence) or sequence.draft_room <= 0:
+            return False
+        return sequence.drafter is None or self._worth(sequence.drafter.highest_trust, rows) > 0
 
     def _worth(self, trust: float, rows: int) -> int:
         """How many tokens to propose."""
         count, chance = 0, trust
-        while count < self.settings.tokens and chance * (rows + self.settings.spare_rows) > rows:
+        while count < self.settings.tokens and chance * (rows + self.spare_rows) > rows:
             count, rows, chance = count + 1, rows + 1, chance * trust
         return count
 
@@ -77,8 +86,8 @@ class Speculation:
         if entry.count != 1 or entry.start < sequence.prompt_len or sequence.in_flight or not may_speculate(sequence):
             return None
         if sequence.drafter is None:
-            settings = self.settings
-            sequence.drafter = Drafter(NgramIndex(settings.shortest, settings.longest, sequence.virtual))
+            index = NgramIndex(self.settings.shortest, self.settings.longest, sequence.virtual)
+            sequence.drafter = Drafter(index, self._prior)
         return sequence.drafter
 
 

@@ -11,6 +11,7 @@ from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.messages import SamplingParams
 from loraplex_server.engine.scheduler import Scheduled, Scheduler
 from loraplex_server.engine.sequence import Sequence
+from loraplex_server.engine.speculation.ngram_index import Match
 from loraplex_server.engine.speculation.settings import SpeculationSettings
 from loraplex_server.engine.speculation.speculation import Speculation
 
@@ -26,13 +27,13 @@ def sequence(prompt: list[int] | None = None, max_tokens: int = 50, max_len: int
 
 
 def scheduler(blocks: int = 100, budget: int = 64, rows: int = 64, spare: float = 8.0, **options: Any) -> Scheduler:
-    settings = SpeculationSettings(tokens=5, shortest=2, longest=4, rows=rows, spare_rows=spare)
+    settings = SpeculationSettings(tokens=5, shortest=2, longest=4, rows=rows)
     return Scheduler(
         BlockPool(blocks),
         block_size=BLOCK,
         max_num_seqs=8,
         max_num_batched_tokens=budget,
-        speculation=Speculation(settings),
+        speculation=Speculation(settings, spare),
         **options,
     )
 
@@ -133,8 +134,7 @@ def test_who_was_right_most_often_comes_first() -> None:
     started(target, one, other)
     finish(target, target.schedule(), 2)
     assert one.drafter is not None
-    assert other.drafter is not None
-    one.drafter.trust, other.drafter.trust = 0.8, 0.99
+    one.drafter.learn(1, 0)
     plan = target.schedule()
     assert [len(draft) for draft in drafts(plan)] == [0, 5]
 
@@ -210,6 +210,9 @@ def test_a_sequence_that_is_not_worth_asking_is_not_waited_for() -> None:
     target.land(one, 5)
     target.schedule()
     assert one.drafter is not None
-    one.drafter.trust = 0.0
+    for length in (2, 3, 4):
+        one.drafter.draft(one.tokens, Match(length, 1), 1)
+        for _ in range(50):
+            one.drafter.learn(1, 0)
     target.advance([Scheduled.of(one, 1)])
     assert not target.must_know

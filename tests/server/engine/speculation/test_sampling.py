@@ -14,6 +14,7 @@ from transformers import LlamaConfig
 
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.speculation.drafter import Drafter
+from loraplex_server.engine.speculation.ngram_index import Match
 
 VOCAB = 6
 ANSWERS = 3000
@@ -56,7 +57,8 @@ def test_answers_come_as_often_as_without_drafts(
     base: Path, core: EngineCore, monkeypatch: pytest.MonkeyPatch, sampling: dict[str, object]
 ) -> None:
     # Whatever is proposed; this is often wrong, and often right where the model likes to repeat itself.
-    monkeypatch.setattr(Drafter, "propose", lambda _, tokens, count: tuple(tokens[-1:] * min(count, 3)))
+    monkeypatch.setattr(Drafter, "match", lambda *_: Match(2, 0))
+    monkeypatch.setattr(Drafter, "draft", lambda _, tokens, __, count: tuple(tokens[-1:] * min(count, 3)))
     monkeypatch.setattr(Drafter, "learn", lambda *_: None)
     plain = make_engine(base, max_num_seqs=32)
     expected = answers(plain, **sampling)
