@@ -7,10 +7,19 @@ from collections.abc import Sequence
 
 import pytest
 
+from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.speculation.drafter import Drafter
 from loraplex_server.engine.speculation.ngram_index import Match
 
 MOST_VIRTUAL = 8  # tokens that an adapter puts before a prompt
+
+
+def drafting(core: EngineCore) -> EngineCore:
+    """An engine that proposes whatever it can, whatever this machine's steps cost and however often it is wrong."""
+    if core.scheduler.speculation is None:
+        raise ValueError("this engine does not speculate")
+    core.scheduler.speculation.spare_rows = 1e9
+    return core
 
 
 def propose_known(monkeypatch: pytest.MonkeyPatch, known: Sequence[Sequence[int]], vocab: int) -> None:

@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.other import ModulesToSaveWrapper
 from support.checkpoints import VOCAB
 from support.engines import Output, make_engine, run, step
-from support.knowing_drafts import propose_known
+from support.knowing_drafts import drafting, propose_known
 from support.oracle import Answer, greedy
 from support.term_world import ADDED, FAMILIES, INVOCATION, TOKENS, World, make_world, prompt
 
@@ -101,7 +101,7 @@ def test_drafts_are_checked_with_each_kind_as_their_answers_are_computed(
     asked = everything(world)
     propose_known(monkeypatch, [each.prompt_token_ids + world.answers[each.request_id].tokens for each in asked], VOCAB)
     for overlap in (False, True):
-        core = engine(max_num_batched_tokens=64, max_num_seqs=24, speculation="ngram", overlap=overlap)
+        core = drafting(engine(max_num_batched_tokens=64, max_num_seqs=24, speculation="ngram", overlap=overlap))
         outputs = run(core, asked)
         for kind, answer in world.answers.items():
             matches(outputs[kind, 0], answer, kind)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.checkpoints import VOCAB, write_adapters, write_base
 from support.engines import Output, make_engine, request, run, step
-from support.knowing_drafts import propose_known
+from support.knowing_drafts import drafting, propose_known
 from support.static_steps import with_graphs
 
 from loraplex_server.engine.core import EngineCore
@@ -92,7 +92,7 @@ def test_every_answer_is_the_same(
     plain.store.close()
     prompts = {each.request_id: each.prompt_token_ids for each in asked}
     knowing += [prompts[name] + output.tokens for (name, _), output in expected.items()]
-    core = make_engine(base, overlap=overlap, speculation="ngram", **options)
+    core = drafting(make_engine(base, overlap=overlap, speculation="ngram", **options))
     same(run(core, asked), expected)
     assert accepted(core) > 50
     assert bool(core.scheduler.seats.counts.preemptions) == bool(options)
@@ -113,7 +113,7 @@ def test_the_way_that_a_step_is_run_changes_nothing(
     plain.store.close()
     prompts = {each.request_id: each.prompt_token_ids for each in asked}
     knowing += [prompts[name] + output.tokens for (name, _), output in expected.items()]
-    core = make_engine(base, speculation="ngram", graphs=way == "tapes", max_num_seqs=6)
+    core = drafting(make_engine(base, speculation="ngram", graphs=way == "tapes", max_num_seqs=6))
     capture = with_graphs(core) if way == "graphs" else None
     same(run(core, asked), expected)
     assert accepted(core) > 50
@@ -126,7 +126,7 @@ def test_the_way_that_a_step_is_run_changes_nothing(
 def test_its_own_repetitions_are_found(base: Path) -> None:
     """Greedy answers of a random model run in circles, so that nobody need know them beforehand."""
     asked = [request(f"r{seed}", prompt(4, seed) * 3, max_tokens=60) for seed in range(6)]
-    plain, core = make_engine(base), make_engine(base, speculation="ngram")
+    plain, core = make_engine(base), drafting(make_engine(base, speculation="ngram"))
     same(run(core, asked), run(plain, asked))
     stats = core.stats().drafts
     assert stats.accepted_total > 0.5 * stats.tokens_total
@@ -136,7 +136,7 @@ def test_its_own_repetitions_are_found(base: Path) -> None:
 
 
 def test_a_stop_token_within_a_draft_ends_the_answer_there(base: Path, knowing: list[list[int]]) -> None:
-    plain, core = make_engine(base), make_engine(base, speculation="ngram")
+    plain, core = make_engine(base), drafting(make_engine(base, speculation="ngram"))
     free = run(plain, [request("a", prompt(5, 1), max_tokens=20)])["a", 0].tokens
     knowing.append(prompt(5, 1) + free)
     for place in range(3, 12):
@@ -150,7 +150,7 @@ def test_a_stop_token_within_a_draft_ends_the_answer_there(base: Path, knowing: 
 
 
 def test_a_later_request_finds_what_counted_and_nothing_else(base: Path, knowing: list[list[int]]) -> None:
-    plain, core = make_engine(base), make_engine(base, speculation="ngram")
+    plain, core = make_engine(base), drafting(make_engine(base, speculation="ngram"))
     for max_tokens in (1, 2, 3, 10, 11, 30):
         first = [request("a", prompt(6, 1), max_tokens=max_tokens)]
         found = []
@@ -173,7 +173,7 @@ def test_an_abort_while_a_draft_is_checked_returns_everything(
     expected = run(plain, [request("a", prompt(9, 1), max_tokens=30)])["a", 0].tokens
     plain.store.close()
     knowing.append(prompt(9, 1) + expected)
-    core = make_engine(base, overlap=overlap, speculation="ngram")
+    core = drafting(make_engine(base, overlap=overlap, speculation="ngram"))
     for steps in range(1, 7):
         core.submit(request("a", prompt(9, 1), max_tokens=30))
         for _ in range(steps):

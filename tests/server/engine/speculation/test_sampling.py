@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.checkpoints import write_base
 from support.engines import make_engine, request, run
+from support.knowing_drafts import drafting
 from support.tiny import tiny
 from transformers import LlamaConfig
 
@@ -29,7 +30,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def core(base: Path) -> Iterator[EngineCore]:
-    made = make_engine(base, speculation="ngram", max_num_seqs=32)
+    made = drafting(make_engine(base, speculation="ngram", max_num_seqs=32))
     yield made
     made.store.close()
 
