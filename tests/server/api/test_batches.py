@@ -15,8 +15,10 @@ import pytest
 from support.api import Api, serve_app, until
 from support.batches import answers_in, request_line, said
 from support.fake_engine import FakeEngine
+from support.tenants import make_key, revoke_key
 
 from loraplex_server.api.background import BEHIND
+from loraplex_server.batch.state.page import Cursor
 from loraplex_server.batch.state.state import BatchLimits, open_state
 
 LIMITS = BatchLimits(file_size=1 << 20, lines=500, line_size=1 << 16, space=1 << 22)
@@ -312,3 +314,45 @@ async def test_without_a_folder_the_flag_is_named(api: Api) -> None:
         response = await api.ask(method, path, {})
         assert response.status_code == 501
         assert "--state-dir" in response.json()["error"]["message"]
+
+
+async def test_a_tenant_has_its_own_files_and_the_rights_of_its_key(
+    serve: Serve, engine: FakeEngine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tenants"
+    id, own = make_key(folder, "acme", adapters=["alpha"])
+    _, other = make_key(folder, "globex")
+    async with serve(key=own, state_dir=folder) as client:
+        batch = await create(client, [request_line("a", "alpha"), request_line("b", "beta")])
+        batch = await ended(client, batch.id)
+        assert set(await content(client, batch.output_file_id)) == {"a"}
+        bad = await content(client, batch.error_file_id)
+        assert bad["b"]["response"]["status_code"] == 404
+        assert engine.requests[0].share.tenant == "acme"
+        stranger = client.with_options(api_key=other)
+        assert [each async for each in stranger.files.list()] == []
+        assert [each async for each in stranger.batches.list()] == []
+        for ask in (
+            stranger.files.content(batch.output_file_id),
+            stranger.files.delete(batch.input_file_id),
+            stranger.batches.retrieve(batch.id),
+            stranger.batches.cancel(batch.id),
+        ):
+            with pytest.raises(openai.NotFoundError):
+                await ask
+        with pytest.raises(openai.BadRequestError, match="There is no file"):
+            await stranger.batches.create(
+                input_file_id=batch.input_file_id, endpoint="/v1/completions", completion_window="24h"
+            )
+        engine.gate = asyncio.Event()
+        batch = await create(client, [request_line(str(i), "alpha") for i in range(20)])
+        await until(lambda: len(engine.requests) > 4)
+        revoke_key(folder, id)
+        engine.gate.set()
+        files, before = tmp_path / "state" / "files", len("ab") * 2 + 20
+        await until(lambda: sum(path.read_bytes().count(b"\n") for path in files.iterdir()) == before + 20)
+    state = open_state(tmp_path / "state", LIMITS)
+    (batch, _) = state.batches.page("acme", Cursor(None, 5))[0]
+    bad = answers_in(state.files.path(batch.error_id))
+    state.close()
+    assert {answer["response"]["body"]["error"]["code"] for answer in bad.values()} == {"invalid_api_key"}
