@@ -57,6 +57,7 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--kv-cache-memory", "2GiB"], "kv_cache_memory", "2GiB"),
     (["--adapter-memory", "5"], "adapter_memory", "5"),
     (["--block-size", "32"], "block_size", "32"),
+    (["--pooling", "mean"], "pooling", "mean"),
     (["--chat-template", "{{ x }}"], "chat_template", "{{ x }}"),
     (["--lora-modules", "a=/a", "--lora-modules", "b=org/b"], "lora_modules", "a=/a,b=org/b"),
     (["--gpu-memory-utilization", "0.5"], "gpu_memory_utilization", "0.5"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -35,6 +36,13 @@ def logprob_of(token_id: int, position: int, count: int) -> TokenLogprob:
     """Made up, but the same for the same token at the same place."""
     top = [(token_id, -0.25 * (position + 1))] + [((token_id + k) % 512, -1.0 - k) for k in range(1, count)]
     return TokenLogprob(token_id=token_id, logprob=-0.25 * (position + 1), rank=1, top=top[:count])
+
+
+def embedding_of(request: GenerateRequest) -> bytes:
+    """Made up of the prompt and the way of pooling."""
+    return array(
+        "f", [len(request.prompt_token_ids), request.prompt_token_ids[-1], request.pooling == "mean", 3]
+    ).tobytes()
 
 
 @dataclass
@@ -137,6 +145,7 @@ class FakeEngine:
                     started=self._started(request, index) if number == 0 else None,
                     finish_reason=reason if number == len(groups) - 1 else None,
                     ended_by_grammar=by_grammar and number == len(groups) - 1,
+                    embedding=None if request.pooling is None else embedding_of(request),
                 )
             )
         return deltas

@@ -36,6 +36,7 @@ class Piece:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)  # of each token in the answer's text, in characters
     finish_reason: FinishReason | None = None
+    embedding: bytes | None = None  # float32 [H], where that was asked for
     stop_reason: str | int | None = None  # the stop string or the request's own stop token; None for the model's end
 
     def add(self, parts: list[Part]) -> None:
@@ -53,6 +54,7 @@ class Piece:
         self.token_ids += later.token_ids
         self.logprobs += later.logprobs
         self.offsets += later.offsets
+        self.embedding = later.embedding
         self.finish_reason = later.finish_reason
         self.stop_reason = later.stop_reason
 
@@ -106,6 +108,7 @@ class Answer:
             if stop is not None or self._has_all_calls():
                 self._finish(piece, "stop", stop)
                 return piece
+        piece.embedding = delta.embedding
         if delta.finish_reason is not None:
             self._show(piece, self._stops.flush())
             self._finish(piece, delta.finish_reason, TIMED_OUT if delta.timed_out else self._stop_token(delta))

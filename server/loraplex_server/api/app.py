@@ -32,6 +32,7 @@ from loraplex_server.api.routes import (
     batches,
     chat,
     completions,
+    embeddings,
     files,
     keys,
     llama,
@@ -54,7 +55,7 @@ from loraplex_server.settings import ServeSettings
 # The engine speaks four times a second; each word holds lists that no later word repeats.
 ABSORB_INTERVAL_S = 0.1
 
-GENERATING = (completions, chat, responses, messages, lorax, llama)
+GENERATING = (completions, chat, responses, messages, lorax, llama, embeddings)
 ABOUT_ADAPTERS = (models, adapters, vllm_adapters)
 
 

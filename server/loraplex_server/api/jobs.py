@@ -14,7 +14,7 @@ from loraplex_server.api.schemas.sampling import SamplingFields
 from loraplex_server.api.services import Services
 from loraplex_server.api.time_left import time_left
 from loraplex_server.api.tools.use import ToolUse
-from loraplex_server.engine.messages import GenerateRequest, SamplingParams
+from loraplex_server.engine.messages import GenerateRequest, Pooling, SamplingParams
 from loraplex_server.metrics.timeline import Timeline
 
 
@@ -26,8 +26,12 @@ def make_generation(
     id: str,
     work: Sequence[tuple[Prompt, SamplingParams]],
     tools: ToolUse | None = None,
+    pooling: Pooling | None = None,
 ) -> Generation:
     """The answers to all prompts of a request, not begun yet. Answer j of prompt i has index i * n + j.
+
+    Args:
+        pooling: each prompt's embedding is wanted, and no tokens.
 
     Raises:
         LimitReachedError, NeverFitsError: the key has no tokens for it.
@@ -47,6 +51,7 @@ def make_generation(
             tokenizer="" if sampling.grammar is None else renderer.mask_file.path,
             share=record.caller.share_for(body.priority),
             timeout_s=timeout_s,
+            pooling=pooling,
             salt=_salt(services, record.caller, body),
         )
         answers = [Answer(number * body.answers + j, prompt, body, renderer, tools) for j in range(body.answers)]

@@ -25,6 +25,7 @@ from loraplex_server.engine.messages import (
     GenerateRequest,
 )
 from loraplex_server.engine.pace import Pace
+from loraplex_server.engine.pooling import Pool
 from loraplex_server.engine.preparations import Preparations
 from loraplex_server.engine.request import Request, sequences_of
 from loraplex_server.engine.runner import ModelRunner
@@ -113,7 +114,7 @@ class EngineCore:
         for sequence in request.sequences:
             if sequence.finish_reason is None and index in (None, sequence.index):
                 sequence.finish_reason = "abort"
-                events.append(self._delta(request, sequence, []))
+                events.append(request.delta(sequence, []))
         self._retire([request])
         return events
 
@@ -146,7 +147,7 @@ class EngineCore:
             for sequence in request.sequences:
                 if sequence.finish_reason is None:
                     sequence.finish_reason = "length"
-                    events.append(msgspec.structs.replace(self._delta(request, sequence, []), timed_out=True))
+                    events.append(msgspec.structs.replace(request.delta(sequence, []), timed_out=True))
         self._num_deadlines += len(overdue)
         self._retire([request for request, _ in overdue])
         return events
@@ -207,9 +208,14 @@ class EngineCore:
             request = self.requests[sequence.request_id]
             request.prompt_logprobs.extend(result.prompt_logprobs)
             sequence.num_scored += len(result.prompt_logprobs)
+            if result.pooled is not None and sequence.pool is not None:
+                sequence.pool.add(result.pooled)
             if not scheduled.samples:
                 continue
-            events += self._land_choices(request, scheduled, result.choices)
+            if sequence.pool is not None:
+                events.append(self._land_embedding(request, sequence, sequence.pool))
+            else:
+                events += self._land_choices(request, scheduled, result.choices)
             if sequence.finish_reason is not None:
                 ended[sequence.request_id] = request
         self._retire(ended.values())
@@ -230,23 +236,17 @@ class EngineCore:
                 break
         events: list[Event] = []
         if landed:
-            events.append(self._delta(request, sequence, landed, first=first))
+            events.append(request.delta(sequence, landed, first=first))
         if sequence.finish_reason is None and choices[-1].token is None:
             events.append(self._fail(request, *request.no_choice(sequence)))
         return events
 
-    def _delta(self, request: Request, sequence: Sequence, choices: Seq[Choice], *, first: bool = False) -> Delta:
-        logprobs = [choice.logprob for choice in choices if choice.logprob is not None]
-        wanted = sequence.sampling.max_tokens > 0
-        return Delta(
-            request_id=sequence.request_id,
-            index=sequence.index,
-            token_ids=[choice.token for choice in choices if choice.token is not None and wanted],
-            logprobs=logprobs if logprobs and sequence.sampling.logprobs is not None else None,
-            started=request.started(sequence) if first else None,
-            finish_reason=sequence.finish_reason,
-            ended_by_grammar=sequence.ended_by_grammar,
-        )
+    def _land_embedding(self, request: Request, sequence: Sequence, pool: Pool) -> Event:
+        self.scheduler.land(sequence, None)
+        embedding = pool.finish()
+        if embedding is None:
+            return self._fail(request, *request.no_choice(sequence))
+        return msgspec.structs.replace(request.delta(sequence, [], first=True), embedding=embedding)
 
     def _retire(self, requests: Iterable[Request]) -> None:
         """Take ended sequences out, and give back a request's leases with its last one."""

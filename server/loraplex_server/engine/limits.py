@@ -31,6 +31,8 @@ class Limits:
         """
         if not message.prompt_token_ids:
             raise InvalidRequestError("the prompt is empty")
+        if message.pooling is not None and (message.n != 1 or message.sampling.max_tokens != 0):
+            raise InvalidRequestError("a request for an embedding has one answer, of no tokens")
         self.check_length(message, 0)
         if not message.adapters:
             self.check_tokens(message, self.vocab, self.vocab)

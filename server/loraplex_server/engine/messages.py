@@ -10,6 +10,7 @@ from loraplex_adapters.report import AdapterEntry
 from loraplex_adapters.source import AdapterSource
 
 FinishReason = Literal["stop", "length", "abort"]
+Pooling = Literal["last", "mean"]  # of the prompt's hidden states
 # The fault is the adapter's, the request's, ours; or there was too little time.
 FailureKind = Literal["adapter", "invalid", "engine", "deadline"]
 
@@ -63,6 +64,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     share: Share = Share()
     salt: str = ""  # cached prefixes are found by requests of the same salt alone
     timeout_s: float | None = None  # left for the whole answer when this was sent
+    pooling: Pooling | None = None  # one answer, of no tokens (max_tokens 0) but with the prompt's embedding
 
 
 class AbortRequest(msgspec.Struct, frozen=True, tag=True):
@@ -119,6 +121,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: list[TokenLogprob] | None = None
     started: Started | None = None
     finish_reason: FinishReason | None = None
+    embedding: bytes | None = None  # float32 [H], of a request that pools, with its one delta
     timed_out: bool = False  # with "length": the limit was the request's time
     ended_by_grammar: bool = False  # nothing could follow: the last token is part of the answer, no stop token
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence as Seq
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,11 +11,13 @@ from typing import Literal
 from loraplex_adapters.errors import AdapterError
 from loraplex_adapters.lease import Lease
 from loraplex_server.engine.binding import bind
+from loraplex_server.engine.choice import Choice
 from loraplex_server.engine.grammars.errors import GrammarError
 from loraplex_server.engine.grammars.grammar import Grammar
 from loraplex_server.engine.grammars.library import GrammarLibrary
 from loraplex_server.engine.limits import InvalidRequestError, Limits
-from loraplex_server.engine.messages import GenerateRequest, Started, TokenLogprob
+from loraplex_server.engine.messages import Delta, GenerateRequest, Started, TokenLogprob
+from loraplex_server.engine.pooling import Pool
 from loraplex_server.engine.sequence import Sequence
 
 NOT_FINITE = (
@@ -91,6 +94,20 @@ class Request:
         """Whether every answer has ended."""
         return all(sequence.finish_reason is not None for sequence in self.sequences)
 
+    def delta(self, sequence: Sequence, choices: Seq[Choice], *, first: bool = False) -> Delta:
+        """What is new of one of its answers; `first`: for the first time."""
+        logprobs = [choice.logprob for choice in choices if choice.logprob is not None]
+        wanted = sequence.sampling.max_tokens > 0
+        return Delta(
+            request_id=sequence.request_id,
+            index=sequence.index,
+            token_ids=[choice.token for choice in choices if choice.token is not None and wanted],
+            logprobs=logprobs if logprobs and sequence.sampling.logprobs is not None else None,
+            started=self.started(sequence) if first else None,
+            finish_reason=sequence.finish_reason,
+            ended_by_grammar=sequence.ended_by_grammar,
+        )
+
     def started(self, sequence: Sequence) -> Started:
         """What goes out with an answer's first delta."""
         now = time.monotonic()
@@ -125,6 +142,7 @@ def sequences_of(message: GenerateRequest, max_len: int) -> list[Sequence]:
             tokens=list(message.prompt_token_ids),
             share=message.share,
             group=group,
+            pool=None if message.pooling is None else Pool(message.pooling),
         )
         for index in range(message.n)
     ]

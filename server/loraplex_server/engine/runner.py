@@ -53,14 +53,22 @@ class ModelRunner:
         hidden = self._forward(plan)
         firsts = list(accumulate((scheduled.count for scheduled in plan), initial=0))  # row of each sequence's first
         self._last = self._choose(plan, hidden, firsts)
-        scores = {
-            scheduled.sequence: score_prompt(
-                scheduled, hidden[first : first + scheduled.count], self.model.logits, self.table
-            )
+        shares = [
+            (scheduled, hidden[first : first + scheduled.count])
             for scheduled, first in zip(plan, firsts, strict=False)
+            if scheduled.sequence.wants_prompt_logprobs or scheduled.sequence.pool is not None
+        ]
+        scores = {
+            scheduled.sequence: score_prompt(scheduled, rows, self.model.logits, self.table)
+            for scheduled, rows in shares
             if scheduled.sequence.wants_prompt_logprobs
         }
-        return Flight(plan, self._last, scores)
+        pooled = {
+            scheduled.sequence: scheduled.sequence.pool.of_step(scheduled, rows)
+            for scheduled, rows in shares
+            if scheduled.sequence.pool is not None
+        }
+        return Flight(plan, self._last, scores, pooled)
 
     def _forward(self, plan: Seq[Scheduled]) -> Tensor:
         """Hidden states `[T, H]`, good until the next step."""
@@ -78,7 +86,7 @@ class ModelRunner:
         """For the sequences that reach their last token, in order."""
         asked = _Asked()
         for entry, first in zip(plan, firsts, strict=False):
-            if entry.samples:
+            if entry.samples and entry.sequence.pool is None:
                 asked.add(entry, first + entry.count)
         if not asked.rows:
             return None

@@ -115,7 +115,7 @@ class Seats:
 
     def cached_blocks(self, sequence: Sequence) -> list[int]:
         """Those that hold its first tokens already."""
-        if not self.pool.caching or sequence.wants_prompt_logprobs:
+        if not self.pool.caching or sequence.computes_whole_prompt:
             return []
         # The last token is computed in any case: its logits choose the next one.
         usable = (len(sequence.tokens) - 1) // self.block_size

@@ -13,9 +13,10 @@ from loraplex_server.engine.messages import FinishReason, SamplingParams, Share
 from loraplex_server.engine.prefix import BASE, Lineage, extend_hashes
 from loraplex_server.engine.speculation.drafter import Drafter
 
-if TYPE_CHECKING:  # the scheduler, which imports this, is plain Python; bindings know of tensors
+if TYPE_CHECKING:  # the scheduler, which imports this, is plain Python; these know of tensors
     from loraplex_server.engine.binding import Binding, SlotUse
     from loraplex_server.engine.grammars.matcher import Matcher
+    from loraplex_server.engine.pooling import Pool
 
 # What stands in `tokens` for a virtual token: any id that every model has. Its vector or its keys and values are the
 # adapter's, which its blocks' names know of.
@@ -44,6 +45,7 @@ class Sequence:
     share: Share = NOBODY  # whom it is counted to, and how urgent it is
     group: str = ""  # its adapters' names: within a tenant each group has its turn
     matcher: Matcher | None = None  # set before it runs, where its request names a grammar
+    pool: Pool | None = None  # where its prompt's hidden states are wanted, and no tokens
     leader: Sequence | None = None  # the first answer of the same prompt: its blocks are shared once it has them
 
     arrival: int = 0  # among all that were queued; set, as are its payers, when it is
@@ -147,6 +149,11 @@ class Sequence:
     def wants_prompt_logprobs(self) -> bool:
         """Whether the logits of every prompt position are needed, which a prefix cache does not have."""
         return self.sampling.prompt_logprobs is not None and self.leader is None
+
+    @property
+    def computes_whole_prompt(self) -> bool:
+        """Whether something is wanted of every prompt position that a prefix cache does not have."""
+        return self.wants_prompt_logprobs or (self.pool is not None and self.pool.kind == "mean")
 
     def hashes(self, block_size: int) -> list[bytes]:
         """Names of all full blocks of the tokens so far."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,11 @@ class LoraModule:
     name: str
     path: str
     base_model_name: str | None = None
+
+
+def parent_of(name: str, modules: Iterable[LoraModule]) -> str | None:
+    """What the settings call the base of an adapter; None where they say nothing."""
+    return next((module.base_model_name for module in modules if module.name == name), None)
 
 
 def looks_like_module(word: str) -> bool:

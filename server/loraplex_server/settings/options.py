@@ -73,6 +73,9 @@ class ServeSettings(Told):
     max_model_len: int | None = _option(
         None, "Model", "TOKENS", "longest prompt plus answer (default: the model's own, as far as memory allows)", gt=0
     )
+    pooling: Literal["last", "mean"] = _option(
+        "last", "Model", "", "what /v1/embeddings makes a vector of, unless a request says: the last token, or the mean"
+    )
     chat_template: Template | None = _option(
         None,
         "Model",
@@ -282,11 +285,6 @@ class ServeSettings(Told):
             return self.served_model_name
         path = Path(self.model)
         return (path.resolve().name if path.is_dir() else self.model,)
-
-    @property
-    def parents(self) -> dict[str, str]:
-        """What the settings call the base of some of their adapters."""
-        return {module.name: module.base_model_name for module in self.lora_modules if module.base_model_name}
 
     def engine_config(self) -> EngineConfig:
         """The part of the settings that the engine process needs."""

@@ -12,6 +12,7 @@ from loraplex_server.api.errors import model_not_found
 from loraplex_server.api.responses import json_response
 from loraplex_server.api.services import Services, services_of
 from loraplex_server.api.visible import Visible, visible_to
+from loraplex_server.settings.lora_module import parent_of
 
 router = APIRouter()
 
@@ -64,7 +65,7 @@ def _adapter_card(services: Services, visible: Visible, name: str) -> dict[str, 
         name,
         visible.created(name),
         root=visible.canonical(name),
-        parent=services.settings.parents.get(name, services.names.base),
+        parent=parent_of(name, services.settings.lora_modules) or services.names.base,
     )
 
 

@@ -33,14 +33,17 @@ def _false_is_none(value: Any) -> Any:
     return None if value is False else value
 
 
+Prompts = Annotated[
+    list[Any],
+    BeforeValidator(_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
+    Field(min_length=1, max_length=MAX_PROMPTS),
+]
+
+
 class CompletionRequest(SamplingFields, ConstrainedFields):
     """`max_tokens` is 16 unless given, as OpenAI's is. `echo` puts the prompt before the answer."""
 
-    prompt: Annotated[
-        list[Any],
-        BeforeValidator(_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
-        Field(min_length=1, max_length=MAX_PROMPTS),
-    ]
+    prompt: Prompts
     max_tokens: int | None = Field(None, ge=0)
     logprobs: Annotated[Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None, BeforeValidator(_false_is_none)] = None
     best_of: int | None = Field(None, ge=1, le=MAX_N, description="Generate so many, and return the likeliest `n`.")

@@ -47,6 +47,8 @@ def _flag(value: Any, body: Mapping[str, Any]) -> bool:
 NO_OPS: dict[str, Harmless] = {
     # OpenAI's
     "user": _text,
+    "embed_dtype": _is("float32"),
+    "endianness": _is("native", "little"),
     "metadata": _anything,
     "safety_identifier": _text,
     "prompt_cache_key": _text,
