@@ -24,7 +24,7 @@ def expected(demo: Server, prompt: str) -> str:
 
 def test_langchain(demo: Server, program: Callable[..., Any], prompt: str, expected: str) -> None:
     found = program("langchain", "use_langchain.py", demo.url, ADAPTER, prompt)
-    assert {found["invoke"], found["stream"], found["ainvoke"], *found["batch"]} == {expected}
+    assert {found["invoke"], found["stream"], found["ainvoke"], *found["batch"], *found["responses"]} == {expected}
     assert found["usage"][0] == found["usage"][1] > 0
     assert found["finish"] == "stop"
     assert isinstance(found["completion"], str)
@@ -34,7 +34,7 @@ def test_langchain(demo: Server, program: Callable[..., Any], prompt: str, expec
 
 def test_litellm(demo: Server, program: Callable[..., Any], prompt: str, expected: str) -> None:
     found = program("litellm", "use_litellm.py", demo.url, ADAPTER, prompt)
-    for provider in ("openai", "hosted_vllm"):
+    for provider in ("openai", "hosted_vllm", "anthropic"):
         assert {found[provider][way] for way in ("whole", "stream", "later")} == {expected}
         assert found[provider]["usage"] > 0
         assert found[provider]["error"] == "NotFoundError"
@@ -43,7 +43,7 @@ def test_litellm(demo: Server, program: Callable[..., Any], prompt: str, expecte
 
 def test_openai_of_npm(demo: Server, program: Callable[..., Any], prompt: str, expected: str) -> None:
     found = program("openai-npm", "use_openai.mjs", demo.url, ADAPTER, prompt)
-    assert {found["whole"], found["stream"], found["gathered"]} == {expected}
+    assert {found["whole"], found["stream"], found["gathered"], *found["responses"]} == {expected}
     assert found["usage"][0] == found["usage"][1] > 0
     assert found["logprobs"] == 4
     assert ADAPTER in found["models"]

@@ -16,6 +16,7 @@ for chunk in chunks[1:]:
     whole += chunk
 batch = chat.batch([prompt, prompt])
 later = asyncio.run(chat.ainvoke(prompt))
+responding = ChatOpenAI(**options, use_responses_api=True)
 schema = {
     "title": "Verdict",
     "type": "object",
@@ -33,6 +34,7 @@ json.dump(
         "stream": whole.content,
         "batch": [each.content for each in batch],
         "ainvoke": later.content,
+        "responses": [responding.invoke(prompt).text, "".join(chunk.text for chunk in responding.stream(prompt))],
         "usage": [answer.usage_metadata["output_tokens"], whole.usage_metadata["output_tokens"]],
         "finish": answer.response_metadata["finish_reason"],
         "completion": OpenAI(**options).invoke("a"),

@@ -1,4 +1,4 @@
-"""LiteLLM under both of its names for such servers: python use_litellm.py URL MODEL PROMPT."""
+"""LiteLLM under all of its names for such servers: python use_litellm.py URL MODEL PROMPT."""
 
 import asyncio
 import json
@@ -9,10 +9,10 @@ import litellm
 url, model, prompt = sys.argv[1:]
 litellm.telemetry = False
 found = {}
-for provider in ("openai", "hosted_vllm"):
+for provider, base in (("openai", f"{url}/v1"), ("hosted_vllm", f"{url}/v1"), ("anthropic", url)):
     options = {
         "model": f"{provider}/{model}",
-        "api_base": f"{url}/v1",
+        "api_base": base,
         "api_key": "none",
         "messages": [{"role": "user", "content": prompt}],
         "temperature": 0,

@@ -21,6 +21,9 @@ for await (const chunk of stream) {
 const helper = client.chat.completions.stream(options);
 const gathered = await helper.finalContent();
 const completion = await client.completions.create({ model, prompt: "a", max_tokens: 4, logprobs: 1 });
+const responses = { model, input: prompt, temperature: 0, max_output_tokens: 48 };
+const response = await client.responses.create(responses);
+const last = await client.responses.stream(responses).finalResponse();
 const models = [];
 for await (const each of client.models.list()) models.push(each.id);
 let error = "none";
@@ -35,6 +38,7 @@ console.log(
     usage: [whole.usage.completion_tokens, usage.completion_tokens],
     stream: text,
     gathered,
+    responses: [response.output_text, last.output_text],
     logprobs: completion.choices[0].logprobs.tokens.length,
     models,
     error,
