@@ -142,6 +142,20 @@ async def test_without_parallel_calls_the_first_ends_the_answer(tool_api: Api, m
     assert len(tool_api.engine.aborts) == len(tool_api.engine.requests) == 2
 
 
+async def test_a_template_that_takes_one_call_at_a_time_gets_no_more(adapters: Path) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(["<|python_tag|>"], special_tokens=True)
+    refusal = "{% if m.tool_calls | length > 1 %}{{ raise_exception('single tool-calls only') }}{% endif %}"
+    tokenizer.chat_template = MODELS["llama3"][0].replace("{% if m.tool_calls %}", "{% if m.tool_calls %}" + refusal)
+    engine = build_tool_api("llama3", adapters).engine
+    api = Api(engine, Renderer(tokenizer, [1]), adapters)
+    say(api, calls_for("llama3", *TWO))
+    for stream in (False, True):
+        response = await api.chat(ask(stream=stream))
+        calls = streamed_calls(events(response.text)) if stream else calls_of(response.json()["choices"][0]["message"])
+        assert calls == TWO[:1]
+
+
 async def test_the_model_is_told_of_tools_as_it_was_trained_to_be(hermes: Api) -> None:
     say(hermes, "x")
     await hermes.chat(ask(tools=[WEATHER | {"function": WEATHER["function"] | {"strict": False}}, TIME]))

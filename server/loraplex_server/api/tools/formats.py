@@ -27,6 +27,10 @@ MISTRAL = ToolFormat("mistral", mistral.MistralParser, mistral.ARRAY_SYNTAX, _MI
 MISTRAL_ARGS = ToolFormat("mistral", mistral.MistralParser, mistral.ARGS_SYNTAX, _MISTRAL_MARKS)
 
 
+# What others write between the marks of Hermes, or instead: Qwen3-Coder, GLM, MiniMax and Apriel.
+_OTHERS = ("<function=", "<arg_key>", "<invoke", "<tool_calls>")
+
+
 def find_format(name: str, template: str, vocabulary: Collection[str]) -> ToolFormat | None:
     """The format of a name; of `auto`, that in which the model's own template shows calls. None: there is none.
 
@@ -43,11 +47,11 @@ def find_format(name: str, template: str, vocabulary: Collection[str]) -> ToolFo
 
 
 def _guess(template: str, vocabulary: Collection[str]) -> str:
-    if mistral.BEGIN in template:
+    plain = template.replace("\\", "")  # of the escapes of Jinja's strings
+    if mistral.BEGIN in plain:
         return "mistral"
-    # Others write XML into the same marks: Qwen3-Coder and GLM.
-    if hermes.BEGIN in template and "<function=" not in template and "<arg_key>" not in template:
+    if hermes.BEGIN in plain and '"arguments"' in plain and not any(mark in plain for mark in _OTHERS):
         return "hermes"
-    if llama3.PYTHON_TAG in vocabulary and '"parameters"' in template.replace("\\", ""):
+    if llama3.PYTHON_TAG in vocabulary and '"parameters"' in plain:
         return "llama3"
     return "off"

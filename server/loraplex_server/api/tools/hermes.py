@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from loraplex_server.api.tools.call_object import CallObject
 from loraplex_server.api.tools.parser import Parser
 from loraplex_server.api.tools.reader import Waiting
 from loraplex_server.api.tools.syntax import CallSyntax
@@ -19,14 +18,13 @@ SYNTAX = CallSyntax(
 
 
 class HermesParser(Parser):
-    """A call may have any name: the mark says that it is one."""
+    """A call may have any name: the mark says that it is one. Some models put a list of calls between the marks."""
 
     def _read(self) -> Waiting[None]:
         while not self.full and (yield from self._to_mark(BEGIN)):
             start = self._reader.at - len(BEGIN)
             yield from self._reader.space()
-            call = CallObject(self._reader, self._sink, bool, end_mark=END)
-            if not (yield from call.read()):
+            if not (yield from self._objects(END)):
                 self._no_call(start, BEGIN)
                 continue
             behind = self._reader.at

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 
-from loraplex_server.api.tools.call_object import CallObject
 from loraplex_server.api.tools.parser import Parser
 from loraplex_server.api.tools.reader import Waiting
 from loraplex_server.api.tools.syntax import CallSyntax
@@ -36,33 +35,9 @@ class MistralParser(Parser):
             start = self._reader.at - len(BEGIN)
             yield from self._reader.space()
             following = yield from self._reader.peek()
-            if following == "[":
-                called = yield from self._array()
-            elif following == "{":
-                called = yield from CallObject(self._reader, self._sink, bool).read()
-            else:
-                called = yield from self._named()
+            called = yield from self._objects() if following and following in "[{" else self._named()
             if not called:
                 self._no_call(start, BEGIN)
-
-    def _array(self) -> Waiting[bool]:
-        """Objects in brackets; a bracket that is not closed is forgiven."""
-        yield from self._reader.literal("[")
-        behind = -1
-        while not self.full:
-            yield from self._reader.space()
-            if not (yield from CallObject(self._reader, self._sink, bool).read()):
-                break
-            behind = self._reader.at
-            yield from self._reader.space()
-            if (yield from self._reader.literal("]")):
-                return True
-            if not (yield from self._reader.literal(",")):
-                break
-        if behind < 0:
-            return False
-        self._reader.at = behind
-        return True
 
     def _named(self) -> Waiting[bool]:
         """A name, and behind it the arguments."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Generator, Set
 
+from loraplex_server.api.tools.call_object import CallObject
 from loraplex_server.api.tools.parts import Part, PartSink
 from loraplex_server.api.tools.reader import Reader, Waiting
 
@@ -55,6 +56,25 @@ class Parser(abc.ABC):
             return False
         self._reader.at += len(mark)
         return True
+
+    def _objects(self, end_mark: str | None = None) -> Waiting[bool]:
+        """Whether calls come next: an object, or a list of them; the reader then stands behind. A bracket that is not
+        closed is forgiven."""
+        if not (yield from self._reader.literal("[")):
+            return (yield from CallObject(self._reader, self._sink, bool, end_mark=end_mark).read())
+        found, behind = False, self._reader.at
+        while not self.full:
+            yield from self._reader.space()
+            if not (yield from CallObject(self._reader, self._sink, bool, end_mark=end_mark).read()):
+                break
+            found, behind = True, self._reader.at
+            yield from self._reader.space()
+            if (yield from self._reader.literal("]")):
+                return True
+            if not (yield from self._reader.literal(",")):
+                break
+        self._reader.at = behind
+        return found
 
     def _no_call(self, start: int, mark: str) -> None:
         """What looked like a call's mark is text, and so is what comes after it, unless it has a mark of its own."""

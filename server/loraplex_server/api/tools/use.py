@@ -47,7 +47,10 @@ def tool_use_of(body: ChatRequest, renderer: Renderer, parser: str) -> ToolUse |
     """
     if not body.shown_tools:
         return None
-    format = _format(renderer, parser)
+    template = renderer.template_for(tools=True) or ""
+    format = _format(template, renderer, parser)
+    # Llama 3's templates refuse a conversation in which there were more at once: it could not go on.
+    one = body.tool_choice.once or not body.parallel_tool_calls or "single tool-call" in template
     required, structured = body.tool_choice.mode == "required", body.structured_outputs
     if required and structured is not None and structured.constrains:
         raise bad_request("'structured_outputs': 'tool_choice' asks for nothing but calls", "structured_outputs")
@@ -60,7 +63,7 @@ def tool_use_of(body: ChatRequest, renderer: Renderer, parser: str) -> ToolUse |
         tokens={text: id for id, text in added.items() if text in format.marks and (id in special or _is_tag(text))},
         hidden=frozenset(marks.values()),
         dropped=frozenset(special.keys() - marks.keys()) if marks else None,
-        most=None if body.parallel_tool_calls and not body.tool_choice.once else 1,
+        most=1 if one else None,
     )
 
 
@@ -69,10 +72,9 @@ def _is_tag(text: str) -> bool:
     return text.startswith("<") and text.endswith(">")
 
 
-def _format(renderer: Renderer, parser: str) -> ToolFormat:
+def _format(template: str, renderer: Renderer, parser: str) -> ToolFormat:
     if parser == OFF:
         raise bad_request("'tools': this server was started with --tool-call-parser off", "tools", "tools_off")
-    template = renderer.template_for(tools=True) or ""
     format = find_format(parser, template, renderer.vocabulary.special.values())
     if format is None:
         raise bad_request(

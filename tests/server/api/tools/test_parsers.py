@@ -60,6 +60,7 @@ HERMES = [
     ('<tool_call>{"name": "f"}</tool_call>', [("f", "{}")]),
     ('<tool_call>{"name": "f", "arguments": null}</tool_call>', [("f", "{}")]),
     ('<tool_call>{"name": "f", "arguments": "{\\"a\\": 2}"}</tool_call>', [("f", '{"a": 2}')]),
+    ('<tool_call>[{"name": "f", "arguments": {}}, {"name": "g"}]</tool_call> so', [("f", "{}"), ("g", "{}"), " so"]),
     # cut short
     ('<tool_call>{"name": "f", "arguments": {"a": "b', [("f", '{"a": "b')]),
     ('<tool_call>{"name": "f", "arguments": {"a": 1}', [("f", '{"a": 1}')]),
