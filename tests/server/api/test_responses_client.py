@@ -39,6 +39,22 @@ async def test_create_retrieve_go_on_and_delete(client: openai.AsyncOpenAI, says
     assert caught.value.code == "previous_response_not_found"
 
 
+async def test_the_input_of_a_stored_response_can_be_listed(client: openai.AsyncOpenAI, says: Says) -> None:
+    says("hello there")
+    first = await client.responses.create(model="base", input="one")
+    turns = [*first.output, *({"role": "user", "content": text} for text in "abc")]
+    second = await client.responses.create(model="base", input=turns, previous_response_id=first.id)
+    pages = client.responses.input_items.list(second.id, limit=3)
+    assert [item.content[0].text async for item in pages] == ["c", "b", "a", "hello there"]
+    (only,) = (await client.responses.input_items.list(first.id, order="asc")).data
+    assert (only.role, only.content[0].text, only.type) == ("user", "one", "message")
+    assert (await client.responses.input_items.list(second.id, order="asc")).data[0].id == first.output[0].id
+    with pytest.raises(openai.BadRequestError):
+        await client.responses.input_items.list(second.id, after="nowhere")
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.input_items.list("resp_nowhere")
+
+
 async def test_an_answer_can_be_sent_back(client: openai.AsyncOpenAI, api: Api, says: Says) -> None:
     says("hello there")
     first = await client.responses.create(model="base", input="hi", top_logprobs=1)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from loraplex_server.api.addressee import addressee_of
 from loraplex_server.api.body import parse_body, read_body
 from loraplex_server.api.converse import converse
 from loraplex_server.api.errors import ApiError, bad_request
+from loraplex_server.api.input_items import page_of_input
 from loraplex_server.api.logprobs import LogprobFormat
 from loraplex_server.api.openapi import answers, json_body
 from loraplex_server.api.record import record_of
@@ -42,6 +43,20 @@ EXAMPLE = {
         }
     ],
     "usage": {"input_tokens": 21, "output_tokens": 7, "total_tokens": 28},
+}
+INPUT = {
+    "object": "list",
+    "data": [
+        {
+            "id": "msg_5c0d6f2f1a7e_in0",
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "How many users are there?"}],
+        }
+    ],
+    "first_id": "msg_5c0d6f2f1a7e_in0",
+    "last_id": "msg_5c0d6f2f1a7e_in0",
+    "has_more": False,
 }
 EVENTS = (
     'event: response.output_text.delta\ndata: {"type": "response.output_text.delta", "sequence_number": 4, "item_id": '
@@ -106,6 +121,22 @@ async def get_response(request: Request, id: str, stream: bool = False) -> Respo
     if stream:
         raise bad_request("'stream': a stored response is given whole", param="stream", code="unsupported_parameter")
     return json_response(services_of(request).responses.get(id, record_of(request).caller.tenant).body)
+
+
+@router.get(
+    "/v1/responses/{id}/input_items",
+    responses=answers({200: ("A page of them.", INPUT), 404: "Not stored, or forgotten."}),
+)
+async def list_input_items(
+    request: Request,
+    id: str,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> Response:
+    """What a stored response was asked, without the conversation that it went on from."""
+    stored = services_of(request).responses.get(id, record_of(request).caller.tenant)
+    return json_response(page_of_input(stored, after, limit, order))
 
 
 @router.delete(
