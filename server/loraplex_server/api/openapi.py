@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from loraplex_server.api.openapi_errors import describe_errors
+from loraplex_server.api.openapi_security import describe_security
 
 _REF = "#/components/schemas/{model}"
 _documented: dict[str, type[BaseModel]] = {}
@@ -47,6 +48,7 @@ def install_openapi(app: FastAPI) -> None:
             _, bodies = models_json_schema([(each, "validation") for each in _documented.values()], ref_template=_REF)
             document.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
             describe_errors(document)
+            describe_security(document)
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -36,6 +36,14 @@ async def test_whatever_is_not_known_to_be_open_needs_a_key(make_api: MakeApi, p
     assert (await api.get(path, authorization="Bearer one")).status_code in (200, 404, 405)
 
 
+async def test_the_schema_says_how_to_send_a_key(api: Api) -> None:
+    document = api.app.openapi()
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "x-api-key", "api-key"}
+    asking = document["paths"]["/v1/chat/completions"]["post"]["security"]
+    assert asking == [{"bearer": []}, {"x-api-key": []}, {"api-key": []}, {}]
+    assert "security" not in document["paths"]["/health"]["get"]
+
+
 async def test_an_admin_key_alone_leaves_asking_open(make_api: MakeApi) -> None:
     api = make_api(admin_key=["boss"])
     assert (await api.complete({"prompt": "x"})).status_code == 200
