@@ -159,3 +159,12 @@ async def test_a_failure_in_a_stream_is_its_last_event(api: Api, says: Says) -> 
     api.engine.failure, api.engine.fail_after = EngineError("odd"), 2
     events = lines(await complete(api, stream=True))
     assert events[-1]["error"]["message"] == "odd"
+
+
+async def test_an_answer_may_have_to_follow_a_grammar_or_a_schema(api: Api) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    for wanted in ({"json_schema": schema}, {"json_schema": {}}, {"grammar": 'root ::= "yes" | "no"'}):
+        assert (await complete(api, **wanted)).status_code == 200
+    assert all(request.sampling.grammar for request in api.engine.requests)
+    assert (await complete(api, json_schema=schema, grammar="root ::= x")).json()["error"]["param"] == "grammar"
+    assert (await complete(api, grammar="root ::= ((")).status_code == 400

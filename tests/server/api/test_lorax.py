@@ -187,3 +187,21 @@ async def test_a_key_is_asked_for(make_api: Callable[..., Api]) -> None:
     api = make_api(api_key=["k"])
     for path in ("/", "/generate", "/generate_stream"):
         assert (await generate(api, path)).status_code == 401
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "constrained"),
+    [
+        ({"type": "text"}, False),
+        ({"type": "json_object"}, True),
+        ({"type": "json_object", "schema": SCHEMA}, True),
+        ({"type": "json_schema", "schema": SCHEMA}, True),
+    ],
+)
+async def test_an_answer_may_have_to_be_json(api: Api, wanted: dict[str, Any], constrained: bool) -> None:
+    assert (await generate(api, response_format=wanted)).status_code == 200
+    (request,) = api.engine.requests
+    assert (request.sampling.grammar is not None) == constrained

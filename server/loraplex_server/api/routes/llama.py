@@ -6,13 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from loraplex_server.api.addressee import addressee_of
 from loraplex_server.api.body import read_body, reading
+from loraplex_server.api.complete import complete
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.jobs import make_generation
 from loraplex_server.api.llama_form import LlamaForm
 from loraplex_server.api.openapi import answers, json_body
-from loraplex_server.api.prompts import read_prompts
 from loraplex_server.api.record import record_of
 from loraplex_server.api.reply import reply
 from loraplex_server.api.responses import json_response
@@ -30,20 +28,12 @@ EXAMPLE = [{"id": 0, "path": "reverse", "scale": 0.0}, {"id": 1, "path": "upper"
 @router.post("/completions", include_in_schema=False)
 async def llama_completion(request: Request) -> Response:
     """llama.cpp: complete a prompt, or several."""
-    services, record = services_of(request), record_of(request)
-    body = await read_body(request, LlamaRequest, services.settings.max_body_size)
+    body = await read_body(request, LlamaRequest, services_of(request).settings.max_body_size)
     with reading(CompletionRequest):
         completion = body.completion()
-    adapters = services.lora_numbers.adapters(visible_to(request), body.lora)
-    to = await addressee_of(request, completion.model, adapters)
-    to.limits.check_answers(len(completion.prompt) * completion.answers)
-    prompts = await read_prompts(completion, to.limits, to.renderer)
-    parameters = to.limits.completions(completion, [len(prompt.token_ids) for prompt in prompts], fill=True)
-    work = list(zip(prompts, parameters, strict=True))
-    generation = make_generation(services, record, to, completion, LlamaForm.new_id(), work)
-    return await reply(
-        request, generation, LlamaForm(to.target.name, body, generation, to.renderer, record), body.stream
-    )
+    found = await complete(request, completion, LlamaForm.new_id(), fill=True)
+    form = LlamaForm(found.to.target.name, body, found.generation, found.to.renderer, record_of(request))
+    return await reply(request, found.generation, form, body.stream)
 
 
 @router.get("/lora-adapters", responses=answers({200: ("The adapters, by number.", EXAMPLE)}))

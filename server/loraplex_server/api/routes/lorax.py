@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from loraplex_server.api.addressee import addressee_of
 from loraplex_server.api.body import read_body
-from loraplex_server.api.constraints import constraints_of
-from loraplex_server.api.jobs import make_generation
+from loraplex_server.api.complete import complete
 from loraplex_server.api.lorax_body import completion_of
 from loraplex_server.api.lorax_form import LoraxForm
 from loraplex_server.api.openapi import json_body
-from loraplex_server.api.prompts import read_prompts
 from loraplex_server.api.record import record_of
 from loraplex_server.api.reply import reply
 from loraplex_server.api.schemas.lorax import LoraxCompatRequest, LoraxRequest
@@ -42,15 +39,7 @@ async def compat_generate(request: Request) -> Response:
 
 
 async def _answer(request: Request, body: LoraxRequest, stream: bool, *, in_list: bool = False) -> Response:
-    services, record = services_of(request), record_of(request)
-    completion = completion_of(body, stream)
-    to = await addressee_of(request, completion.model, completion.adapters)
-    to.limits.check_answers(completion.answers)
-    prompts = await read_prompts(completion, to.limits, to.renderer)
-    constraints = await constraints_of(completion, to.renderer)
-    lengths = [len(prompt.token_ids) for prompt in prompts]
-    parameters = to.limits.completions(completion, lengths, constraints, fill=True)
-    work = list(zip(prompts, parameters, strict=True))
-    generation = make_generation(services, record, to, completion, LoraxForm.new_id(), work)
-    form = LoraxForm(body, generation, to.renderer, record, services.names.base, in_list=in_list)
-    return await reply(request, generation, form, stream)
+    found = await complete(request, completion_of(body, stream), LoraxForm.new_id(), fill=True)
+    renderer, base = found.to.renderer, services_of(request).names.base
+    form = LoraxForm(body, found.generation, renderer, record_of(request), base, in_list=in_list)
+    return await reply(request, found.generation, form, stream)

@@ -142,6 +142,18 @@ _REASONS = {
     "length_penalty": "it is of beam search, which is not served",
     "stream_interval": "every token is streamed",
     "truncation_side": "nothing is cut off here",
+    "chat_template": "templates come with the model, an adapter, or --chat-template",
+    "reasoning_effort": "say it in 'chat_template_kwargs', in the words of the model's template",
+    "thinking_token_budget": "reasoning is not parted from the answer; limit both by 'max_tokens'",
+    "prompt_embeds": "prompts are text or token ids",
+    "samplers": "their order is fixed",
+    "grammar": "it is of /completion; here 'structured_outputs' has it",
+    "json_schema": "it is of /completion; here 'response_format' has it",
+    "n_predict": "it is of /completion; here 'max_tokens' says it",
+    "n_cmpl": "it is of /completion; here 'n' says it",
+    "n_probs": "it is of /completion; here 'logprobs' says it",
+    "repeat_penalty": "it is of /completion; here 'repetition_penalty' says it",
+    "repeat_last_n": "it is of /completion; here penalties look at all tokens",
 }
 _NAMES_ADAPTER = frozenset({"adapter_id", "adapter_source", "lora_name", "lora_path", "lora_request"})
 KNOWN = frozenset(_KNOWN) | frozenset(_KNOWN_BESIDE_CHATS) | NO_OPS.keys()

@@ -65,6 +65,8 @@ class LlamaRequest(Schema):
     stop: list[Stop] = Field(default=[], max_length=MAX_STOPS)
     ignore_eos: bool = False
     logit_bias: Annotated[dict[str, Any], BeforeValidator(_biases)] = Field(default={})
+    grammar: str | None = Field(None, min_length=1, description="GBNF.")
+    json_schema: dict[str, Any] | None = None
     n_probs: int = Field(0, ge=0, le=MAX_LOGPROBS)
     return_tokens: bool = False
     stream: bool = False
@@ -76,16 +78,28 @@ class LlamaRequest(Schema):
             raise ValueError("repeat_last_n: penalties look at all tokens here: send -1")
         return self
 
+    @model_validator(mode="after")
+    def _check_form(self) -> LlamaRequest:
+        if self.grammar is not None and self.json_schema is not None:
+            raise ValueError("grammar: excludes 'json_schema'")
+        return self
+
     @property
     def several(self) -> bool:
         """Whether the answer is a list."""
         return self.n_cmpl > 1 or (isinstance(self.prompt, list) and not all(type(id) is int for id in self.prompt))
 
+    def _form(self) -> dict[str, Any] | None:
+        if self.json_schema is not None:
+            return {"json": self.json_schema}
+        return None if self.grammar is None else {"grammar": self.grammar}
+
     def completion(self) -> CompletionRequest:
-        """The same in our words, but for its adapters. Raises pydantic's ValidationError for a bias that is none."""
+        """The same in our words. Raises pydantic's ValidationError for a bias that is none."""
         return CompletionRequest.model_validate(
             {
                 "model": self.model,
+                "lora": [each.model_dump() for each in self.lora],
                 "prompt": self.prompt,
                 "max_tokens": None if self.n_predict == -1 else self.n_predict,
                 "n": self.n_cmpl,
@@ -101,6 +115,7 @@ class LlamaRequest(Schema):
                 "ignore_eos": self.ignore_eos,
                 "logit_bias": self.logit_bias,
                 "logprobs": self.n_probs or None,
+                "structured_outputs": self._form(),
                 "stream": self.stream,
                 "echo": self.n_predict == 0,  # the prompt is computed, and nothing after it
             }
