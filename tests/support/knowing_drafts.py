@@ -14,11 +14,16 @@ from loraplex_server.engine.speculation.ngram_index import Match
 MOST_VIRTUAL = 8  # tokens that an adapter puts before a prompt
 
 
-def drafting(core: EngineCore) -> EngineCore:
-    """An engine that proposes whatever it can, whatever this machine's steps cost and however often it is wrong."""
+def drafting(core: EngineCore, spare_rows: float = 1e9) -> EngineCore:
+    """An engine that proposes whatever it can, whatever this machine's steps cost and however often it is wrong.
+
+    Args:
+        core: that speculates.
+        spare_rows: fewer of them make it choosy.
+    """
     if core.scheduler.speculation is None:
         raise ValueError("this engine does not speculate")
-    core.scheduler.speculation.spare_rows = 1e9
+    core.scheduler.speculation.spare_rows = spare_rows
     return core
 
 

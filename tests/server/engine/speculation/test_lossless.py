@@ -92,9 +92,10 @@ def test_every_answer_is_the_same(
     plain.store.close()
     prompts = {each.request_id: each.prompt_token_ids for each in asked}
     knowing += [prompts[name] + output.tokens for (name, _), output in expected.items()]
-    core = drafting(make_engine(base, overlap=overlap, speculation="ngram", **options))
+    spare_rows = 3.0 if overlap else 1e9  # some are waited for, and others are not
+    core = drafting(make_engine(base, overlap=overlap, speculation="ngram", **options), spare_rows)
     same(run(core, asked), expected)
-    assert accepted(core) > 50
+    assert accepted(core) > (5 if overlap else 50)
     assert bool(core.scheduler.seats.counts.preemptions) == bool(options)
     core.store.close()
 
