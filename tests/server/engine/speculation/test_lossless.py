@@ -47,6 +47,8 @@ def any_request(name: str, draw: random.Random, root: Path) -> GenerateRequest:
         "min_tokens": draw.choice([0, 3]),
         "presence_penalty": draw.choice([0.0, 0.0, 0.0, 0.7]),
         "logit_bias": draw.choice([{}, {5: 3.0}]),
+        "allowed_token_ids": draw.choice([None, None, tuple(range(0, VOCAB, 2))]),
+        "bad_words": draw.choice([(), ((4,), (8,)), ((4, 6),)]),
         "top_p": draw.choice([1.0, 0.7]),
         "n": draw.choice([1, 1, 3]),
     }
