@@ -132,6 +132,32 @@ async def test_a_client_that_hangs_up_pays_for_what_it_got(api: Api, state: Path
     assert (row["requests"], row["prompt_tokens"], row["output_tokens"]) == (1, 3, 1)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "output"),
+    [
+        ("/v1/completions", {"prompt": [[5, 6], [7]], "n": 2, "max_tokens": 1}, 4),
+        ("/v1/completions", {"prompt": [[5, 6], [7]], "n": 2, "max_tokens": 1, "stream": True}, 4),
+        ("/v1/responses", {"input": "x", "max_output_tokens": 2}, 2),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "x"}], "max_tokens": 2}, 2),
+        ("/v1/embeddings", {"input": [5, 6, 7]}, 0),
+        ("/generate", {"inputs": "x", "parameters": {"max_new_tokens": 2}}, 2),
+        ("/completion", {"prompt": "x", "n_predict": 2}, 2),
+    ],
+)
+async def test_every_route_that_answers_is_metered(
+    api: Api, state: Path, path: str, body: dict[str, Any], output: int
+) -> None:
+    _, secret = make_key(state, "acme", tokens_per_minute=1000)
+    api.services.tenancy.limiter.clock = lambda: 0.0
+    answer = await api.post(path, body, bearer(secret))
+    assert answer.status_code == 200, answer.text
+    (row,) = await usage(api, key=secret)
+    prompt = sum(len(request.prompt_token_ids) for request in api.engine.requests)
+    assert (row["requests"], row["prompt_tokens"], row["output_tokens"]) == (1, prompt, output)
+    left = (await api.post("/tokenize", {"prompt": "x"}, bearer(secret))).headers["x-ratelimit-remaining-tokens"]
+    assert int(left) == 1000 - prompt - output
+
+
 async def test_usage_is_paged_and_cut_by_time(api: Api) -> None:
     book, today = api.services.tenancy.usage, int(time.time()) // DAY_S * DAY_S
     for day in range(40):
