@@ -19,7 +19,7 @@ MOST = 2**53  # JSON's readers count so far
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Pattern = Annotated[str, Field(min_length=1, max_length=255)]
-Moment = Annotated[int, BeforeValidator(moment)]
+Moment = Annotated[int, BeforeValidator(moment, json_schema_input_type=int | str)]
 
 
 class Grant(BaseModel):
@@ -27,7 +27,10 @@ class Grant(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
-    tenant: str = Field(description="Who it is given to: what several keys of one tenant do counts together.")
+    tenant: str = Field(
+        description="Who it is given to: what several keys of one tenant do counts together.",
+        json_schema_extra={"pattern": f"^{_TENANT.pattern}$"},
+    )
     name: str = Field(default="", max_length=200, description="To tell a tenant's keys apart.")
     adapters: list[Pattern] = Field(
         default=[ANY],

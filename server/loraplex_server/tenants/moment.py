@@ -19,6 +19,8 @@ def moment(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str | date):
         raise ValueError("must be a date such as 2027-01-31, a date and time, or Unix seconds")
     if isinstance(value, str):
+        if re.fullmatch(r"[12]\d{7}", value):  # a date to people, and a moment of 1970 to programs
+            raise ValueError("is it a date? Then write it as 2027-01-31")
         value = int(value) if value.isascii() and value.isdigit() and len(value) < 13 else _parsed(value)
     if isinstance(value, date):
         if not isinstance(value, datetime):

@@ -27,7 +27,8 @@ CREATE TABLE usage (
 _AMOUNTS = ("requests", "prompt_tokens", "cached_tokens", "output_tokens")
 _ADD = (
     f"INSERT INTO usage (start, tenant, key, adapter, {', '.join(_AMOUNTS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-    f"ON CONFLICT DO UPDATE SET {', '.join(f'{each} = {each} + excluded.{each}' for each in _AMOUNTS)}"
+    "ON CONFLICT (start, tenant, key, adapter) "
+    f"DO UPDATE SET {', '.join(f'{each} = {each} + excluded.{each}' for each in _AMOUNTS)}"
 )
 
 
