@@ -10,6 +10,9 @@ from loraplex_server.api.tools.reader import Reader, Waiting
 
 ARGUMENTS = ("arguments", "parameters")
 NO_ARGUMENTS = "{}"
+# Characters until an object must be known to be a call. Whatever is held is read again if it turns out to be none: with
+# marks in its strings, once for each of them, while nothing else is done.
+MAX_HELD = 4096
 
 
 class CallObject:
@@ -45,6 +48,13 @@ class CallObject:
 
     def read(self) -> Waiting[bool]:
         """Whether it is a call: then the reader stands behind it, else anywhere."""
+        self._reader.limit = self._reader.at + MAX_HELD
+        try:
+            return (yield from self._read())
+        finally:
+            self._reader.limit = None
+
+    def _read(self) -> Waiting[bool]:
         if not (yield from self._reader.literal("{")):
             return False
         first, whole = True, False
@@ -119,6 +129,7 @@ class CallObject:
         self._sink.begin(self._name)
         self._sink.arguments(arguments)
         self._begun = True
+        self._reader.limit = None
         self._good = self._reader.at
 
 

@@ -66,21 +66,22 @@ class PartSink:
         self.calls = 0  # begun
         self.ended = 0  # of them
         self._parts: list[Part] = []
-        self._space = ""  # behind the last text, or the last call
+        self._space: list[str] = []  # behind the last text, or the last call
         self._behind_call = False
 
     def text(self, text: str) -> None:
         """More text."""
-        whole = self._space + text
-        kept = whole.rstrip()
-        self._space = whole[len(kept) :]
+        kept = text.rstrip()
         if kept:
-            self._parts.append(kept)
+            self._parts += [*self._space, kept]
+            self._space = []
             self._behind_call = False
+        if len(kept) < len(text):
+            self._space.append(text[len(kept) :])
 
     def begin(self, name: str) -> None:
         """The next call."""
-        self._space = ""
+        self._space = []
         self._parts.append(CallDelta(self.calls, id=f"call_{uuid.uuid4().hex[:24]}", name=name))
         self.calls += 1
 
@@ -101,7 +102,7 @@ class PartSink:
 
     def finish(self) -> list[Part]:
         """The rest."""
-        if self._space and not self._behind_call:
-            self._parts.append(self._space)
-        self._space = ""
+        if not self._behind_call:
+            self._parts += self._space
+        self._space = []
         return self.take()

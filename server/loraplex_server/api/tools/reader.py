@@ -17,10 +17,14 @@ _SCALAR = re.compile(r"[-+.0-9A-Za-z]*")
 
 
 class Reader:
-    """A place in a text that grows at its end. It can be set back as far as the last `forget`."""
+    """A place in a text that grows at its end. It can be set back as far as the last `forget`.
+
+    With a limit, no string, object or array is found that ends beyond it.
+    """
 
     def __init__(self) -> None:
         self.at = 0
+        self.limit: int | None = None
         self._text = ""
         self._ended = False
 
@@ -104,7 +108,7 @@ class Reader:
                 self.at = len(self._text)
                 show(self._text[shown : self.at])
                 shown = self.at
-                if not (yield from self.peek()):
+                if self._is_beyond() or not (yield from self.peek()):
                     return False
                 continue
             self.at, character = match.start(), match[0]
@@ -126,7 +130,7 @@ class Reader:
                 depth -= 1
                 if not depth:
                     show(self._text[shown : self.at])
-                    return True
+                    return not self._is_beyond()
 
     def value(self) -> Waiting[bool]:
         """Pass a JSON value; False where there is none."""
@@ -144,13 +148,16 @@ class Reader:
                 self.at = len(self._text)
             elif match[0] == '"':
                 self.at = match.end()
-                return True
+                return not self._is_beyond()
             else:
                 self.at = match.end()
                 yield from self.peek()
                 self.at = min(self.at + 1, len(self._text))
-            if not (yield from self.peek()):
+            if self._is_beyond() or not (yield from self.peek()):
                 return False
+
+    def _is_beyond(self) -> bool:
+        return self.limit is not None and self.at > self.limit
 
     def _begun(self, mark: str) -> int:
         """How many of the last characters may begin the mark."""

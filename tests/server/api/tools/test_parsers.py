@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tool_models import calls_for
 
+from loraplex_server.api.tools.call_object import MAX_HELD
 from loraplex_server.api.tools.hermes import HermesParser
 from loraplex_server.api.tools.llama3 import Llama3Parser
 from loraplex_server.api.tools.mistral import MistralParser
@@ -208,6 +209,19 @@ def test_no_more_calls_are_read_than_were_asked_for() -> None:
     parts = parser.feed(call + call + "text")
     assert parser.full
     assert plain(parts + parser.finish()) == [("f", "{}")]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_what_does_not_become_a_call_is_not_held_for_ever(size: int) -> None:
+    late = '<tool_call>{"arguments": {"a": "' + "x" * MAX_HELD + '"}, "name": "f"}</tool_call>'
+    assert parse("hermes", [late[i : i + size] for i in range(0, len(late), size)]) == [late]
+    parser = HermesParser()
+    shown = "".join(part for part in parser.feed(late[:-40]) if isinstance(part, str))
+    assert late.startswith(shown)
+    assert len(shown) > MAX_HELD
+    early = '<tool_call>{"name": "f", "arguments": {"a": "' + "x" * MAX_HELD + '"}}</tool_call>'
+    ((name, arguments),) = parse("hermes", [early[i : i + size] for i in range(0, len(early), size)])
+    assert (name, len(json.loads(arguments)["a"])) == ("f", MAX_HELD)
 
 
 def test_a_mark_that_is_a_special_token_is_not_shown() -> None:
