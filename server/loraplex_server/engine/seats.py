@@ -25,9 +25,9 @@ class SeatCounts:
 class Seats:
     """Sequences that run, those that paused, and the blocks of both.
 
-    Who gives a seat up pauses: it keeps its blocks, and goes on where it was once there is a seat. Who gives its
-    blocks up is preempted: it is computed again from its tokens, those it generated among them. Both are first in
-    their tenant's line.
+    Who gives a seat up pauses: it keeps its blocks while nobody needs them, and goes on where it was once there is a
+    seat. Who gives its blocks up is preempted: it is computed again from its tokens, those it generated among them.
+    Both are first in their tenant's line.
 
     Args:
         pool: blocks of the KV cache.
@@ -80,7 +80,7 @@ class Seats:
         """Blocks for the next `count` tokens, for which others give way if need be; False where it did itself."""
         missing = self.blocks_for(sequence.num_computed + count) - len(sequence.block_table)
         while missing > self.pool.num_free:
-            victim = self._holdings().heaviest()
+            victim = self._heaviest_paused() or Holdings(self.running, _blocks).heaviest()
             self._preempt(victim)
             if victim is sequence:
                 return False
@@ -141,9 +141,11 @@ class Seats:
 
     def _find_blocks(self, head: Sequence) -> bool:
         """Room for all of its tokens, which share the cached prefix."""
+        while self._missing(head) > self.pool.num_free and (paused := self._heaviest_paused(but=head)) is not None:
+            self._preempt(paused)
         short = self._missing(head) - self.pool.num_free
         if short > 0:
-            for victim in self._holdings().victims(head, short):
+            for victim in Holdings(self.running, _blocks).victims(head, short):
                 self._preempt(victim)
             if self._missing(head) > self.pool.num_free:
                 return False  # a smaller one behind it would starve it
@@ -172,8 +174,10 @@ class Seats:
             self.counts.prefix_queries += len(head.tokens) - head.virtual
             self.counts.prefix_hits += head.cached_tokens
 
-    def _holdings(self) -> Holdings:
-        return Holdings(chain(self.running, self._paused), lambda sequence: len(sequence.block_table))
+    def _heaviest_paused(self, but: Sequence | None = None) -> Sequence | None:
+        """Who paused keeps its blocks only while nobody needs them: else, with no one running, nobody could begin."""
+        paused = [sequence for sequence in self._paused if sequence is not but]
+        return Holdings(paused, _blocks).heaviest() if paused else None
 
     def _preempt(self, sequence: Sequence) -> None:
         if sequence in self._paused:
@@ -198,3 +202,7 @@ class Seats:
     def _rise(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
         sequence.payers.rise()
+
+
+def _blocks(sequence: Sequence) -> int:
+    return len(sequence.block_table)

@@ -7,12 +7,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from support.checkpoints import VOCAB, write_adapters, write_base
 from support.engines import make_engine, request, step
 
 from loraplex_server.engine.core import EngineCore, Event
-from loraplex_server.engine.messages import Delta, Failed, GenerateRequest
+from loraplex_server.engine.messages import Delta, Failed, GenerateRequest, Share
 
 NAMES = [None, "plain-r4", "dora", "plain-r32"]
 BLOCK = 2 * 3 * 2 * 8 * 16 * 4  # bytes: keys and values, layers, heads, tokens, head_dim, float32
@@ -51,7 +52,9 @@ def any_request(name: str, draw: random.Random, root: Path) -> GenerateRequest:
     if options["max_tokens"] == 0 or draw.random() < 0.2:
         options["prompt_logprobs"] = 1
     tokens = prompt(draw.choice([1, 7, 8, 40]), draw.randrange(3))  # few of them: some share prefixes
-    return request(name, tokens, [] if adapter is None else [(adapter, weight)], root=root, **options)
+    share = Share(draw.choice(["", "a", "b"]), priority=draw.choice([0, 0, 0, 1]))
+    asked = request(name, tokens, [] if adapter is None else [(adapter, weight)], root=root, **options)
+    return msgspec.structs.replace(asked, share=share)
 
 
 def tell(told: Told, events: list[Event]) -> None:
@@ -84,8 +87,12 @@ def answers(core: EngineCore, requests: list[GenerateRequest]) -> Told:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     "options",
-    [{}, {"kv_cache_memory": 10 * BLOCK, "max_model_len": 80, "max_num_seqs": 5, "max_num_batched_tokens": 24}],
-    ids=["roomy", "crowded"],
+    [
+        {},
+        {"kv_cache_memory": 10 * BLOCK, "max_model_len": 80, "max_num_seqs": 5, "max_num_batched_tokens": 24},
+        {"max_num_seqs": 3},
+    ],
+    ids=["roomy", "crowded", "few seats"],
 )
 def test_every_answer_is_told_the_same_token_by_token(
     base: Path, adapters: Path, options: dict[str, Any], seed: int
@@ -96,7 +103,9 @@ def test_every_answer_is_told_the_same_token_by_token(
     for overlap in (False, True):
         core = make_engine(base, overlap=overlap, **options)
         told.append(answers(core, asked))
-        assert bool(core.scheduler.seats.counts.preemptions) == bool(options)
+        counts = core.scheduler.seats.counts
+        assert bool(counts.preemptions) == ("kv_cache_memory" in options)
+        assert bool(counts.pauses) >= (options == {"max_num_seqs": 3})
         core.store.close()
     assert told[1] == told[0]
 

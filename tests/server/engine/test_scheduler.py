@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from loraplex_server.engine.block_pool import BlockPool
-from loraplex_server.engine.messages import SamplingParams
+from loraplex_server.engine.messages import SamplingParams, Share
 from loraplex_server.engine.prefix import BASE, Lineage, Part
 from loraplex_server.engine.scheduler import Scheduled, Scheduler
 from loraplex_server.engine.sequence import Sequence
@@ -236,7 +236,12 @@ def test_any_load_finishes_and_leaks_nothing(seed: int) -> None:
     rng = random.Random(seed)
     target = scheduler(blocks=rng.randint(16, 40), seqs=rng.randint(1, 6), tokens=rng.randint(6, 40))
     pending = [
-        sequence([rng.randint(0, 3) for _ in range(rng.randint(1, 30))], max_tokens=rng.randint(1, 20))
+        sequence(
+            [rng.randint(0, 3) for _ in range(rng.randint(1, 30))],
+            max_tokens=rng.randint(1, 20),
+            share=Share(rng.choice(["", "a", "b"]), rng.choice([1.0, 3.0]), rng.choice([0, 0, 0, -1])),
+            group=rng.choice("xy"),
+        )
         for _ in range(30)
     ]
     everything = list(pending)
@@ -244,8 +249,8 @@ def test_any_load_finishes_and_leaks_nothing(seed: int) -> None:
         for _ in range(rng.randint(0, 3)):
             if pending:
                 target.add(pending.pop())
-        if target.running and rng.random() < 0.05:
-            victim = rng.choice(target.running)
+        if rng.random() < 0.05 and (target.running or target.waiting):
+            victim = rng.choice([*target.running, *target.waiting])  # those that paused among them
             victim.finish_reason = "abort"
             target.remove(victim)
         if target.running or target.waiting:
