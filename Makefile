@@ -37,7 +37,7 @@ test: $(STAMPS)/dev  ## all the tests
 clients: | $(BIN)/python  ## install the clients that the tests drive, each in a folder of its own (2 GB)
 	$(BIN)/python tools/clients.py
 
-check: $(STAMPS)/dev  ## ruff, mypy strict, import-linter, duplicates
+check: $(STAMPS)/dev  ## ruff, mypy strict, import-linter, duplicates, docs/api.md
 	@$(MAKE) --no-print-directory -j 2 duplicates types
 
 # The search for duplicates takes as long as all the rest.
@@ -49,6 +49,7 @@ types: $(STAMPS)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/api_doc.py --check
 
 bench: $(STAMPS)/dev  ## what LoRA costs on this machine: base, one adapter, 32 adapters
 	$(BIN)/python benchmarks/adapter_tax.py

@@ -16,6 +16,7 @@ from loraplex_server.api.adapter_outcomes import AdapterOutcomes
 from loraplex_server.api.batch_work import make_batch_work
 from loraplex_server.api.callers import Callers
 from loraplex_server.api.drain import Drain
+from loraplex_server.api.families import include_families
 from loraplex_server.api.guard import GuardMiddleware
 from loraplex_server.api.handlers import install_handlers
 from loraplex_server.api.holds import HoldMiddleware
@@ -27,24 +28,6 @@ from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.renderers import Renderers
 from loraplex_server.api.response_store import ResponseStore
 from loraplex_server.api.root_path import RootPath
-from loraplex_server.api.routes import (
-    adapters,
-    batches,
-    chat,
-    completions,
-    embeddings,
-    files,
-    keys,
-    llama,
-    lorax,
-    messages,
-    models,
-    operations,
-    responses,
-    tokenize,
-    usage,
-    vllm_adapters,
-)
 from loraplex_server.api.services import Services
 from loraplex_server.api.tenancy import Tenancy, open_tenancy
 from loraplex_server.batch.state.state import State
@@ -54,9 +37,6 @@ from loraplex_server.settings import ServeSettings
 
 # The engine speaks four times a second; each word holds lists that no later word repeats.
 ABSORB_INTERVAL_S = 0.1
-
-GENERATING = (completions, chat, responses, messages, lorax, llama, embeddings)
-ABOUT_ADAPTERS = (models, adapters, vllm_adapters)
 
 
 def create_app(
@@ -100,8 +80,7 @@ def create_app(
     if state is not None:
         services = replace(services, batch_work=make_batch_work(app, services, state))
     app.state.services = services
-    for module in (*GENERATING, *ABOUT_ADAPTERS, files, batches, tokenize, keys, usage, operations):
-        app.include_router(module.router)
+    include_families(app)
     install_handlers(app)
     install_openapi(app)
     app.add_middleware(HoldMiddleware)

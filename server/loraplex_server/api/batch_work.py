@@ -21,6 +21,8 @@ from loraplex_server.settings import ServeSettings
 HOW_TO_TURN_ON = (
     "This server keeps no files and batches: it was started without --state-dir DIR (or LORAPLEX_STATE_DIR)"
 )
+# For the document of the routes.
+OFF = {501: "The server was started without `--state-dir`."}
 # Bytes of a line beside its body.
 OVERHEAD = 1 << 16
 

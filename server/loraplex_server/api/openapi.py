@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from loraplex_server.api.openapi_errors import describe_errors
+from loraplex_server.api.openapi_operations import describe_operations
 from loraplex_server.api.openapi_security import describe_security
 
 _REF = "#/components/schemas/{model}"
@@ -23,6 +24,16 @@ def json_body(*schemas: type[BaseModel]) -> dict[str, Any]:
     refs = [{"$ref": _REF.format(model=schema.__name__)} for schema in schemas]
     schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def documented_bodies() -> list[type[BaseModel]]:
+    """The schemas of all bodies that a route said to take."""
+    return list(_documented.values())
+
+
+def said_as(type: str, description: str, example: str) -> dict[str, Any]:
+    """One of the `responses` of a route, whose body is no JSON. Args: type: its media type."""
+    return {"description": description, "content": {type: {"example": example}}}
 
 
 def answers(responses: Mapping[int, str | tuple[str, Any] | tuple[str, Any, str]]) -> dict[int | str, dict[str, Any]]:
@@ -44,9 +55,10 @@ def install_openapi(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            document = get_openapi(title=app.title, version=app.version, routes=app.routes, tags=app.openapi_tags)
             _, bodies = models_json_schema([(each, "validation") for each in _documented.values()], ref_template=_REF)
             document.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
+            describe_operations(document)
             describe_errors(document)
             describe_security(document)
             app.openapi_schema = document

@@ -28,7 +28,7 @@ _SCHEMAS: dict[Envelope, tuple[str, dict[str, Any]]] = {
     lorax_envelope: ("LoraxError", _object(error=_MESSAGE, error_type={"type": "string"})),
 }
 
-_ANY = {
+ANY = {
     400: "The request is at fault; the message says where.",
     401: "No key, or none that is known.",
     403: "The key may not do this, or the server was started without what it needs.",
@@ -39,7 +39,7 @@ _ANY = {
     429: "Too much at once: `retry-after` says when to come again.",
     503: "The model is still being loaded, the engine starts again, or the server shuts down: `retry-after` says when.",
 }
-_OF_BODIES = {
+OF_BODIES = {
     413: "The body is larger than the server takes.",
     415: "The body is no JSON, or is compressed.",
     424: "An adapter cannot be loaded.",
@@ -62,7 +62,10 @@ def describe_errors(document: dict[str, Any]) -> None:
 def _describe(operation: dict[str, Any], content: dict[str, Any], path: str) -> None:
     answers = operation.setdefault("responses", {})
     answers.pop("422", None)  # FastAPI's own, which is a 400 here
-    known = _ANY | (_OF_BODIES if "requestBody" in operation else {})
+    known = ANY | (OF_BODIES if "requestBody" in operation else {})
     for status, meaning in known.items():
         answer = answers.setdefault(str(status_for(path, ApiError(status, meaning))), {"description": meaning})
         answer.setdefault("content", content)
+    for status, answer in answers.items():
+        if status >= "4":
+            answer.setdefault("content", content)

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
+EMBEDDINGS = "/v1/embeddings"
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", EMBEDDINGS, "/v1/responses")
 LONGEST_ID = 512
 
 _FIELDS = ("custom_id", "method", "url", "body")
@@ -46,6 +47,7 @@ class _Body(msgspec.Struct):
     n: Any = None
     best_of: Any = None
     prompt: Any = None
+    input: Any = None
     stream: Any = None
 
 
@@ -89,14 +91,14 @@ def _request(fields: dict[str, msgspec.Raw], number: int, custom_id: str, url: s
         raise LineError("invalid_body", "'body' must be a JSON object", number, "body", custom_id) from None
     model = body.model if isinstance(body.model, str) else ""
     # One byte string of its own: a view would keep the whole line.
-    return Line(number, custom_id, url, bytes(raw), _answers(body), model, body.stream is True)
+    prompts = body.input if url == EMBEDDINGS else body.prompt
+    return Line(number, custom_id, url, bytes(raw), _answers(body, prompts), model, body.stream is True)
 
 
-def _answers(body: _Body) -> int:
+def _answers(body: _Body, prompts: Any) -> int:
     """Seats that the request takes in the engine; what makes no sense takes one, and is refused there."""
     counts = [count for count in (body.n, body.best_of) if type(count) is int and count > 0]
-    prompts = body.prompt if isinstance(body.prompt, list) else [""]
-    several = bool(prompts) and not isinstance(prompts[0], int)
+    several = isinstance(prompts, list) and bool(prompts) and not isinstance(prompts[0], int)
     return max(counts, default=1) * (len(prompts) if several else 1)
 
 

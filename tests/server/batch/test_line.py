@@ -87,3 +87,8 @@ def test_the_lines_of_a_file_keep_their_numbers(tmp_path: Path) -> None:
         (5, None),
     ]
     assert count_lines(path) == 3
+
+
+def test_embeddings_take_a_seat_for_each_input() -> None:
+    for url, answers in (("/v1/embeddings", 3), ("/v1/responses", 1)):
+        assert parse_line(line(url=url, body={"input": ["a", "b", "c"]}), 1).answers == answers

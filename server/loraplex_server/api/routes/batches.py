@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.routing import Match
 
-from loraplex_server.api.batch_work import batch_work_of
+from loraplex_server.api.batch_work import OFF, batch_work_of
 from loraplex_server.api.body import read_body
 from loraplex_server.api.cursors import listing, page_of
 from loraplex_server.api.errors import ApiError, bad_request
@@ -43,7 +43,7 @@ EXAMPLE = StoredBatch(
     total=100,
     in_progress_at=1_790_000_001,
 ).view()
-NONE = {404: "There is none."}
+NONE = {404: "There is none.", **OFF}
 
 
 @router.post(
@@ -54,6 +54,7 @@ NONE = {404: "There is none."}
             200: ("The batch.", EXAMPLE),
             400: "A field is bad, or the input is no file for a batch.",
             429: "Too many batches of this caller have not ended.",
+            **OFF,
         }
     ),
 )
@@ -91,7 +92,7 @@ async def create_batch(request: Request) -> Response:
 
 @router.get(
     "/v1/batches",
-    responses=answers({200: ("The batches.", page_of(EXAMPLE))}),
+    responses=answers({200: ("The batches.", page_of(EXAMPLE)), **OFF}),
 )
 async def list_batches(
     request: Request,

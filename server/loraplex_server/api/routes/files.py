@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from loraplex_server.api.batch_work import batch_work_of
+from loraplex_server.api.batch_work import OFF, batch_work_of
 from loraplex_server.api.cursors import listing, page_of
 from loraplex_server.api.errors import ApiError, bad_request
-from loraplex_server.api.openapi import answers
+from loraplex_server.api.openapi import answers, said_as
 from loraplex_server.api.record import record_of
 from loraplex_server.api.responses import json_response
 from loraplex_server.api.schemas.batches import LONGEST_LIFE_S, SHORTEST_LIFE_S
@@ -38,6 +38,10 @@ EXAMPLE = {
     "status": "processed",
     "status_details": None,
 }
+CONTENT = (
+    '{"id": "batch_req_1", "custom_id": "first", "response": {"status_code": 200, "request_id": "5c0d", "body": {}}, '
+    '"error": null}\n'
+)
 FORM = {
     "requestBody": {
         "required": True,
@@ -71,6 +75,7 @@ After = Annotated[str | None, Query(max_length=255, description="Id of the last 
             400: "It is no form with a file, or for no batch.",
             413: "The file is too large.",
             507: "The files of this server take as much room as they may.",
+            **OFF,
         }
     ),
 )
@@ -101,7 +106,7 @@ async def upload_file(request: Request) -> Response:
 
 @router.get(
     "/v1/files",
-    responses=answers({200: ("The files.", page_of(EXAMPLE))}),
+    responses=answers({200: ("The files.", page_of(EXAMPLE)), **OFF}),
 )
 async def list_files(
     request: Request,
@@ -116,7 +121,7 @@ async def list_files(
     return await listing(lambda: state.files.page(tenant, purpose, cursor), lambda file: file.view())
 
 
-@router.get("/v1/files/{file_id}", responses=answers({200: ("The file.", EXAMPLE), 404: "There is none."}))
+@router.get("/v1/files/{file_id}", responses=answers({200: ("The file.", EXAMPLE), 404: "There is none.", **OFF}))
 async def get_file(request: Request, file_id: str) -> Response:
     """What is known of a file."""
     return json_response((await _find(request, file_id)).view())
@@ -124,7 +129,8 @@ async def get_file(request: Request, file_id: str) -> Response:
 
 @router.get(
     "/v1/files/{file_id}/content",
-    responses={200: {"description": "Its bytes.", "content": {"application/jsonl": {}}}, 404: {"description": "None."}},
+    response_class=Response,
+    responses={200: said_as("application/jsonl", "Its bytes.", CONTENT), **answers({404: "There is none.", **OFF})},
 )
 async def get_file_content(request: Request, file_id: str) -> Response:
     """The bytes of a file."""
@@ -140,6 +146,7 @@ async def get_file_content(request: Request, file_id: str) -> Response:
             200: ("It is gone.", {"id": EXAMPLE["id"], "object": "file", "deleted": True}),
             404: "There is none.",
             409: "A batch that has not ended reads it.",
+            **OFF,
         }
     ),
 )

@@ -21,10 +21,33 @@ from loraplex_server.api.visible import visible_to
 
 router = APIRouter()
 
+ANSWER = {
+    "index": 0,
+    "content": " count(*) FROM users;",
+    "tokens": [],
+    "id_slot": -1,
+    "stop": True,
+    "model": "llama-3.2-1b",
+    "tokens_predicted": 6,
+    "tokens_evaluated": 12,
+    "prompt": "SELECT",
+    "truncated": False,
+    "stop_type": "eos",
+    "stopping_word": "",
+    "tokens_cached": 0,
+}
+EVENTS = (
+    'data: {"index": 0, "content": " count", "tokens": [1797], "stop": false, "id_slot": -1, "tokens_predicted": 1, '
+    '"tokens_evaluated": 12}\n\n'
+)
 EXAMPLE = [{"id": 0, "path": "reverse", "scale": 0.0}, {"id": 1, "path": "upper", "scale": 0.0}]
 
 
-@router.post("/completion", openapi_extra=json_body(LlamaRequest))
+@router.post(
+    "/completion",
+    openapi_extra=json_body(LlamaRequest),
+    responses=answers({200: ("The answer, or with `stream` its events.", ANSWER, EVENTS)}),
+)
 @router.post("/completions", include_in_schema=False)
 async def llama_completion(request: Request) -> Response:
     """llama.cpp: complete a prompt, or several."""

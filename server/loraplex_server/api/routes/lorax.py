@@ -8,7 +8,7 @@ from loraplex_server.api.body import read_body
 from loraplex_server.api.complete import complete
 from loraplex_server.api.lorax_body import completion_of
 from loraplex_server.api.lorax_form import LoraxForm
-from loraplex_server.api.openapi import json_body
+from loraplex_server.api.openapi import answers, json_body, said_as
 from loraplex_server.api.record import record_of
 from loraplex_server.api.reply import reply
 from loraplex_server.api.schemas.lorax import LoraxCompatRequest, LoraxRequest
@@ -16,22 +16,41 @@ from loraplex_server.api.services import services_of
 
 router = APIRouter()
 
+EXAMPLE = {"generated_text": " count(*) FROM users;"}
+EVENTS = (
+    'data: {"token": {"id": 1797, "text": " count", "logprob": -0.25, "special": false, "skipped": false}, '
+    '"generated_text": null, "details": null}\n\n'
+)
 
-@router.post("/generate", openapi_extra=json_body(LoraxRequest))
+
+@router.post(
+    "/generate",
+    openapi_extra=json_body(LoraxRequest),
+    responses=answers({200: ("The answer; more of it with `details`.", EXAMPLE)}),
+)
 async def generate(request: Request) -> Response:
     """LoRAX: complete a text, in one piece."""
     body = await read_body(request, LoraxRequest, services_of(request).settings.max_body_size)
     return await _answer(request, body, stream=False)
 
 
-@router.post("/generate_stream", openapi_extra=json_body(LoraxRequest))
+@router.post(
+    "/generate_stream",
+    openapi_extra=json_body(LoraxRequest),
+    response_class=Response,
+    responses={200: said_as("text/event-stream", "The answer, and in the last event the whole of it.", EVENTS)},
+)
 async def generate_stream(request: Request) -> Response:
     """LoRAX: complete a text, an event a token."""
     body = await read_body(request, LoraxRequest, services_of(request).settings.max_body_size)
     return await _answer(request, body, stream=True)
 
 
-@router.post("/", openapi_extra=json_body(LoraxCompatRequest))
+@router.post(
+    "/",
+    openapi_extra=json_body(LoraxCompatRequest),
+    responses=answers({200: ("The answer, or with `stream` its events.", [EXAMPLE], EVENTS)}),
+)
 async def compat_generate(request: Request) -> Response:
     """LoRAX: either, as `stream` says. The whole answer is the one element of a list."""
     body = await read_body(request, LoraxCompatRequest, services_of(request).settings.max_body_size)

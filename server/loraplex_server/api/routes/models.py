@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from loraplex_adapters.errors import UnknownAdapterError
 from loraplex_server.api.errors import model_not_found
+from loraplex_server.api.openapi import answers
 from loraplex_server.api.responses import json_response
 from loraplex_server.api.services import Services, services_of
 from loraplex_server.api.visible import Visible, visible_to
@@ -16,8 +17,18 @@ from loraplex_server.settings.lora_module import parent_of
 
 router = APIRouter()
 
+EXAMPLE = {
+    "id": "sql",
+    "object": "model",
+    "created": 1_789_000_000,
+    "owned_by": "loraplex",
+    "root": "sql",
+    "parent": "llama-3.2-1b",
+    "max_model_len": 131_072,
+}
 
-@router.get("/v1/models")
+
+@router.get("/v1/models", responses=answers({200: ("The models.", {"object": "list", "data": [EXAMPLE]})}))
 async def list_models(request: Request) -> Response:
     """All names that `model` may have, for whoever asks."""
     services, visible = services_of(request), visible_to(request)
@@ -27,7 +38,7 @@ async def list_models(request: Request) -> Response:
     return json_response({"object": "list", "data": bases + adapters})
 
 
-@router.get("/v1/models/{name:path}")
+@router.get("/v1/models/{name:path}", responses=answers({200: ("The model.", EXAMPLE)}))
 async def get_model(request: Request, name: str) -> Response:
     """One of them."""
     services, visible = services_of(request), visible_to(request)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from loraplex_server import __version__
+from loraplex_server.api.openapi import answers
 from loraplex_server.api.responses import json_response
 from loraplex_server.api.services import services_of
 from loraplex_server.metrics.registry import CONTENT_TYPE
@@ -12,7 +15,11 @@ from loraplex_server.metrics.registry import CONTENT_TYPE
 router = APIRouter()
 
 
-@router.get("/health")
+def _says(well: str, else_: str) -> dict[int | str, dict[str, Any]]:
+    return answers({200: ("Yes.", {"status": well}), 503: ("No, and why.", {"status": else_})})
+
+
+@router.get("/health", responses=_says("ok", "the engine is not running"))
 @router.get("/ping", include_in_schema=False)
 async def health(request: Request) -> Response:
     """200 while the engine lives, however busy; else 503."""
@@ -21,7 +28,7 @@ async def health(request: Request) -> Response:
     return json_response({"status": "the engine is not running"}, 503)
 
 
-@router.get("/ready")
+@router.get("/ready", responses=_says("ready", "draining"))
 async def ready(request: Request) -> Response:
     """200 while new requests are welcome; 503 while the model loads, the engine restarts or the server drains."""
     services = services_of(request)
@@ -32,7 +39,7 @@ async def ready(request: Request) -> Response:
     return json_response({"status": "ready"})
 
 
-@router.get("/version")
+@router.get("/version", responses=answers({200: ("The version.", {"version": __version__})}))
 async def version() -> Response:
     """The server's version."""
     return json_response({"version": __version__})

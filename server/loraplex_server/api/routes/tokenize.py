@@ -6,15 +6,21 @@ from fastapi import APIRouter, Request, Response
 
 from loraplex_server.api.addressee import addressee_of
 from loraplex_server.api.body import parse_body, read_body, read_json
-from loraplex_server.api.openapi import json_body
+from loraplex_server.api.openapi import answers, json_body
 from loraplex_server.api.responses import json_response
 from loraplex_server.api.schemas.tokenize import DetokenizeRequest, TokenizeChat, TokenizePrompt
 from loraplex_server.api.services import services_of
 
 router = APIRouter()
 
+TOKENS = {"count": 1, "max_model_len": 131_072, "tokens": [9906], "token_strs": None}
 
-@router.post("/tokenize", openapi_extra=json_body(TokenizePrompt, TokenizeChat))
+
+@router.post(
+    "/tokenize",
+    openapi_extra=json_body(TokenizePrompt, TokenizeChat),
+    responses=answers({200: ("The tokens.", TOKENS)}),
+)
 async def tokenize(request: Request) -> Response:
     """Tokens of a prompt, or of messages as the model would read them."""
     services = services_of(request)
@@ -33,7 +39,11 @@ async def tokenize(request: Request) -> Response:
     return json_response({"count": len(ids), "max_model_len": context, "tokens": ids, "token_strs": strings})
 
 
-@router.post("/detokenize", openapi_extra=json_body(DetokenizeRequest))
+@router.post(
+    "/detokenize",
+    openapi_extra=json_body(DetokenizeRequest),
+    responses=answers({200: ("The text.", {"prompt": "Hello"})}),
+)
 async def detokenize(request: Request) -> Response:
     """Text of tokens, special ones included."""
     services = services_of(request)

@@ -19,7 +19,7 @@ from loraplex_server.api.body import read_body
 from loraplex_server.api.departure import unless_gone
 from loraplex_server.api.errors import ApiError
 from loraplex_server.api.keys import require_admin
-from loraplex_server.api.openapi import answers, json_body
+from loraplex_server.api.openapi import answers, json_body, said_as
 from loraplex_server.api.schemas.adapters import AddAdapter, LoadLoraAdapter, UnloadLoraAdapter
 from loraplex_server.api.services import services_of
 
@@ -29,7 +29,11 @@ router = APIRouter()
 @router.post(
     "/v1/load_lora_adapter",
     openapi_extra=json_body(LoadLoraAdapter),
-    responses=answers({200: "A line of text.", 400: "It cannot be served, or not so.", 404: "No adapter."}),
+    response_class=PlainTextResponse,
+    responses={
+        200: said_as("text/plain", "It is there.", "Success: LoRA adapter 'sql' added successfully."),
+        **answers({400: "It cannot be served, or not so.", 404: "No adapter."}),
+    },
 )
 async def load_lora_adapter(request: Request) -> Response:
     """Add an adapter, and load it."""
@@ -62,7 +66,11 @@ async def load_lora_adapter(request: Request) -> Response:
 @router.post(
     "/v1/unload_lora_adapter",
     openapi_extra=json_body(UnloadLoraAdapter),
-    responses=answers({200: "A line of text.", 400: "No name, or it cannot be removed.", 404: "No adapter."}),
+    response_class=PlainTextResponse,
+    responses={
+        200: said_as("text/plain", "It is gone.", "Success: LoRA adapter 'sql' removed successfully."),
+        **answers({400: "No name, or it cannot be removed.", 404: "No adapter."}),
+    },
 )
 async def unload_lora_adapter(request: Request) -> Response:
     """Remove an adapter; its memory is free after the last request that it answers."""

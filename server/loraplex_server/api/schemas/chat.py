@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, SamplingFields, Schema
 from loraplex_server.api.schemas.structured import ConstrainedFields
@@ -89,6 +89,19 @@ class Conversation(Schema):
 
 class ChatRequest(SamplingFields, ConstrainedFields, Conversation):
     """Without a limit on tokens, an answer may fill what is left of the context."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "sql",
+                    "messages": [{"role": "user", "content": "How many users are there?"}],
+                    "max_completion_tokens": 64,
+                    "temperature": 0,
+                }
+            ]
+        }
+    )
 
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, MAX_N, SamplingFields
 from loraplex_server.api.schemas.structured import ConstrainedFields
@@ -42,6 +42,15 @@ Prompts = Annotated[
 
 class CompletionRequest(SamplingFields, ConstrainedFields):
     """`max_tokens` is 16 unless given, as OpenAI's is. `echo` puts the prompt before the answer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"model": "sql", "prompt": "SELECT", "max_tokens": 32, "temperature": 0},
+                {"prompt": ["one", "two"], "adapters": [{"name": "sql", "weight": 0.7}, {"name": "terse"}], "seed": 7},
+            ]
+        }
+    )
 
     prompt: Prompts
     max_tokens: int | None = Field(None, ge=0)

@@ -46,6 +46,10 @@ class ResponseStreamOptions(Schema):
 class ResponseInput(Schema):
     """What the model reads; also the body of /v1/responses/input_tokens."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "sql", "input": "How many users are there?"}]},
+    )
+
     model: str = ""
     input: Annotated[
         list[Item],

@@ -136,7 +136,10 @@ class SamplingFields(SharedFields):
     lora: list[LoraScale] = Field(default=[], max_length=MAX_ADAPTERS, description="As `adapters`, by number.")
     n: int = Field(1, ge=1, le=MAX_N)
     cache_salt: str = Field(
-        "", min_length=1, max_length=1024, description="Prompts of other salts are not found in the prefix cache."
+        "",
+        min_length=1,
+        max_length=1024,
+        description="Prompts of other salts are not found in the prefix cache.",
     )
     return_token_ids: bool = False
     return_tokens_as_token_ids: bool = Field(False, description="Tokens of log probabilities read `token_id:7`.")
