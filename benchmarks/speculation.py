@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=("loops", "fresh", "misled", "json"), default=["loops", "fresh"])
     parser.add_argument("--rows", nargs="+", type=positive, default=[1, 4, 16])
     parser.add_argument("--tokens", type=positive, default=128, help="of an answer")
-    parser.add_argument("--requests", type=positive, default=1, help="a row")
+    parser.add_argument("--requests", type=positive, default=3, help="a row, one after the other")
     parser.add_argument("--draft", type=positive, default=EngineConfig(model="").speculation_tokens)
     parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--adapters", type=Path)

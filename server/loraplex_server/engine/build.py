@@ -208,7 +208,9 @@ def _warm(core: EngineCore) -> None:
     core.forget_history()
     speculation = core.scheduler.speculation
     if speculation is not None:
-        speculation.spare_rows = measured_spare_rows(core.runner, core.scheduler.pool, core.limits.max_model_len)
+        speculation.spare_rows = measured_spare_rows(
+            core.runner, core.scheduler.pool, min(speculation.settings.rows, core.limits.max_model_len - 1)
+        )
         logger.info(
             "a step's first row costs as much as %.1f more; drafts are as long as that is worth", speculation.spare_rows
         )

@@ -25,9 +25,9 @@ def measured_spare_rows(runner: ModelRunner, pool: BlockPool, most: int) -> floa
     Args:
         runner: whose kernels are warm.
         pool: of its cache; the blocks that this takes are given back.
-        most: positions that a sequence may have.
+        most: rows of a step, and positions that a sequence may have.
     """
-    rows = min(ROWS, most - 1, pool.num_free * runner.block_size)
+    rows = min(ROWS, most, pool.num_free * runner.block_size)
     if rows < 2:
         return FEWEST
     blocks = pool.allocate(-(-rows // runner.block_size))

@@ -126,6 +126,27 @@ def test_the_way_that_a_step_is_run_changes_nothing(
     core.store.close()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_num_seqs": 1},
+        {"max_num_seqs": 1, "speculation_tokens": 1, "speculation_max_match": 1},
+        {"max_model_len": 8, "kv_cache_memory": BLOCK},
+        {"max_num_seqs": 2, "speculation_tokens": 32, "max_num_batched_tokens": 2, "block_size": 1},
+    ],
+)
+def test_the_smallest_engine_speculates_too(base: Path, options: dict[str, Any]) -> None:
+    core = make_engine(base, speculation="ngram", **options)
+    speculation = core.scheduler.speculation
+    assert speculation is not None
+    assert speculation.spare_rows >= 1
+    plain = make_engine(base, **options)
+    asked = [request("a", [5, 6, 5], max_tokens=4), request("b", [7, 7, 7], max_tokens=4)]
+    same(run(core, asked), run(plain, asked))
+    plain.store.close()
+    core.store.close()
+
+
 def test_its_own_repetitions_are_found(base: Path) -> None:
     """Greedy answers of a random model run in circles, so that nobody need know them beforehand."""
     asked = [request(f"r{seed}", prompt(4, seed) * 3, max_tokens=60) for seed in range(6)]
