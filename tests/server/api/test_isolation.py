@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from support.api import Api
-from support.tenants import bearer, make_key
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.api import Api, events, streamed_text, until
+from support.tenants import bearer, make_key, revoke_key
+
+from loraplex_server.api.caller import Caller
+from loraplex_server.api.inside import inside_client
+from loraplex_server.tenants.patterns import Patterns
 
 MakeApi = Callable[..., Api]
 
@@ -48,7 +55,7 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def api(make_api: MakeApi, state: Path) -> Api:
+def api(make_api: MakeApi, state: Path) -> Api:
     api = make_api(state_dir=state)
     api.catalog.alias("prod", "beta")
     api.catalog.alias("mine", "alpha")
@@ -168,3 +175,62 @@ async def test_an_alias_is_allowed_where_its_adapter_is(api: Api, state: Path) -
     assert (await api.complete(body, **bearer(by_name))).status_code == 200
     api.catalog.alias("prod", "gamma")  # another's now
     assert (await api.complete(body, **bearer(by_name))).status_code == 404
+
+
+async def test_numbers_of_adapters_tell_nothing_of_others(api: Api, state: Path) -> None:
+    _, acme = make_key(state, "acme", adapters=["gamma", "base"])
+    _, boss = make_key(state, "ops", admin=True)
+    assert [each["path"] for each in (await api.get("/lora-adapters", **bearer(boss))).json()] == [
+        "alpha",
+        "beta",
+        "gamma",
+    ]
+    assert [(each["id"], each["path"]) for each in (await api.get("/lora-adapters", **bearer(acme))).json()] == [
+        (0, "gamma")
+    ]
+    asked = [
+        await api.post("/completion", {"prompt": "x", "n_predict": 2, "lora": [{"id": id, "scale": 1.0}]}, bearer(acme))
+        for id in (0, 1, 7)
+    ]
+    assert [answer.status_code for answer in asked] == [200, 404, 404]
+    assert seen(asked[1], "1") == seen(asked[2], "7")
+    assert [use.source.name for request in api.engine.requests for use in request.adapters] == ["gamma"]
+
+
+async def test_a_key_that_is_revoked_meanwhile_gets_what_it_was_promised(api: Api, state: Path) -> None:
+    id, secret = make_key(state, "acme", adapters=["alpha"])
+    api.engine.gate, api.engine.gate_after = asyncio.Event(), 1
+    body = {"model": "alpha", "prompt": "x", "stream": True}
+    stream = asyncio.create_task(api.complete(body, **bearer(secret)))
+    await until(lambda: len(api.engine.requests) == 1)
+    revoke_key(state, id)
+    assert (await api.complete(body, **bearer(secret))).status_code == 401
+    api.engine.gate.set()
+    assert streamed_text(events((await stream).text)) == "hello from alpha 0"
+
+
+NAMES = ["alpha", "beta", "gamma", "mine", "prod"]  # of the catalogue, two of them aliases
+MEANT = {"mine": "alpha", "prod": "beta"}
+PATTERNS = st.sets(st.sampled_from(["alpha", "al*", "*a", "b*", "gam*a", "beta", "nobody", "mine", "*"]), max_size=3)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(patterns=PATTERNS)
+def test_whatever_the_patterns_lists_and_answers_agree(api: Api, patterns: set[str]) -> None:
+    """What is listed can be asked and what is not listed cannot, whichever way it is asked for."""
+    caller = Caller(tenant="t", adapters=Patterns(sorted(patterns)))
+    allowed = {name for name in NAMES if Patterns(sorted(patterns)).fit(MEANT.get(name, name))}
+
+    async def look() -> None:
+        async with inside_client(api.app, caller) as client:
+            cards = (await client.get("/v1/models")).json()["data"]
+            assert {card["id"] for card in cards} - {"test-model"} == allowed
+            for name in NAMES:
+                wanted = 200 if name in allowed else 404
+                asked = {"model": name, "prompt": "x", "max_tokens": 1}
+                assert (await client.get(f"/v1/models/{name}")).status_code == wanted
+                assert (await client.get(f"/v1/adapters/{name}")).status_code == wanted
+                assert (await client.post("/v1/completions", json=asked)).status_code == wanted
+                assert (await client.post("/tokenize", json={"model": name, "prompt": "x"})).status_code == wanted
+
+    asyncio.run(look())
