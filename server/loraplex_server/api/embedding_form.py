@@ -25,12 +25,14 @@ class EmbeddingForm(Form):
 
     Args:
         model: the name that the request used. body: the request. generation: the vectors' source.
+        bare: LoRAX's body, which has the numbers of its one vector, and nothing else.
     """
 
     prefix = "embd-"
 
-    def __init__(self, model: str, body: EmbeddingRequest, generation: Generation) -> None:
+    def __init__(self, model: str, body: EmbeddingRequest, generation: Generation, *, bare: bool = False) -> None:
         self._model = model
+        self._bare = bare
         self._body = body
         self._generation = generation
 
@@ -41,6 +43,8 @@ class EmbeddingForm(Form):
             ApiError: 400 where a vector has fewer dimensions than are asked for.
             EngineError: the engine sent no vector.
         """
+        if self._bare:
+            return encode_json({"embeddings": self._written(self._vector(pieces[0]))})
         data = [
             {"object": "embedding", "index": piece.index, "embedding": self._written(self._vector(piece))}
             for piece in pieces

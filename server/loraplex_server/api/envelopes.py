@@ -52,7 +52,11 @@ def _lorax_status(error: ApiError) -> int:
 
 
 # By the beginning of the path, longest first.
-_ENVELOPES: tuple[tuple[str, Envelope], ...] = (("/v1/messages", anthropic_envelope), ("/generate", lorax_envelope))
+_ENVELOPES: tuple[tuple[str, Envelope], ...] = (
+    ("/v1/messages", anthropic_envelope),
+    ("/generate", lorax_envelope),
+    ("/embed", lorax_envelope),
+)
 
 
 def status_for(path: str, error: ApiError) -> int:

@@ -1,4 +1,4 @@
-"""A body of LoRAX's as a completion."""
+"""Bodies of LoRAX's as ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from loraplex_server.api.errors import ApiError
 from loraplex_server.api.schemas.completion import CompletionRequest
-from loraplex_server.api.schemas.lorax import LoraxParameters, LoraxRequest
+from loraplex_server.api.schemas.embedding import EmbeddingRequest
+from loraplex_server.api.schemas.lorax import LoraxAdapters, LoraxEmbedRequest, LoraxParameters, LoraxRequest
 
 
 def completion_of(body: LoraxRequest, stream: bool) -> CompletionRequest:
@@ -41,7 +42,12 @@ def completion_of(body: LoraxRequest, stream: bool) -> CompletionRequest:
     return CompletionRequest.model_validate(fields | _adapters(asked) | _sampling(asked))
 
 
-def _adapters(asked: LoraxParameters) -> dict[str, Any]:
+def embedded(body: LoraxEmbedRequest) -> EmbeddingRequest:
+    """What the body asks for in our words: LoRAX normalizes nothing."""
+    return EmbeddingRequest.model_validate({"input": body.inputs, "normalize": False} | _adapters(body.parameters))
+
+
+def _adapters(asked: LoraxAdapters) -> dict[str, Any]:
     if asked.merged_adapters is None:
         return {"model": asked.adapter_id}
     pairs = zip(asked.merged_adapters.ids, asked.merged_adapters.weights, strict=True)

@@ -205,3 +205,12 @@ async def test_an_answer_may_have_to_be_json(api: Api, wanted: dict[str, Any], c
     assert (await generate(api, response_format=wanted)).status_code == 200
     (request,) = api.engine.requests
     assert (request.sampling.grammar is not None) == constrained
+
+
+async def test_a_text_has_a_vector(api: Api) -> None:
+    answer = await api.post("/embed", {"inputs": "hello", "parameters": {"adapter_id": "beta"}})
+    (request,) = api.engine.requests
+    assert answer.json() == {"embeddings": [len(request.prompt_token_ids), request.prompt_token_ids[-1], 0.0, 3.0]}
+    assert [use.source.name for use in request.adapters] == ["beta"]
+    refused = await api.post("/embed", {"inputs": "hello", "parameters": {"api_token": "hush"}})
+    assert (refused.status_code, refused.json()["error_type"]) == (422, "validation")

@@ -79,8 +79,9 @@ def vectors(core: EngineCore, requests: list[GenerateRequest]) -> dict[str, arra
         {"max_num_batched_tokens": 8, "max_num_seqs": 8},  # prompts in chunks
         {"kv_cache_memory": 3 * 2 * 3 * 2 * 8 * 16 * 4 * 3, "max_model_len": 48},  # blocks run out
         {"enable_prefix_caching": False},
+        {"speculation": "ngram"},
     ],
-    ids=["at once", "chunked", "preempted", "uncached"],
+    ids=["at once", "chunked", "preempted", "uncached", "with drafts"],
 )
 def test_a_batch_gives_what_transformers_and_peft_give_each_alone(
     make_engine: MakeEngine, base: Path, adapters: Path, options: dict

@@ -1,4 +1,4 @@
-"""LoRAX's /generate and /generate_stream, and the root path that its client asks."""
+"""LoRAX's /generate, /generate_stream and /embed, and the root path that its client asks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from fastapi import APIRouter, Request, Response
 
 from loraplex_server.api.body import read_body
 from loraplex_server.api.complete import complete
-from loraplex_server.api.lorax_body import completion_of
+from loraplex_server.api.embedding_form import EmbeddingForm
+from loraplex_server.api.lorax_body import completion_of, embedded
 from loraplex_server.api.lorax_form import LoraxForm
 from loraplex_server.api.openapi import answers, json_body, said_as
 from loraplex_server.api.record import record_of
 from loraplex_server.api.reply import reply
-from loraplex_server.api.schemas.lorax import LoraxCompatRequest, LoraxRequest
+from loraplex_server.api.schemas.lorax import LoraxCompatRequest, LoraxEmbedRequest, LoraxRequest
 from loraplex_server.api.services import services_of
 
 router = APIRouter()
@@ -55,6 +56,16 @@ async def compat_generate(request: Request) -> Response:
     """LoRAX: either, as `stream` says. The whole answer is the one element of a list."""
     body = await read_body(request, LoraxCompatRequest, services_of(request).settings.max_body_size)
     return await _answer(request, body, body.stream, in_list=True)
+
+
+@router.post("/embed", openapi_extra=json_body(LoraxEmbedRequest))
+async def embed(request: Request) -> Response:
+    """LoRAX: the vector of a text, as --pooling makes it."""
+    settings = services_of(request).settings
+    body = embedded(await read_body(request, LoraxEmbedRequest, settings.max_body_size))
+    found = await complete(request, body.completion(), EmbeddingForm.new_id(), pooling=settings.pooling)
+    form = EmbeddingForm(found.to.target.name, body, found.generation, bare=True)
+    return await reply(request, found.generation, form, stream=False)
 
 
 async def _answer(request: Request, body: LoraxRequest, stream: bool, *, in_list: bool = False) -> Response:

@@ -1,4 +1,4 @@
-"""LoRAX's /generate and /generate_stream, and the root path that its own client asks.
+"""LoRAX's /generate, /generate_stream and /embed, and the root path that its own client asks.
 
 Bodies as in LoRAX's router (router/src/lib.rs). Its default is the likeliest token: only `do_sample`, or a temperature,
 top_k or top_p that asks for something else, samples.
@@ -65,14 +65,33 @@ class LoraxFormat(Schema):
         return {"type": "json_schema", "json_schema": {"name": "answer", "schema": self.schema_}}
 
 
-class LoraxParameters(Schema):
-    """How an answer is generated. Null is the default everywhere."""
+class LoraxAdapters(Schema):
+    """Who answers. Null is the default everywhere."""
 
     adapter_id: str = Field("", description="The name of an adapter; empty for the base.")
     adapter_source: Literal["hub", "local", "s3"] | None = Field(
         None, description="Changes nothing: a name stands for one adapter, wherever it came from."
     )
     merged_adapters: MergedAdapters | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_token(cls, body: Any) -> Any:
+        """Here and not by its type, so that no message shows it."""
+        if isinstance(body, dict) and body.get("api_token") is not None:
+            raise ValueError("api_token: is not supported here: adapters are fetched with the server's own credentials")
+        return {name: value for name, value in body.items() if name != "api_token"} if isinstance(body, dict) else body
+
+    @model_validator(mode="after")
+    def _check_adapters(self) -> LoraxAdapters:
+        if self.adapter_id and self.merged_adapters is not None:
+            raise ValueError("merged_adapters: excludes 'adapter_id'")
+        return self
+
+
+class LoraxParameters(LoraxAdapters):
+    """And how an answer is generated."""
+
     best_of: int = Field(1, ge=1, le=MAX_N)
     do_sample: bool = False
     temperature: Number | None = Field(None, ge=0.0, le=100.0)
@@ -94,20 +113,6 @@ class LoraxParameters(Schema):
     decoder_input_details: bool = False
     return_k_alternatives: int | None = Field(None, ge=1, le=MAX_LOGPROBS)
     response_format: LoraxFormat | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_token(cls, body: Any) -> Any:
-        """Here and not by its type, so that no message shows it."""
-        if isinstance(body, dict) and body.get("api_token") is not None:
-            raise ValueError("api_token: is not supported here: adapters are fetched with the server's own credentials")
-        return {name: value for name, value in body.items() if name != "api_token"} if isinstance(body, dict) else body
-
-    @model_validator(mode="after")
-    def _check_adapters(self) -> LoraxParameters:
-        if self.adapter_id and self.merged_adapters is not None:
-            raise ValueError("merged_adapters: excludes 'adapter_id'")
-        return self
 
     @model_validator(mode="after")
     def _check_best_of(self) -> LoraxParameters:
@@ -142,3 +147,14 @@ class LoraxCompatRequest(LoraxRequest):
     """POST /, which does either."""
 
     stream: bool = False
+
+
+class LoraxEmbedRequest(Schema):
+    """POST /embed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"inputs": "jasmine", "parameters": {"adapter_id": "reverse"}}]}
+    )
+
+    inputs: str = Field(min_length=1)
+    parameters: LoraxAdapters = Field(default_factory=lambda: LoraxAdapters.model_validate({}))
