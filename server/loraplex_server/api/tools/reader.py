@@ -102,7 +102,7 @@ class Reader:
         """A JSON object or array from its opening bracket on: shown as it comes, and passed. Only its brackets and
         strings are looked at. False where the text ends before it, or an end mark stands outside of its strings."""
         depth, shown, in_string = 0, self.at, False
-        while True:
+        while not self._is_beyond():
             match = (_INSIDE if in_string else _OUTSIDE).search(self._text, self.at)
             if match is None:
                 self.at = len(self._text)
@@ -131,6 +131,7 @@ class Reader:
                 if not depth:
                     show(self._text[shown : self.at])
                     return not self._is_beyond()
+        return False
 
     def value(self) -> Waiting[bool]:
         """Pass a JSON value; False where there is none."""
@@ -142,19 +143,16 @@ class Reader:
         return bool((yield from self.run(_SCALAR)))
 
     def _rest_of_string(self) -> Waiting[bool]:
-        while True:
+        while not self._is_beyond():
             match = _INSIDE.search(self._text, self.at)
-            if match is None:
-                self.at = len(self._text)
-            elif match[0] == '"':
-                self.at = match.end()
+            self.at = len(self._text) if match is None else match.end()
+            if match is not None and match[0] == '"':
                 return not self._is_beyond()
-            else:
-                self.at = match.end()
-                yield from self.peek()
-                self.at = min(self.at + 1, len(self._text))
             if self._is_beyond() or not (yield from self.peek()):
                 return False
+            if match is not None:
+                self.at += 1  # what is escaped
+        return False
 
     def _is_beyond(self) -> bool:
         return self.limit is not None and self.at > self.limit

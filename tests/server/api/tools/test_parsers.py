@@ -224,6 +224,15 @@ def test_what_does_not_become_a_call_is_not_held_for_ever(size: int) -> None:
     assert (name, len(json.loads(arguments)["a"])) == ("f", MAX_HELD)
 
 
+def test_marks_within_marks_are_not_read_over_and_over() -> None:
+    """Each is looked at for no longer than MAX_HELD, and not only when the answer ends."""
+    text = '<tool_call>{"x":["' * 2000
+    parser = HermesParser()
+    shown = "".join(part for part in parser.feed(text) if isinstance(part, str))
+    assert len(text) - len(shown) < 2 * MAX_HELD
+    assert shown + "".join(map(str, parser.finish())) == text
+
+
 def test_a_mark_that_is_a_special_token_is_not_shown() -> None:
     parser = MistralParser(hidden=frozenset({"[TOOL_CALLS]"}))
     assert parser.feed("[TOOL_CALLS]nothing much") + parser.finish() == ["nothing much"]
