@@ -356,3 +356,20 @@ async def test_a_tenant_has_its_own_files_and_the_rights_of_its_key(
     bad = answers_in(state.files.path(batch.error_id))
     state.close()
     assert {answer["response"]["body"]["error"]["code"] for answer in bad.values()} == {"invalid_api_key"}
+
+
+async def test_a_draining_server_gives_up_its_batches_and_keeps_them(
+    make_api: Callable[..., Api], engine: FakeEngine, tmp_path: Path
+) -> None:
+    state = open_state(tmp_path / "state", LIMITS)
+    api = make_api(state=state)
+    engine.gate = asyncio.Event()
+    async with serve_app(api) as url, openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        batch = await create(client, [request_line(str(i)) for i in range(20)])
+        await until(lambda: len(engine.requests) > 4)
+        assert not api.services.drain.done
+        api.services.drain.begin()
+        await until(lambda: api.services.drain.done, 2)
+        assert len(engine.closed_early) == len(engine.requests)
+    assert [(each.id, each.status) for each in state.batches.unfinished()] == [(batch.id, "in_progress")]
+    state.close()
