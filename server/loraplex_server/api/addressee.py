@@ -17,6 +17,7 @@ from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.schemas.sampling import AdapterWeight, SamplingFields
 from loraplex_server.api.services import services_of
 from loraplex_server.api.visible import visible_to
+from loraplex_server.engine.room import queue_of
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,11 @@ async def addressee_of(request: Request, model: str, adapters: Sequence[AdapterW
         if len(target.adapters) == 1:
             services.outcomes.failed(target.adapter_names[0], error.message)
         raise
+    tenant, settings = record_of(request).caller.tenant, services.settings
     limits = ModelLimits(
         services.engine_info(),
         renderer.end_tokens,
-        services.settings.max_queued_requests,
+        queue_of(tenant, settings.max_queued_requests, settings.max_queued_per_tenant),
         own_vocabulary=bool(target.adapters),
     )
     return Addressee(target, renderer, limits)

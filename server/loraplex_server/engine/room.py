@@ -11,6 +11,17 @@ from loraplex_server.engine.interface import InvalidRequestError, QueueFullError
 from loraplex_server.engine.messages import GenerateRequest
 
 
+def queue_of(tenant: str, queue: int, per_tenant: int | None) -> int:
+    """How many answers a tenant may let wait while there are no others; "" is one without a name.
+
+    Args:
+        tenant: that asks. queue: answers that may wait. per_tenant: of those, one tenant's; None: see Room.
+    """
+    if not tenant:
+        return queue
+    return queue // 2 if per_tenant is None else min(per_tenant, queue)
+
+
 @dataclass
 class _Inside:
     drain: DrainRate
@@ -62,16 +73,8 @@ class Room:
         if not tenant.answers:
             del self._tenants[request.share.tenant]
 
-    def most(self, tenant: str) -> int:
-        """Answers that a tenant may ask for while there are no others."""
-        if not tenant:
-            return self._seats + self._queue
-        if self._per_tenant is None:
-            return self._seats + self._queue // 2
-        return self._seats + min(self._per_tenant, self._queue)
-
     def _check(self, request: GenerateRequest) -> None:
-        n, most = request.n, self.most(request.share.tenant)
+        n, most = request.n, self._seats + queue_of(request.share.tenant, self._queue, self._per_tenant)
         if n > most:
             raise InvalidRequestError(f"{n} answers were asked for at once; this server takes {most} at the most")
         left = self._seats + self._queue - self._all.answers - n

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from support.api import Api, named_events
 from support.fake_engine import FakeEngine
 
 from loraplex_server.api.answer import Answer, Prompt
-from loraplex_server.api.caller import Caller
+from loraplex_server.api.caller import Caller, acting_as
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.schemas.completion import CompletionRequest
 from loraplex_server.engine.interface import DeadlineExceededError
@@ -135,3 +136,17 @@ async def test_responses_and_messages_have_words_of_their_own_for_time_that_is_o
     response, message = [named_events((await api.post(p, {**b, "stream": True})).text) for p, b in asked_of.items()]
     assert response[-1][1]["response"]["incomplete_details"] == {"reason": "timeout"}
     assert dict(message)["message_delta"]["delta"]["stop_reason"] == "pause_turn"
+
+
+async def test_a_tenant_is_told_at_once_what_will_never_fit_in_its_part_of_the_queue(
+    make_api: Callable[..., Api],
+) -> None:
+    api = make_api(max_queued_requests=4)  # beside the engine's 8
+    app = acting_as(api.app, Caller(tenant="acme"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        body = {"prompt": "x", "max_tokens": 1}
+        assert (await client.post("/v1/completions", json={**body, "n": 10})).status_code == 200
+        refusal = await client.post("/v1/completions", json={**body, "n": 11})
+    assert refusal.status_code == 400
+    assert "lets 2 wait" in refusal.json()["error"]["message"]
+    assert (await api.complete({**body, "n": 12})).status_code == 200

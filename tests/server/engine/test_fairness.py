@@ -220,14 +220,32 @@ def test_long_answers_of_one_do_not_keep_all_seats_from_another() -> None:
     assert [each.num_output for each in long] == [500] * 20
 
 
-def test_a_seat_is_not_passed_to_and_fro() -> None:
-    world = World(seats=4)
+@pytest.mark.parametrize("seats", [4, 5])
+def test_a_seat_is_not_passed_to_and_fro(seats: int) -> None:
+    world = World(seats=seats)
     for _ in range(20):
         world.send("a", 50, 300)
         world.send("b", 50, 300)
     for _ in range(200):
         world.step()
     assert world.scheduler.seats.counts.pauses <= 2
+
+
+def test_who_was_served_more_takes_no_seat_back() -> None:
+    world = World(seats=4)
+    served = [world.send("served", 50, 2000) for _ in range(4)]
+    for _ in range(300):
+        world.step()
+    for each in served[1:]:
+        world.scheduler.remove(each)
+    for _ in range(3):
+        world.send("new", 50, 400)
+    world.step()
+    more = [world.send("served", 50, 2000) for _ in range(3)]
+    for _ in range(50):
+        world.step()
+    assert not any(each.begun for each in more)
+    assert world.scheduler.seats.counts.pauses == 0
 
 
 def test_one_who_holds_all_the_memory_gives_some_back() -> None:
