@@ -35,6 +35,7 @@ SHAPES: list[dict[str, Any]] = [
     {"model": NAME, "tokens": [5]},
     {"inputs": "x", "parameters": {"adapter_id": NAME, "max_new_tokens": 2}},
     {"inputs": "x", "parameters": {"merged_adapters": {"ids": [NAME], "weights": [1.0]}, "max_new_tokens": 2}},
+    {"inputs": "x", "parameters": {"adapter_id": NAME}},
     {"name": NAME, "source": "org/name"},
     {"lora_name": NAME, "lora_path": "org/name"},
     {"aliases": [NAME]},
