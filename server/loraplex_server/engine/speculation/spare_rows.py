@@ -12,7 +12,7 @@ from loraplex_server.engine.sequence import PLACEHOLDER, Sequence
 
 ROWS = 16
 REPEATS = 3  # at least; the first of which compiles, or records
-ENOUGH_S = 0.25  # short steps are repeated for so long: one that nothing disturbed is among them
+ENOUGH_S = 0.75  # short steps are repeated for so long: one that nothing disturbed is among them
 FEWEST, MOST = 1.0, 256.0
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:  # which have a Drafter, and a Speculation
     from loraplex_server.engine.sequence import Sequence
 
 
+# A draft must be worth so much more than its rows: it also takes the host's time, and how likely it is is a guess.
+MARGIN = 1.2
+
+
 class Speculation:
     """Drafts are worth their rows: a token more is proposed while it is likelier to be accepted than it costs.
 
@@ -75,7 +79,7 @@ class Speculation:
     def _worth(self, trust: float, rows: int) -> int:
         """How many tokens to propose."""
         count, chance = 0, trust
-        while count < self.settings.tokens and chance * (rows + self.spare_rows) > rows:
+        while count < self.settings.tokens and chance * (rows + self.spare_rows) > MARGIN * rows:
             count, rows, chance = count + 1, rows + 1, chance * trust
         return count
 

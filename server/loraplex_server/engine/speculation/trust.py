@@ -41,7 +41,7 @@ def prior() -> Trust:
 
     It begins high, since only asking tells, and what it was taught fades: traffic changes.
     """
-    return Trust(lambda _: 0.9, pace=0.02, recovery=0.0005)
+    return Trust(lambda _: 0.95, pace=0.02, recovery=0.0005)
 
 
 def beginning_with(start: Trust) -> Trust:
