@@ -204,3 +204,16 @@ async def test_lorax_names_its_schema_beside_the_type(api: Api, form: dict[str, 
     assert response.status_code == 200, response.text
     assert isinstance(api.engine, FakeEngine)
     assert part in json.dumps(grammar(api.engine.requests[-1]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [({"grammar": 'root ::= "a" | "b"'}, "start: "), ({"json_schema": SCHEMA}, '"integer"')],
+)
+async def test_llama_cpp_names_a_grammar_or_a_schema(api: Api, fields: dict[str, Any], part: str) -> None:
+    response = await api.post("/completion", {"prompt": "hello", **fields})
+    assert response.status_code == 200, response.text
+    assert isinstance(api.engine, FakeEngine)
+    assert part in json.dumps(grammar(api.engine.requests[-1]))
+    both = {"prompt": "hello", "grammar": 'root ::= "a"', "json_schema": {}}
+    assert (await api.post("/completion", both)).status_code == 400

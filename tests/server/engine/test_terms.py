@@ -266,7 +266,7 @@ def merged(world: World, mixture: list[tuple[str, float]]) -> torch.nn.Module:
         ([("larger", 1.0), ("smaller", 1.0)], {}, "each have a vocabulary of their own"),
         ([("plain", 1.0)], {"tokens": [VOCAB]}, "outside of the vocabulary of 320"),
         ([("larger", 1.0)], {"tokens": [VOCAB + ADDED]}, "outside of the vocabulary of 325"),
-        ([("plain", 1.0)], {"logit_bias": {VOCAB: 1.0}}, "stop_token_ids or logit_bias"),
+        ([("plain", 1.0)], {"logit_bias": {VOCAB: 1.0}}, "stop_token_ids, logit_bias"),
         ([("prompt", 1.0)], {"tokens": [5] * 123}, "has 123 tokens, and its adapter puts 5 virtual tokens before it"),
     ],
 )
