@@ -13,6 +13,7 @@ from loraplex_server.api.json_schemas import DEFAULT_STYLE, JsonStyle, SchemaErr
 from loraplex_server.api.lark import from_any, prepared
 from loraplex_server.api.renderer import Renderer
 from loraplex_server.api.schemas.structured import ResponseFormat, StructuredOutputs
+from loraplex_server.engine.grammars.deep_threads import DeepThreads
 from loraplex_server.engine.grammars.errors import explain
 from loraplex_server.engine.grammars.limits import MAX_BYTES, parser_limits
 
@@ -20,6 +21,7 @@ ANY_OBJECT = {"type": "object"}
 # Grammars that were looked at already, each of up to MAX_BYTES.
 MOST_KNOWN = 256
 
+_threads = DeepThreads(2, "grammar-checks")
 _CLEARER = {
     "oneOf constraints are not supported.": "'oneOf': its options are not seen to exclude each other; use 'anyOf'",
     "min/maxProperties only supported": "'minProperties' and 'maxProperties' are only supported where all 'properties' "
@@ -87,7 +89,7 @@ async def checked(make: Callable[[], str], renderer: Renderer, param: str) -> st
         ApiError: 400; it cannot be served, with the reason. 503: the tokenizer cannot be written.
     """
     try:
-        grammar = await asyncio.to_thread(_made, make)
+        grammar = await asyncio.get_running_loop().run_in_executor(_threads, _made, make)
     except SchemaError as error:
         raise bad_request(f"'{param}': {str(error)[:500]}", param=param, code="invalid_grammar") from error
     await renderer.mask_file.write()
@@ -95,7 +97,10 @@ async def checked(make: Callable[[], str], renderer: Renderer, param: str) -> st
 
 
 def _made(make: Callable[[], str]) -> str:
-    grammar = make()
+    try:
+        grammar = make()
+    except RecursionError:
+        raise SchemaError("it is nested too deep") from None
     if len(grammar.encode()) > MAX_BYTES:
         raise SchemaError(f"it is larger than {MAX_BYTES} bytes")
     if fault := _fault(grammar):

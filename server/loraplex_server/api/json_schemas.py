@@ -20,6 +20,8 @@ MAX_DEPTH = 60  # of subschemas; 128 of brackets is what llguidance reads
 MAX_PROPERTIES = 5000  # of all objects
 # Of one object. llguidance follows all that may come next at once, and gives up at some 490.
 MAX_OPTIONAL = 400
+# Of all objects. Each is held against each other, to see whether a key could be of both.
+MAX_KEY_PATTERNS = 100
 LARGEST_EXACT = 2**53  # llguidance reads numbers as 64-bit floats
 
 _ONE = ("additionalProperties", "additionalItems", "contains", "propertyNames", "not", "if", "then", "else", "items")
@@ -66,8 +68,9 @@ def schema_text(schema: Any, style: JsonStyle = DEFAULT_STYLE) -> str:
     found = list(_subschemas(schema))
     for place, each in enumerate(found):
         _put_right(each, root=place == 0, closed=style.closed)
-    if sum(len(each.get("properties", ())) for each in found) > MAX_PROPERTIES:
-        raise SchemaError(f"'properties': there are more than {MAX_PROPERTIES} in all")
+    for key, most in (("properties", MAX_PROPERTIES), ("patternProperties", MAX_KEY_PATTERNS)):
+        if sum(len(each.get(key, ())) for each in found) > most:
+            raise SchemaError(f"'{key}': there are more than {most} in all")
     options = {
         "whitespace_flexible": bool(style.whitespace),
         "whitespace_pattern": style.whitespace or None,
@@ -98,6 +101,9 @@ def _subschemas(root: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _put_right(schema: dict[str, Any], *, root: bool, closed: bool) -> None:
+    for key in _NAMED:
+        if not isinstance(schema.get(key, {}), dict):
+            raise SchemaError(f"'{key}' must be an object")
     if schema.get("uniqueItems") is False:
         del schema["uniqueItems"]
     if closed and "properties" in schema:
@@ -117,8 +123,8 @@ def _put_right(schema: dict[str, Any], *, root: bool, closed: bool) -> None:
 
 def _check_counts(schema: dict[str, Any]) -> None:
     properties, required = schema.get("properties", {}), schema.get("required", [])
-    if not isinstance(properties, dict) or not isinstance(required, list):
-        raise SchemaError("'properties' must be an object, and 'required' a list")
+    if not isinstance(required, list):
+        raise SchemaError("'required' must be a list")
     names = {name for name in required if isinstance(name, str)}
     if len(properties.keys() - names) > MAX_OPTIONAL:
         raise SchemaError(f"'properties': more than {MAX_OPTIONAL} of one object are not required")

@@ -103,6 +103,9 @@ REFUSED: list[tuple[Any, str]] = [
     ({"required": ["a"], "patternProperties": {"\\x07": {}}}, "control character"),
     ({"x-guidance": {"lenient": True}}, "x-guidance"),
     ({"properties": []}, "properties"),
+    ({"patternProperties": 3}, "patternProperties"),
+    ({"patternProperties": {f"^{i}a": {} for i in range(101)}}, "patternProperties"),
+    ({"required": "a"}, "required"),
     (False, "no object"),
     ("text", "no object"),
 ]

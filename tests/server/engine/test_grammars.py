@@ -20,6 +20,7 @@ from loraplex_server.api.grammars import choice_grammar, json_grammar, lark_gram
 from loraplex_server.api.renderer import Renderer, load_renderer
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.grammars import library, token_file
+from loraplex_server.engine.grammars.limits import MAX_BYTES
 from loraplex_server.engine.messages import GenerateRequest
 
 PROMPT = [20, 21, 22, 23]
@@ -215,6 +216,13 @@ def test_an_impossible_request_fails_alone_and_says_why(
     assert failure.kind == "invalid"
     assert part in failure.message
     assert world.text(outputs["good", 0]) == "hotel"
+
+
+def test_rules_that_lead_as_deep_as_their_size_allows_end_no_process(core: EngineCore, world: World) -> None:
+    depth = (MAX_BYTES - 100) // 14
+    rules = "".join(f"r{i:04x}: r{i + 1:04x}\n" for i in range(depth))
+    output = world.one(core, f'start: r0000\n{rules}r{depth:04x}: "hotel"')
+    assert world.text(output) == "hotel"
 
 
 def test_a_tokenizer_that_is_gone_fails_the_request(core: EngineCore, world: World) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
+from loraplex_server.engine.grammars.deep_threads import DeepThreads
 from loraplex_server.engine.grammars.errors import GrammarError, explain
 from loraplex_server.engine.grammars.grammar import Grammar
 from loraplex_server.engine.grammars.limits import parser_limits
@@ -32,7 +33,7 @@ class GrammarLibrary:
         self.masks = Masks(threads)
         self.requests_total = self.compiled_total = 0
         self._wake = wake
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="grammars")
+        self._thread = DeepThreads(1, "grammars")
         self._grammars: OrderedDict[tuple[str, str], Future[Grammar]] = OrderedDict()
         self._tokenizers: OrderedDict[str, MaskTokenizer] = OrderedDict()  # of the thread alone
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from llguidance import LLParserLimits
 
-# Bytes of a grammar, a schema or a regular expression.
-MAX_BYTES = 256 << 10
+# Bytes of a grammar, a schema or a regular expression. How deep its rules may lead follows from that: deep_threads.py.
+MAX_BYTES = 128 << 10
 # Of the lexer's states, each 1 to 2 KB; requests with the same grammar share them.
 MAX_STATES = 64_000
 
