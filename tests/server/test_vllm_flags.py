@@ -90,7 +90,8 @@ MANIFESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "a shell's": (
         "MODEL -tp 1 -O3 --lora-modules a=/x/a b=/x/b --lora-modules=c=/x/c --api-key k1 k2 --max-model-len 32K "
         "--uvicorn-log-level critical --disable-uvicorn-access-log --quantization awq_marlin --swap-space 4 "
-        "--compilation-config.cudagraph_mode FULL --no-async-scheduling",
+        "--compilation-config.cudagraph_mode FULL --no-async-scheduling "
+        """--pooler-config '{"pooling_type": "MEAN", "normalize": true}'""",
         {
             "lora_modules": tuple(LoraModule(name, f"/x/{name}") for name in "abc"),
             "max_model_len": 32768,
@@ -98,6 +99,7 @@ MANIFESTS: dict[str, tuple[str, dict[str, Any]]] = {
             "request_log": False,
             "quantization": "auto",
             "overlap": False,
+            "pooling": "mean",
         },
     ),
 }
@@ -139,6 +141,9 @@ def test_what_changes_nothing_is_said_in_the_log() -> None:
         (["--lora-modules", '{"name": "a"}'], "--lora-modules: {'name': 'a'} is not name=path"),
         (["--lora-modules", '{"name": "a", "path": "/a", "is_3d_lora_weight": true}'], "--lora-modules: 'a': is_3d"),
         (["--lora-modules", "a=/a", "a=/b"], "--lora-modules: 'a' is named twice"),
+        (["--pooler-config", '{"pooling_type": "CLS"}'], '--pooler-config {"pooling_type": "CLS"}: pooling_type is'),
+        (["--pooler-config", '{"dimensions": 5}'], '--pooler-config {"dimensions": 5}: dimensions is not supported'),
+        (["--pooler-config", "mean"], "--pooler-config mean: is no JSON"),
         (["--lora-modules"], "--lora-modules: expected one argument"),
         (["--model", "other"], "unexpected argument 'other': MODEL is 'm' already"),
         (["--enable-lora=1"], "--enable-lora takes no value"),

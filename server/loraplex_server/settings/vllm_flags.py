@@ -6,6 +6,7 @@ would change what is served, to whom, or how well it is protected, is served or 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from loraplex_server.settings.flag import Flag, Read, Takes, done, refused, renamed, tokens
@@ -40,6 +41,20 @@ def _quantization(value: str) -> str | None:
     return "auto" if value in _AS_THE_CHECKPOINT else value
 
 
+def _pooling(value: str) -> str | None:
+    """Of --pooler-config, what says how tokens become a vector."""
+    try:
+        told = json.loads(value)
+    except json.JSONDecodeError:
+        raise ValueError("is no JSON") from None
+    kind = told.pop("pooling_type", "LAST") if isinstance(told, dict) else None
+    if not isinstance(kind, str) or kind.upper() not in ("LAST", "MEAN"):
+        raise ValueError("pooling_type is LAST or MEAN here")
+    if others := set(told) - {name for name in ("normalize", "use_activation") if told.get(name) is True}:
+        raise ValueError(f"{sorted(others)[0]} is not supported here")
+    return kind.lower()
+
+
 _LEVELS = {"trace": "debug", "notset": "debug", "critical": "error"}
 _RENAMED: dict[str, Flag] = {
     "model": renamed("model"),
@@ -65,6 +80,7 @@ _RENAMED: dict[str, Flag] = {
     "no-enforce-eager": renamed("graphs", takes="nothing"),
     "async-scheduling": renamed("overlap", takes="nothing"),
     "no-async-scheduling": renamed("no-overlap", takes="nothing"),
+    "pooler-config": renamed("pooling", _pooling),
     "uvicorn-log-level": renamed("log-level", lambda value: _LEVELS.get(value.lower(), value.lower())),
     "log-level": renamed("log-level", lambda value: _LEVELS.get(value.lower(), value.lower())),
     "disable-uvicorn-access-log": renamed("no-request-log", takes="nothing"),
@@ -88,7 +104,8 @@ _SWITCHES_DONE: dict[str, str] = {
     _UNLOGGED: "disable-log-requests enable-log-requests disable-log-stats aggregate-engine-logging "
     "enable-logging-iteration-details no-enable-log-outputs",
     "it is always so": "enable-prompt-tokens-details enable-request-id-headers use-v2-block-manager "
-    "disable-fastapi-docs use-tqdm-on-load scheduler-reserve-full-isl enable-ssl-refresh",
+    "disable-fastapi-docs use-tqdm-on-load scheduler-reserve-full-isl enable-ssl-refresh "
+    "exclude-tools-when-tool-choice-none",
     "one server runs on one device": "disable-custom-all-reduce enable-hc-sp disable-nccl-for-dp-synchronization "
     "ray-workers-use-nsight numa-bind",
     "it tunes vLLM's own kernels": "disable-cascade-attn enable-flashinfer-autotune use-fp64-gumbel "

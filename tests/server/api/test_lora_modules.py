@@ -60,6 +60,16 @@ def test_files_may_be_links_as_in_the_hubs_cache(tmp_path: Path, elsewhere: Path
     assert catalog.resolve("a").path == str(snapshot)
 
 
+async def test_one_of_the_hub_is_there_before_it_is_fetched(make_api: Callable[..., Api], tmp_path: Path) -> None:
+    """The command line permits it, and nothing else of the hub."""
+    api = make_api(lora_modules=["a=org/name@v2"], adapter_cache=tmp_path / "cache", admin_key=["admin"])
+    assert "a" in [card["id"] for card in (await api.get("/v1/models")).json()["data"]]
+    shown = (await api.ask("GET", "/v1/adapters/a")).json()
+    assert (shown["source"]["location"], shown["state"]) == ("hf://org/name@v2", "registered")
+    other = {"lora_name": "b", "lora_path": "org/other"}
+    assert (await api.ask("POST", "/v1/load_lora_adapter", other)).status_code == 403
+
+
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
