@@ -36,14 +36,15 @@ async def constraints_of(body: ConstrainedFields, renderer: Renderer) -> Constra
 async def _bad_words(words: Sequence[str], renderer: Renderer) -> tuple[tuple[int, ...], ...]:
     """Each as it begins a text and as it follows a space, which are other tokens; as vLLM does it.
 
-    The second is left out where its end is the first: then that is found behind the space too.
+    The second is left out where its end is the first: then that is found behind the space too. What is nothing but
+    white space is banned as it is.
     """
-    bare = [word.lstrip() for word in words]
+    bare = [word.lstrip() or word for word in words]
     first = await renderer.encode_all(bare, add_special_tokens=False)
     behind = await renderer.encode_all([f" {word}" for word in bare], add_special_tokens=False)
     found: list[tuple[int, ...]] = []
     for alone, spaced in zip(first, behind, strict=True):
         found.append(tuple(alone))
-        if len(spaced) == len(alone) and spaced[0] != alone[0]:
+        if alone and len(spaced) == len(alone) and spaced[0] != alone[0]:
             found.append(tuple(spaced))
     return tuple(dict.fromkeys(each for each in found if each))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from loraplex_server.api.control_characters import may_match_control
 
 # Between the parts of JSON, at each place at most once. Without an end, some models write nothing else for ever.
 WHITESPACE = r"[\x20\x0A\x0D\x09]{1,32}"
-MAX_DEPTH = 60  # of subschemas; 128 of brackets is what llguidance reads
+MAX_DEPTH = 60  # of subschemas
+MAX_BRACKETS = 128  # in each other; what llguidance reads
 MAX_PROPERTIES = 5000  # of all objects
 # Of one object. llguidance follows all that may come next at once, and gives up at some 490.
 MAX_OPTIONAL = 400
@@ -64,6 +65,7 @@ def schema_text(schema: Any, style: JsonStyle = DEFAULT_STYLE) -> str:
         raise SchemaError("the schema is no object")
     if "x-guidance" in schema:
         raise SchemaError("'x-guidance' is not supported")
+    _check_depth(schema)
     schema = copy.deepcopy(schema)
     found = list(_subschemas(schema))
     for place, each in enumerate(found):
@@ -79,6 +81,20 @@ def schema_text(schema: Any, style: JsonStyle = DEFAULT_STYLE) -> str:
         "json_allowed_escapes": _escapes(found),
     }
     return json.dumps({**schema, "x-guidance": options}, ensure_ascii=False, allow_nan=False)
+
+
+def _check_depth(root: dict[str, Any]) -> None:
+    """First of all, and without recursion: all that comes after goes as deep as the schema does."""
+    level: list[Any] = [root]
+    for _ in range(MAX_BRACKETS):
+        level = [each for value in level for each in _inner(value) if isinstance(each, dict | list)]
+        if not level:
+            return
+    raise SchemaError(f"it is nested more than {MAX_BRACKETS} deep")
+
+
+def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _subschemas(root: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -125,6 +125,12 @@ def test_a_schema_is_nested_only_so_deep() -> None:
         json_grammar(schema)
 
 
+@pytest.mark.parametrize("key", ["items", "const", "examples"])
+def test_brackets_are_nested_only_so_deep(key: str) -> None:
+    with pytest.raises(SchemaError, match="deep"):
+        json_grammar(json.loads(f'{{"{key}":[' * 450 + "]}" * 450))
+
+
 def test_the_schema_that_was_sent_stays_as_it_is() -> None:
     schema = {"type": "array", "uniqueItems": False, "items": {"maximum": 2**63 - 1, "properties": {}}}
     before = json.dumps(schema)

@@ -146,6 +146,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"allowed_token_ids": []}, "allowed_token_ids"),
     ({"allowed_token_ids": [512]}, "allowed_token_ids"),
     ({"bad_words": [""]}, "bad_words"),
+    ({"structured_outputs": {"json": '{"a":' * 600 + "1" + "}" * 600}}, "deep"),
+    ({"structured_outputs": {"json": {"properties": {"a": {}}, "patternProperties": 5}}}, "patternProperties"),
     ({"guided_regex": "a"}, "structured_outputs"),
 ]
 
@@ -164,6 +166,11 @@ async def test_bad_words_are_banned_with_and_without_a_space_before_them(api: Ap
     encode = renderer.tokenizer.encode
     assert set(request.sampling.bad_words) >= {tuple(encode("the").ids), tuple(encode("quick brown").ids)}
     assert tuple(encode(" the").ids) in request.sampling.bad_words
+
+
+async def test_bad_words_of_white_space_are_banned_as_they_are(api: Api, renderer: Renderer) -> None:
+    request = await asked(api, bad_words=["\n", " "])
+    assert set(request.sampling.bad_words) >= {tuple(renderer.tokenizer.encode(word).ids) for word in ("\n", " ")}
 
 
 async def test_allowed_token_ids_reach_the_engine(api: Api) -> None:
