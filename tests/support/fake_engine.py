@@ -66,6 +66,7 @@ class FakeEngine:
     gate_after: int = 0
     generation: str = ""
     ends_by_grammar: bool = False  # nothing may follow the script
+    times_out_after: int | None = None  # deltas of an answer; its end holds no tokens
     refusals: dict[str, EngineError] = field(default_factory=dict)  # by name, what preparing it raises
     prepared: list[tuple[AdapterSource, bool]] = field(default_factory=list)  # and whether it was to be pinned
     pins: dict[str, AdapterSource] = field(default_factory=dict)
@@ -148,6 +149,11 @@ class FakeEngine:
                     embedding=None if request.pooling is None else embedding_of(request),
                 )
             )
+        if self.times_out_after is not None:
+            over = Delta(
+                request_id=request.request_id, index=index, token_ids=[], finish_reason="length", timed_out=True
+            )
+            return [*deltas[: self.times_out_after], over]
         return deltas
 
     def _started(self, request: GenerateRequest, index: int) -> Started:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from loraplex_server.api.departure import unless_gone
-from loraplex_server.api.errors import ApiError
+from loraplex_server.api.errors import ApiError, bad_request
 from loraplex_server.api.holds import holds_of
 from loraplex_server.api.model_names import Target
 from loraplex_server.api.parameters import ModelLimits
@@ -31,8 +31,13 @@ class Addressee:
 
 async def addressee_of_body(request: Request, body: SamplingFields) -> Addressee:
     """Of a completion or a chat, whose adapters may be numbers. Raises as addressee_of does."""
-    numbered = services_of(request).lora_numbers.adapters(visible_to(request), body.lora) if body.lora else []
-    return await addressee_of(request, body.model, numbered or body.adapters)
+    if not body.lora:
+        return await addressee_of(request, body.model, body.adapters)
+    services = services_of(request)
+    if not services.names.is_base(body.model):
+        # Also where all scales are zero and none is added: the model's own would answer nevertheless.
+        raise bad_request("'lora': adapters are added to the base: 'model' must name it", param="lora")
+    return await addressee_of(request, body.model, services.lora_numbers.adapters(visible_to(request), body.lora))
 
 
 async def addressee_of(request: Request, model: str, adapters: Sequence[AdapterWeight] = ()) -> Addressee:

@@ -38,6 +38,7 @@ class LlamaForm(Form):
         self._record = record
         self._first: float | None = None  # when the first text of a stream came
         self._text: dict[int, str] = {}
+        self._prompts: dict[int, str] = {}  # by their numbers: answers share them
 
     def response(self, pieces: list[Piece]) -> bytes:
         """See Form.response."""
@@ -59,7 +60,11 @@ class LlamaForm(Form):
 
     def is_large(self, pieces: list[Piece]) -> bool:
         """See Form.is_large."""
-        return (self._body.n_probs + 1) * sum(len(piece.logprobs) for piece in pieces) > INLINE_LOGPROBS
+        logprobs = (self._body.n_probs + 1) * sum(len(piece.logprobs) for piece in pieces)
+        ended = [piece for piece in pieces if piece.finish_reason is not None]
+        # The end of each answer shows its prompt.
+        prompts = sum(len(self._generation.answers[piece.index].prompt.token_ids) for piece in ended)
+        return logprobs + prompts > INLINE_LOGPROBS
 
     def _whole(self, piece: Piece) -> dict[str, Any]:
         answer = {"index": piece.index, "content": piece.text, "tokens": []} | self._end(piece, piece.text)
@@ -72,7 +77,9 @@ class LlamaForm(Form):
     def _events_of(self, piece: Piece) -> list[dict[str, Any]]:
         self._text[piece.index] = self._text.get(piece.index, "") + piece.text
         found = []
-        if piece.text or (piece.logprobs and self._body.n_probs):
+        # Also tokens that have no text yet: nothing else would tell of them.
+        says_more = (piece.logprobs and self._body.n_probs) or (piece.token_ids and self._body.return_tokens)
+        if piece.text or says_more:
             part = {
                 "index": piece.index,
                 "content": piece.text,
@@ -92,7 +99,6 @@ class LlamaForm(Form):
 
     def _end(self, piece: Piece, text: str) -> dict[str, Any]:
         answer = self._generation.answers[piece.index]
-        kind = "word" if piece.stop_reason is not None else "eos" if piece.finish_reason == "stop" else "limit"
         return {
             "id_slot": NO_SLOT,
             "stop": True,
@@ -100,14 +106,20 @@ class LlamaForm(Form):
             "tokens_predicted": answer.tokens,
             "tokens_evaluated": len(answer.prompt.token_ids),
             "generation_settings": self._settings(),
-            "prompt": self._renderer.decode(answer.prompt.token_ids, skip_special_tokens=False),
+            "prompt": self._shown_prompt(piece.index),
             "has_new_line": "\n" in text,
             "truncated": False,
-            "stop_type": kind,
-            "stopping_word": piece.stop_reason if isinstance(piece.stop_reason, str) else "",
+            **_ending(piece),
             "tokens_cached": self._generation.cached_tokens,
             "timings": self._timings(len(answer.prompt.token_ids), answer.tokens),
         }
+
+    def _shown_prompt(self, index: int) -> str:
+        number = index // self._body.n_cmpl
+        if number not in self._prompts:
+            ids = self._generation.answers[index].prompt.token_ids
+            self._prompts[number] = self._renderer.decode(ids, skip_special_tokens=False)
+        return self._prompts[number]
 
     def _settings(self) -> dict[str, Any]:
         settings = self._body.model_dump(exclude={"prompt", "model"})
@@ -141,3 +153,12 @@ class LlamaForm(Form):
         raw = self._renderer.vocabulary.raw(token_id)
         token = raw.decode("utf-8", "replace")
         return {"id": token_id, "token": token, "bytes": list(raw), "logprob": max(logprob, LOWEST)}
+
+
+def _ending(piece: Piece) -> dict[str, str]:
+    """Beside a limit, `stop_reason` says whose it was, for which there is no word here."""
+    if piece.finish_reason != "stop":
+        return {"stop_type": "limit", "stopping_word": ""}
+    if piece.stop_reason is None:
+        return {"stop_type": "eos", "stopping_word": ""}
+    return {"stop_type": "word", "stopping_word": str(piece.stop_reason)}

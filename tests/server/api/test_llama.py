@@ -57,6 +57,9 @@ async def test_numbers_exclude_names(api: Api) -> None:
     for body in ({"adapters": [{"name": "beta"}]}, {"model": "beta"}):
         refused = await api.complete({"prompt": "x", "lora": lora} | body)
         assert refused.status_code == 400
+    refused = await api.complete({"prompt": "x", "lora": [{"id": 1, "scale": 0.0}], "model": "beta"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "lora")
+    assert api.engine.requests == []
 
 
 async def test_scales_for_everybody_are_refused(api: Api) -> None:
@@ -167,4 +170,27 @@ async def test_an_answer_may_have_to_follow_a_grammar_or_a_schema(api: Api) -> N
         assert (await complete(api, **wanted)).status_code == 200
     assert all(request.sampling.grammar for request in api.engine.requests)
     assert (await complete(api, json_schema=schema, grammar="root ::= x")).json()["error"]["param"] == "grammar"
-    assert (await complete(api, grammar="root ::= ((")).status_code == 400
+    for field, value in (("grammar", "root ::= (("), ("json_schema", {"type": "x"})):
+        error = (await complete(api, **{field: value})).json()["error"]
+        assert (error["param"], error["message"].split(":")[0]) == (field, f"'{field}'")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_whose_time_is_over_ended_at_a_limit(api: Api, says: Says, stream: bool) -> None:
+    says("stop here and there").times_out_after = 2
+    answer = await complete(api, stream=stream)
+    end = lines(answer)[-1] if stream else answer.json()
+    assert (end["stop_type"], end["stopping_word"]) == ("limit", "")
+
+
+async def test_a_stream_tells_of_each_token_where_they_are_asked_for(api: Api, says: Says) -> None:
+    """Also of those that only begin a character, or what may be a stop string."""
+    says("日本 there")
+    whole = (await complete(api, return_tokens=True)).json()
+    events = lines(await complete(api, return_tokens=True, stream=True, stop=["there and more"]))
+    assert [id for each in events for id in each["tokens"]] == whole["tokens"]
+
+
+async def test_each_end_shows_its_own_prompt(api: Api) -> None:
+    ends = (await complete(api, prompt=["a", "b"], n_cmpl=2)).json()
+    assert [each["prompt"] for each in ends] == ["a", "a", "b", "b"]

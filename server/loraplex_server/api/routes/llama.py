@@ -54,7 +54,10 @@ async def llama_completion(request: Request) -> Response:
     body = await read_body(request, LlamaRequest, services_of(request).settings.max_body_size)
     with reading(CompletionRequest):
         completion = body.completion()
-    found = await complete(request, completion, LlamaForm.new_id(), fill=True)
+    try:
+        found = await complete(request, completion, LlamaForm.new_id(), fill=True)
+    except ApiError as error:
+        raise body.named(error) from None
     form = LlamaForm(found.to.target.name, body, found.generation, found.to.renderer, record_of(request))
     return await reply(request, found.generation, form, body.stream)
 

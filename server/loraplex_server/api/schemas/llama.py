@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from loraplex_server.api.errors import ApiError
 from loraplex_server.api.schemas.completion import CompletionRequest
 from loraplex_server.api.schemas.sampling import (
     INT64,
@@ -25,6 +26,7 @@ from loraplex_server.api.schemas.sampling import (
 )
 
 ALL_TOKENS = -1
+OUR_FORM = "structured_outputs"  # which has both of its ways to say what an answer looks like
 
 
 def _biases(value: Any) -> Any:
@@ -94,6 +96,13 @@ class LlamaRequest(Schema):
             return {"json": self.json_schema}
         return None if self.grammar is None else {"grammar": self.grammar}
 
+    def named(self, error: ApiError) -> ApiError:
+        """An error of the completion by the name that its field has here."""
+        if error.param != OUR_FORM:
+            return error
+        name = "grammar" if self.json_schema is None else "json_schema"
+        return ApiError(error.status, error.message.replace(OUR_FORM, name, 1), param=name, code=error.code)
+
     def completion(self) -> CompletionRequest:
         """The same in our words. Raises pydantic's ValidationError for a bias that is none."""
         return CompletionRequest.model_validate(
@@ -115,7 +124,7 @@ class LlamaRequest(Schema):
                 "ignore_eos": self.ignore_eos,
                 "logit_bias": self.logit_bias,
                 "logprobs": self.n_probs or None,
-                "structured_outputs": self._form(),
+                OUR_FORM: self._form(),
                 "stream": self.stream,
                 "echo": self.n_predict == 0,  # the prompt is computed, and nothing after it
             }
