@@ -120,7 +120,9 @@ class LoraxForm(Form):
         self._tokens += len(piece.token_ids)
         tokens = self._tokens_of(self._reader, piece.logprobs)
         found: list[dict[str, Any]] = [{"token": token, "generated_text": None, "details": None} for token in tokens]
-        if piece.finish_reason is not None and found:
+        if piece.finish_reason is not None and not found:
+            found.append({"token": self._no_token(), "generated_text": None, "details": None})
+        if piece.finish_reason is not None:
             found[-1]["generated_text"] = self._full("".join(self._text))
             if self._asked.details:
                 found[-1]["details"] = {
@@ -165,6 +167,12 @@ class LoraxForm(Form):
                 {"id": id, "text": text(id), "logprob": max(logprob, LOWEST)} for id, logprob in each.top
             ]
         return token
+
+    def _no_token(self) -> dict[str, Any]:
+        """Of an answer whose time is over: nothing more came, but each event of a stream has a token. Clients add no
+        special ones to the text."""
+        last = next(iter(self._renderer.end_tokens), 0)
+        return {"id": last, "text": "", "logprob": 0.0, "special": True, "skipped": False}
 
     def _full(self, text: str) -> str:
         return self._body.inputs + text if self._asked.return_full_text else text

@@ -115,6 +115,15 @@ async def test_a_stream_has_an_event_a_token_and_the_text_in_the_last(api: Api, 
     assert "".join(each["token"]["text"] for each in events if not each["token"]["special"]) == "héllo 日本 there"
 
 
+async def test_a_stream_whose_time_is_over_has_an_end_too(api: Api, says: Says) -> None:
+    says("stop here and there").times_out_after = 2
+    events = lines(await generate(api, "/generate_stream", details=True))
+    assert [each["generated_text"] is None for each in events] == [True, True, False]
+    assert events[-1]["generated_text"] == "".join(each["token"]["text"] for each in events[:2])
+    assert (events[-1]["details"]["finish_reason"], events[-1]["details"]["generated_tokens"]) == ("length", 2)
+    assert (events[-1]["token"]["text"], events[-1]["token"]["special"]) == ("", True)
+
+
 async def test_the_root_path_does_either(api: Api) -> None:
     """As LoRAX's own client asks."""
     body = {"inputs": "hi", "parameters": {"adapter_id": "beta", "typical_p": None, "api_token": None}}
