@@ -21,6 +21,7 @@ from loraplex_server.api.transcript import (
     check_nothing_lost,
     check_place_for_tools,
     messages_for,
+    size_of,
     tools_for,
     variables_for,
 )
@@ -106,9 +107,7 @@ class Renderer:
         Raises:
             ApiError: the model has no template, or its template refuses the conversation.
         """
-        size = sum(len(message.text) for message in conversation.messages)
-        size += sum(len(str(tool.function.parameters)) for tool in conversation.shown_tools)
-        text = await off_loop(lambda: self._render(conversation), size, self._inline)
+        text = await off_loop(lambda: self._render(conversation), size_of(conversation), self._inline)
         return await self.encode(text, add_special_tokens=False)
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:

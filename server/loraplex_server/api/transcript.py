@@ -16,6 +16,7 @@ from loraplex_server.api.schemas.tools import FunctionTool, ToolCall
 
 # What templates are given anyway; a request's own variables may not stand in for it.
 _GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now"})
+OVERHEAD = 16  # of each turn, call and tool, in characters
 _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
@@ -81,6 +82,17 @@ def check_nothing_lost(conversation: Conversation, text: str) -> None:
         _check_names(text, [call.function.name for call in message.tool_calls or ()], "messages", "calls of tools")
     tools = [tool.function.name for tool in conversation.shown_tools]
     _check_names(text, tools, "tools", "tools where it is given these messages")
+
+
+def size_of(conversation: Conversation) -> int:
+    """Characters that a template writes, about."""
+    calls = [call.function for message in conversation.messages for call in message.tool_calls or ()]
+    tools = [tool.function for tool in conversation.shown_tools]
+    return (
+        sum(len(message.text) + OVERHEAD for message in conversation.messages)
+        + sum(len(str(call.arguments)) + OVERHEAD for call in calls)
+        + sum(len(str(tool.parameters)) + len(tool.description or "") + OVERHEAD for tool in tools)
+    )
 
 
 def tools_for(tools: Sequence[FunctionTool]) -> list[dict[str, Any]] | None:
