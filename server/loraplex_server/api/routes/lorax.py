@@ -58,7 +58,11 @@ async def compat_generate(request: Request) -> Response:
     return await _answer(request, body, body.stream, in_list=True)
 
 
-@router.post("/embed", openapi_extra=json_body(LoraxEmbedRequest))
+@router.post(
+    "/embed",
+    openapi_extra=json_body(LoraxEmbedRequest),
+    responses=answers({200: ("The vector.", {"embeddings": [0.0123, -0.0456, 0.0789]})}),
+)
 async def embed(request: Request) -> Response:
     """LoRAX: the vector of a text, as --pooling makes it."""
     settings = services_of(request).settings
