@@ -138,6 +138,7 @@ def main() -> None:
     gc.freeze()
     loop.send(info)
     loop.run(core)
+    gc.unfreeze()  # libraries complain of what they find in use at the very end
     core.close()
     zmq.Context.instance().destroy(linger=1000)
 
