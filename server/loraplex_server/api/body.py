@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ from loraplex_server.api.schemas.sampling import Schema
 
 MAX_ERRORS = 10
 MAX_INPUT = 200
+# Larger bodies are read on a thread: every stream waits while the event loop does not turn.
+INLINE_BYTES = 65536
 
 _Body = TypeVar("_Body", bound=Schema)
 
@@ -27,13 +30,23 @@ async def read_body(request: Request, schema: type[_Body], limit: int) -> _Body:
     Raises:
         ApiError: 413 too large, 415 not JSON, 400 anything else.
     """
-    return parse_body(await read_json(request, limit), schema)
+    data = await _read_json_bytes(request, limit)
+    if len(data) > INLINE_BYTES:
+        return await asyncio.to_thread(lambda: parse_body(_object(data), schema))
+    return parse_body(_object(data), schema)
 
 
 async def read_json(request: Request, limit: int) -> dict[str, Any]:
     """The request's body as a JSON object. See read_body."""
+    return _object(await _read_json_bytes(request, limit))
+
+
+async def _read_json_bytes(request: Request, limit: int) -> bytes:
     _check_type(request)
-    data = await _read_bytes(request, limit)
+    return await _read_bytes(request, limit)
+
+
+def _object(data: bytes) -> dict[str, Any]:
     try:
         body = pydantic_core.from_json(data, allow_inf_nan=False)
     except ValueError as error:

@@ -23,6 +23,8 @@ def _prompts(value: Any) -> list[Prompt]:
         raise ValueError(f"must be {_KINDS}")
     if value and all(type(item) is int for item in value):
         return [value]
+    if len(value) > MAX_PROMPTS:
+        raise ValueError(f"must have at most {MAX_PROMPTS} prompts")
     for item in value:
         if not isinstance(item, str) and not (isinstance(item, list) and all(type(id) is int for id in item)):
             raise ValueError(f"must be {_KINDS}")

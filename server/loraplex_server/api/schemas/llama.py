@@ -26,6 +26,9 @@ from loraplex_server.api.schemas.sampling import (
 )
 
 ALL_TOKENS = -1
+# One fault of a list is enough: there may be millions.
+Strings = Annotated[list[str], Field(fail_fast=True)]
+Ids = Annotated[list[int], Field(fail_fast=True)]
 OUR_FORM = "structured_outputs"  # which has both of its ways to say what an answer looks like
 
 
@@ -51,7 +54,7 @@ class LlamaRequest(Schema):
     )
 
     model: str = ""
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | Strings | Ids | Annotated[list[Ids], Field(fail_fast=True)]
     lora: list[LoraScale] = Field(default=[], max_length=MAX_ADAPTERS)
     n_predict: int = Field(-1, ge=-1, description="-1: what is left of the context.")
     n_cmpl: int = Field(1, ge=1, le=MAX_N)

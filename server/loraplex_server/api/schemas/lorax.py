@@ -30,7 +30,7 @@ class MergedAdapters(Schema):
     """Several adapters, each with a weight: what they add is added up. `density` is of the other strategies."""
 
     ids: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, max_length=MAX_ADAPTERS)
-    weights: list[Weight]
+    weights: list[Weight] = Field(max_length=MAX_ADAPTERS)
     merge_strategy: Literal["linear"] = Field("linear", description="ties, dare_linear and dare_ties are not served.")
     density: Number = 0.0
     majority_sign_method: Literal["total", "frequency"] = "total"

@@ -24,14 +24,18 @@ class TextBlockParam(Schema):
     type: Literal["text"]
     text: str
     cache_control: CacheControl | None = None
-    citations: list[dict[str, Any]] = Field(default=[])
+    citations: list[dict[str, Any]] = Field(default=[], fail_fast=True)
 
 
 def _blocks(value: Any) -> Any:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
-Text = Annotated[list[TextBlockParam], BeforeValidator(_blocks, json_schema_input_type=str | list[TextBlockParam])]
+Text = Annotated[
+    list[TextBlockParam],
+    Field(fail_fast=True),
+    BeforeValidator(_blocks, json_schema_input_type=str | list[TextBlockParam]),
+]
 
 
 class ToolUseParam(Schema):
@@ -99,7 +103,9 @@ class Turn(Schema):
     """One turn. Neighbours of the same role are one to the model."""
 
     role: Literal["user", "assistant", "system"]
-    content: Annotated[list[BlockParam], BeforeValidator(_blocks, json_schema_input_type=str | list[BlockParam])]
+    content: Annotated[
+        list[BlockParam], Field(fail_fast=True), BeforeValidator(_blocks, json_schema_input_type=str | list[BlockParam])
+    ]
 
 
 def messages_of(turns: Iterable[Turn]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ class CustomTool(Schema):
     cache_control: CacheControl | None = None
     eager_input_streaming: bool | None = Field(None, description="Input is streamed as it comes, always.")
     defer_loading: Literal[False] = False
-    allowed_callers: list[Literal["direct"]] | None = None
+    allowed_callers: Annotated[list[Literal["direct"]], Field(fail_fast=True)] | None = None
 
     def as_chat(self) -> dict[str, Any]:
         """As /v1/chat/completions has it."""

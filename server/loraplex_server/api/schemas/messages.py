@@ -10,6 +10,7 @@ from loraplex_server.api.schemas.chat import MAX_MESSAGES
 from loraplex_server.api.schemas.message_blocks import Text, Turn, messages_of
 from loraplex_server.api.schemas.message_tools import MessageToolChoice, OutputConfig, Tool
 from loraplex_server.api.schemas.sampling import MAX_STOPS, Schema, SharedFields, Stop
+from loraplex_server.api.schemas.tools import MAX_TOOLS
 
 
 class Thinking(Schema):
@@ -31,7 +32,7 @@ class MessageInput(Schema):
     model: str = ""
     messages: Annotated[list[Turn], Field(min_length=1, max_length=MAX_MESSAGES)]
     system: Text = Field(default=[])
-    tools: list[Tool] = Field(default=[])
+    tools: list[Tool] = Field(default=[], max_length=MAX_TOOLS)
     tool_choice: MessageToolChoice = MessageToolChoice()
     thinking: Thinking | None = None
     output_config: OutputConfig = OutputConfig()
@@ -93,7 +94,9 @@ class MessageRequest(SharedFields, MessageInput):
         description="Where the context holds less, the answer may end with `model_context_window_exceeded`.",
     )
     stop_sequences: list[Stop] = Field(default=[], max_length=MAX_STOPS)
-    metadata: dict[str, str | None] = Field(default={}, description="`user_id` of whoever is behind the request.")
+    metadata: dict[str, str | None] = Field(
+        default={}, max_length=16, description="`user_id` of whoever is behind the request."
+    )
     service_tier: Literal["auto", "standard_only"] = "auto"
 
     @model_validator(mode="after")

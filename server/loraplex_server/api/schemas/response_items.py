@@ -30,7 +30,9 @@ def _parts(value: Any) -> Any:
     return [{"type": "input_text", "text": value}] if isinstance(value, str) else value
 
 
-Text = Annotated[list[InputText], BeforeValidator(_parts, json_schema_input_type=str | list[InputText])]
+Text = Annotated[
+    list[InputText], Field(fail_fast=True), BeforeValidator(_parts, json_schema_input_type=str | list[InputText])
+]
 
 
 def _length(text: list[InputText]) -> int:
@@ -89,8 +91,8 @@ class ReasoningItem(Schema):
 
     type: Literal["reasoning"]
     id: str | None = None
-    summary: list[dict[str, Any]] = Field(default=[])
-    content: list[dict[str, Any]] = Field(default=[])
+    summary: list[dict[str, Any]] = Field(default=[], fail_fast=True)
+    content: list[dict[str, Any]] = Field(default=[], fail_fast=True)
     encrypted_content: str | None = None
     status: Status | None = None
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from loraplex_server.api.schemas.sampling import Schema
+from loraplex_server.api.schemas.tools import MAX_TOOLS
 
 
 def _function(value: Any) -> Any:
@@ -50,7 +51,7 @@ class AllowedTools(Schema):
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: list[Annotated[NamedFunction, BeforeValidator(_function)]] = Field(min_length=1)
+    tools: list[Annotated[NamedFunction, BeforeValidator(_function)]] = Field(min_length=1, max_length=MAX_TOOLS)
 
     def as_chat(self) -> dict[str, Any]:
         """As /v1/chat/completions has it."""

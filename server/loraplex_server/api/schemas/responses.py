@@ -11,6 +11,7 @@ from loraplex_server.api.schemas.chat import MAX_MESSAGES
 from loraplex_server.api.schemas.response_items import AnyItem, Item, messages_of
 from loraplex_server.api.schemas.response_tools import ResponseToolChoice, TextConfig, Tool
 from loraplex_server.api.schemas.sampling import MAX_LOGPROBS, Schema, SharedFields
+from loraplex_server.api.schemas.tools import MAX_TOOLS
 
 LOGPROBS = "message.output_text.logprobs"
 # What all but the first speak of cannot be part of an answer here, so there is nothing of it to include.
@@ -53,14 +54,14 @@ class ResponseInput(Schema):
     model: str = ""
     input: Annotated[
         list[Item],
-        BeforeValidator(_items, json_schema_input_type=str | list[Item]),
         Field(min_length=1, max_length=MAX_MESSAGES),
+        BeforeValidator(_items, json_schema_input_type=str | list[Item]),
     ]
     instructions: str | None = Field(None, description="A system message before all others, of this response alone.")
     previous_response_id: str | None = Field(
         None, description="A stored response that this one goes on from. They are kept in memory: a restart forgets."
     )
-    tools: list[Tool] = Field(default=[])
+    tools: list[Tool] = Field(default=[], max_length=MAX_TOOLS)
     tool_choice: ResponseToolChoice = "auto"
     parallel_tool_calls: bool = True
     text: TextConfig = TextConfig()
@@ -99,7 +100,7 @@ class ResponseRequest(SharedFields, ResponseInput):
 
     max_output_tokens: int | None = Field(None, ge=1)
     max_tool_calls: int | None = Field(None, ge=1, description="Of OpenAI's own tools, of which there are none here.")
-    include: list[Includable] = Field(default=[])
+    include: list[Includable] = Field(default=[], fail_fast=True)
     top_logprobs: int = Field(0, ge=0, le=MAX_LOGPROBS, description="Any but 0 includes log probabilities too.")
     store: bool = Field(True, description="Keep it in memory for `previous_response_id` and GET.")
     background: Literal[False] = False

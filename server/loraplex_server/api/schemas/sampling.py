@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+MAX_FIELDS = 256  # of an object that has fields; no schema has as many
 MAX_N = 128
 MAX_LOGPROBS = 20
 MAX_STOPS = 16
 MAX_STOP_TOKENS = 128
 MAX_ADAPTERS = 16
+MAX_BIASES = 1024
 MAX_WEIGHT = 1000.0
 MAX_TIMEOUT_S = 86_400
 INT64 = 2**63
@@ -28,6 +30,8 @@ class Schema(BaseModel):
     @classmethod
     def _drop_nulls(cls, body: Any) -> Any:
         if isinstance(body, dict):
+            if len(body) > MAX_FIELDS:  # each unknown one is a fault that pydantic would tell of
+                raise ValueError(f"has more than {MAX_FIELDS} fields")
             return {name: value for name, value in body.items() if value is not None}
         return body
 
@@ -40,6 +44,8 @@ def _token_ids(value: Any) -> Any:
     """Keys of a JSON object are strings; these stand for token ids."""
     if not isinstance(value, dict):
         return value
+    if len(value) > MAX_BIASES:
+        raise ValueError(f"must have at most {MAX_BIASES} entries")
     biases = {}
     for key, bias in value.items():
         if not (type(key) is int or (isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 12)):
@@ -101,10 +107,8 @@ class SharedFields(Schema):
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
     repetition_penalty: Number = Field(1.0, ge=0.01, le=100.0)
-    logit_bias: Annotated[
-        dict[int, Annotated[Number, Field(ge=-100.0, le=100.0)]], BeforeValidator(_token_ids), Field(max_length=1024)
-    ] = {}
-    stop: Annotated[list[Stop], BeforeValidator(_as_list), Field(max_length=MAX_STOPS)] = []
+    logit_bias: Annotated[dict[int, Annotated[Number, Field(ge=-100.0, le=100.0)]], BeforeValidator(_token_ids)] = {}
+    stop: Annotated[list[Stop], Field(max_length=MAX_STOPS), BeforeValidator(_as_list)] = []
     stop_token_ids: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=MAX_STOP_TOKENS)
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False

@@ -105,7 +105,7 @@ class ConstrainedFields(Schema):
 
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
-    allowed_token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(
+    allowed_token_ids: Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)] | None = Field(
         None, min_length=1, description="No other tokens are chosen; not even those that end an answer."
     )
     bad_words: list[Text] = Field(default=[], max_length=MAX_BAD_WORDS, description="What the answer does not hold.")

@@ -38,4 +38,4 @@ class DetokenizeRequest(Schema):
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "sql", "tokens": [9906]}]})
 
     model: str = ""
-    tokens: list[Annotated[int, Field(ge=0)]]
+    tokens: Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]
