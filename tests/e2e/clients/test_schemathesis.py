@@ -1,6 +1,6 @@
 """Whatever the OpenAPI document allows, and what it does not, is answered as the document says, and never with a 5xx.
 
-LORAPLEX_FUZZ_SECONDS=600 for a long run.
+FUZZ_SECONDS=600 for a long run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHECKS = (
     "response_schema_conformance",
     "unsupported_method",
 )
-SECONDS = int(os.environ.get("LORAPLEX_FUZZ_SECONDS", "40"))
+SECONDS = int(os.environ.get("FUZZ_SECONDS", "40"))
 # A budget ends no phase that must be gone through.
 LIMIT_S = SECONDS * 2 + 240
 
