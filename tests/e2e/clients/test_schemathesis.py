@@ -36,7 +36,8 @@ def open_to_all(tmp_path: Path) -> Iterator[Server]:
 
 def test_no_contract_is_violated(open_to_all: Server, command: Callable[..., str], tmp_path: Path) -> None:
     document = [f"{open_to_all.url}/openapi.json", "--header", f"Authorization: {ADMIN}"]
-    depth = ["--max-time", str(SECONDS), "--workers", "2", "--request-timeout", "60", "--continue-on-failure"]
+    # One worker: with two, CPython 3.11's parser once mistook one thread's recursion for the other's.
+    depth = ["--max-time", str(SECONDS), "--request-timeout", "60", "--continue-on-failure"]
     known = ["--suppress-health-check", "all", "--warnings", "off", "--no-shrink", "--no-color"]
     said = command(
         "schemathesis",
