@@ -6,10 +6,12 @@ import json
 import re
 
 from loraplex_server.api.json_schemas import SchemaError, schema_text
+from loraplex_server.engine.grammars.limits import MAX_BYTES
 
-# Comments, strings and regular expressions, in which nothing means anything; schemas; and options of rules.
+# Comments, strings and regular expressions, in which nothing means anything; schemas; and options of rules. What is not
+# closed ends with its line: else each quote in it would be tried anew, for minutes, with the interpreter's lock held.
 _PARTS = re.compile(
-    r"(?P<skip>//[^\n]*|#[^\n]*|\"(?:[^\"\\\n]|\\.)*\"|/(?:[^/\\\n]|\\.)+/)|(?P<json>%json\b\s*)"
+    r"(?P<skip>//[^\n]*|#[^\n]*|\"(?:[^\"\\\n]|\\.)*\"?|/(?:[^/\\\n]|\\.)+/?)|(?P<json>%json\b\s*)"
     r"|\b(?P<option>temperature|stop)\s*="
 )
 
@@ -40,8 +42,10 @@ def from_any(text: str) -> str:
     """Lark from Lark or from llama.cpp's GBNF, as vLLM tells them apart.
 
     Raises:
-        SchemaError: it is neither, or has what is not supported.
+        SchemaError: it is neither, or has what is not supported, or is too large to be looked at.
     """
+    if len(text) > MAX_BYTES:
+        raise SchemaError(f"it is larger than {MAX_BYTES} bytes")
     from llguidance.gbnf_to_lark import any_to_lark
 
     try:

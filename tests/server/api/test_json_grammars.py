@@ -147,3 +147,13 @@ def test_schemas_inside_of_lark_are_read_in_the_same_way() -> None:
     grammar = lark_grammar(lark)
     assert accepts(grammar, '%json {}%json x{"ab":1}')
     assert not accepts(grammar, r'%json {}%json x{"\u0061b":"x"}')
+
+
+@pytest.mark.parametrize("begin", ['"', "/a"])
+def test_what_is_not_closed_ends_with_its_line(begin: str) -> None:
+    """And is passed at once, however many quotes may be in it."""
+    escaped = "\\" + begin[0]
+    unclosed = f"start: {begin}{escaped * 50_000} stop=1\n"
+    assert lark_grammar(unclosed) == json.dumps({"grammars": [{"lark_grammar": unclosed}]})
+    with pytest.raises(SchemaError, match="'stop'"):
+        lark_grammar(unclosed + "a[stop=1]: b")

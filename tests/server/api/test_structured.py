@@ -145,6 +145,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"structured_outputs": {"regex": "a" * 300_000}}, "larger"),
     ({"allowed_token_ids": []}, "allowed_token_ids"),
     ({"allowed_token_ids": [512]}, "allowed_token_ids"),
+    ({"structured_outputs": {"grammar": 'root ::= "a"' + ' | "b"' * 30_000}}, "larger"),
     ({"bad_words": [""]}, "bad_words"),
     ({"structured_outputs": {"json": '{"a":' * 600 + "1" + "}" * 600}}, "deep"),
     ({"structured_outputs": {"json": {"properties": {"a": {}}, "patternProperties": 5}}}, "patternProperties"),
