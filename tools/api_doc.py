@@ -15,10 +15,10 @@ from typing import Any
 from fastapi import FastAPI
 
 from loraplex_server import __version__
-from loraplex_server.api.batch_work import OFF
-from loraplex_server.api.families import include_families
-from loraplex_server.api.openapi import install_openapi
-from loraplex_server.api.openapi_errors import ANY, OF_BODIES
+from loraplex_server.api.document.families import include_families
+from loraplex_server.api.document.openapi import install_openapi
+from loraplex_server.api.document.openapi_errors import ANY, OF_BODIES
+from loraplex_server.api.process.batch_work import OFF
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "api.md"

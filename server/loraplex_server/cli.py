@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loraplex_server import __version__
-from loraplex_server.api.start_error import StartError
+from loraplex_server.api.process.start_error import StartError
 from loraplex_server.commands.error import CommandError
 from loraplex_server.demo import Demo, find_demo
 from loraplex_server.settings import SettingsError, load_settings
@@ -34,7 +34,7 @@ def serve(arguments: Sequence[str]) -> int:
     command_line = CommandLine("loraplex serve", summary)
     settings = load_settings(command_line, arguments)
     hide_torch()
-    from loraplex_server.api.serve import run  # transformers takes seconds to import; --help must not
+    from loraplex_server.api.process.serve import run  # transformers takes seconds to import; --help must not
 
     run(settings, lines=command_line.lines)
     return 0
@@ -48,7 +48,7 @@ def demo(arguments: Sequence[str]) -> int:
     bundled = Demo(find_demo())
     settings = load_settings(command_line, arguments, defaults=bundled.defaults)
     hide_torch()
-    from loraplex_server.api.serve import run
+    from loraplex_server.api.process.serve import run
 
     run(settings, on_ready=bundled.announce, lines=command_line.lines)
     return 0

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loraplex_server.api.start_error import StartError
+from loraplex_server.api.process.start_error import StartError
 from loraplex_server.engine.messages import EngineInfo
 
 PARTS = ("base", "adapters", "manifest.json")

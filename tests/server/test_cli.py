@@ -15,7 +15,7 @@ from rich.console import Console
 from support.fake_engine import INFO
 
 from loraplex_server import __version__, cli, demo
-from loraplex_server.api.start_error import StartError
+from loraplex_server.api.process.start_error import StartError
 
 MANIFEST = {
     "base": "demo-base",
@@ -105,7 +105,7 @@ def test_a_server_that_cannot_start_exits_with_1(
     def run(settings: Any, lines: list[str]) -> None:
         raise StartError("no such device")
 
-    monkeypatch.setattr("loraplex_server.api.serve.run", run)
+    monkeypatch.setattr("loraplex_server.api.process.serve.run", run)
     assert cli.main(["serve", "m"]) == 1
     captured = capsys.readouterr()
     assert captured.err == "loraplex serve: no such device\n"
@@ -115,14 +115,16 @@ def test_an_interrupt_exits_as_shells_expect(monkeypatch: pytest.MonkeyPatch) ->
     def run(settings: Any, lines: list[str]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("loraplex_server.api.serve.run", run)
+    monkeypatch.setattr("loraplex_server.api.process.serve.run", run)
     assert cli.main(["serve", "m"]) == 130
 
 
 def test_the_demo_serves_its_folder_with_any_option_overridden(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(cli, "find_demo", lambda: folder)
-    monkeypatch.setattr("loraplex_server.api.serve.run", lambda settings, on_ready, lines: seen.append(settings))
+    monkeypatch.setattr(
+        "loraplex_server.api.process.serve.run", lambda settings, on_ready, lines: seen.append(settings)
+    )
     assert cli.main(["demo", "--port", "9", "--served-model-name", "other"]) == 0
     (settings,) = seen
     assert (settings.model, settings.adapters) == (str(folder / "base"), folder / "adapters")

@@ -15,8 +15,8 @@ PROGRAM = """
 import sys
 from loraplex_server.torch_free import hide_torch
 hide_torch()
-import loraplex_server.api.serve
-from loraplex_server.api.renderer import load_renderer
+import loraplex_server.api.process.serve
+from loraplex_server.api.rendering.renderer import load_renderer
 renderer = load_renderer(sys.argv[1])
 print([name for name in sys.modules if name.startswith("torch.")], renderer.tokenizer.encode("a").ids != [])
 """

@@ -16,9 +16,9 @@ import uvicorn
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from loraplex_server.api.adapters.catalogue import build_catalog
 from loraplex_server.api.app import create_app
-from loraplex_server.api.catalogue import build_catalog
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.batch.state.state import State
 from loraplex_server.settings import ServeSettings
 from support.fake_engine import FakeEngine

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.rendering.renderer import Renderer
 from support.api import Api, build_tokenizer
 from support.fake_engine import INFO, FakeEngine
 

@@ -11,25 +11,25 @@ from fastapi import FastAPI
 
 from loraplex_adapters.catalog import Catalog
 from loraplex_server import __version__
-from loraplex_server.api.adapter_admin import AdapterAdmin
-from loraplex_server.api.adapter_outcomes import AdapterOutcomes
-from loraplex_server.api.batch_work import make_batch_work
-from loraplex_server.api.callers import Callers
-from loraplex_server.api.drain import Drain
-from loraplex_server.api.families import include_families
-from loraplex_server.api.guard import GuardMiddleware
+from loraplex_server.api.access.callers import Callers
+from loraplex_server.api.access.guard import GuardMiddleware
+from loraplex_server.api.access.tenancy import Tenancy, open_tenancy
+from loraplex_server.api.adapters.adapter_admin import AdapterAdmin
+from loraplex_server.api.adapters.adapter_outcomes import AdapterOutcomes
+from loraplex_server.api.adapters.holds import HoldMiddleware
+from loraplex_server.api.adapters.model_names import ModelNames
+from loraplex_server.api.adapters.pin_keeper import PinKeeper
+from loraplex_server.api.document.families import include_families
+from loraplex_server.api.document.openapi import install_openapi
+from loraplex_server.api.forms.response_store import ResponseStore
 from loraplex_server.api.handlers import install_handlers
-from loraplex_server.api.holds import HoldMiddleware
 from loraplex_server.api.middleware import RecordMiddleware
-from loraplex_server.api.model_names import ModelNames
-from loraplex_server.api.openapi import install_openapi
-from loraplex_server.api.pin_keeper import PinKeeper
-from loraplex_server.api.renderer import Renderer
-from loraplex_server.api.renderers import Renderers
-from loraplex_server.api.response_store import ResponseStore
+from loraplex_server.api.process.batch_work import make_batch_work
+from loraplex_server.api.process.drain import Drain
+from loraplex_server.api.rendering.renderer import Renderer
+from loraplex_server.api.rendering.renderers import Renderers
 from loraplex_server.api.root_path import RootPath
 from loraplex_server.api.services import Services
-from loraplex_server.api.tenancy import Tenancy, open_tenancy
 from loraplex_server.batch.state.state import State
 from loraplex_server.engine.interface import Engine
 from loraplex_server.metrics import Metrics

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from fastapi import Response
 
 from loraplex_server.api.errors import bad_request
-from loraplex_server.api.responses import json_response
+from loraplex_server.api.forms.responses import json_response
 from loraplex_server.batch.state.page import UnknownCursorError
 
 _Item = TypeVar("_Item")

@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from loraplex_adapters.errors import AdapterError
-from loraplex_server.api.departure import ClientGoneError
+from loraplex_server.api.access.rate_limits import limit_reached, never_fits
+from loraplex_server.api.answers.departure import ClientGoneError
 from loraplex_server.api.errors import ApiError, bad_request, from_domain, unavailable
-from loraplex_server.api.rate_limits import limit_reached, never_fits
+from loraplex_server.api.forms.responses import error_response
 from loraplex_server.api.record import record_of
-from loraplex_server.api.responses import error_response
 from loraplex_server.api.services import services_of
 from loraplex_server.batch.state.database import StateError
 from loraplex_server.engine.interface import EngineError

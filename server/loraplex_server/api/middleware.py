@@ -8,11 +8,11 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from loraplex_server.api.access.guard import is_guarded
+from loraplex_server.api.answers.time_left import timeout_header
 from loraplex_server.api.errors import internal_error
-from loraplex_server.api.guard import is_guarded
+from loraplex_server.api.forms.responses import error_response
 from loraplex_server.api.record import RequestRecord, request_id_from
-from loraplex_server.api.responses import error_response
-from loraplex_server.api.time_left import timeout_header
 from loraplex_server.logs import log_request
 
 logger = logging.getLogger(__name__)

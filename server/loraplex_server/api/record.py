@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import Request
 
-from loraplex_server.api.caller import ANYONE, Caller
+from loraplex_server.api.access.caller import ANYONE, Caller
 from loraplex_server.tenants.limiter import Ticket
 from loraplex_server.tenants.usage import Amount
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from loraplex_adapters.catalog import Catalog
-from loraplex_server.api.adapter_admin import AdapterAdmin
-from loraplex_server.api.adapter_outcomes import AdapterOutcomes
-from loraplex_server.api.callers import Callers
-from loraplex_server.api.drain import Drain
+from loraplex_server.api.access.callers import Callers
+from loraplex_server.api.access.tenancy import Tenancy
+from loraplex_server.api.adapters.adapter_admin import AdapterAdmin
+from loraplex_server.api.adapters.adapter_outcomes import AdapterOutcomes
+from loraplex_server.api.adapters.lora_numbers import LoraNumbers
+from loraplex_server.api.adapters.model_names import ModelNames
 from loraplex_server.api.errors import unavailable
-from loraplex_server.api.lora_numbers import LoraNumbers
-from loraplex_server.api.model_names import ModelNames
-from loraplex_server.api.renderers import Renderers
-from loraplex_server.api.response_store import ResponseStore
-from loraplex_server.api.tenancy import Tenancy
+from loraplex_server.api.forms.response_store import ResponseStore
+from loraplex_server.api.process.drain import Drain
+from loraplex_server.api.rendering.renderers import Renderers
 from loraplex_server.batch.work import BatchWork
 from loraplex_server.engine.interface import Engine
 from loraplex_server.engine.messages import EngineInfo

@@ -11,7 +11,7 @@ from contextlib import aclosing
 import httpx
 from rich.console import Console
 
-from loraplex_server.api.own_server import own_server
+from loraplex_server.api.process.own_server import own_server
 from loraplex_server.batch.answer_file import AnswerFile, AnswerFileError
 from loraplex_server.batch.arguments import CONCURRENCY
 from loraplex_server.batch.asker import Asker

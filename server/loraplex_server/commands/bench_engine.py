@@ -9,7 +9,7 @@ from threading import Event
 
 from rich.console import Console
 
-from loraplex_server.api.renderer import RendererError, load_renderer
+from loraplex_server.api.rendering.renderer import RendererError, load_renderer
 from loraplex_server.bench.engine.adapters import Adapters, find_adapters
 from loraplex_server.bench.engine.drive import Drive
 from loraplex_server.bench.engine.fractions import Fractions, fractions, served_as, typical

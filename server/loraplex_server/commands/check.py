@@ -20,7 +20,7 @@ from loraplex_adapters.package import Package, inspect
 from loraplex_adapters.peft_config import LONGEST, parse_lora, read_values
 from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.tensor_file import TensorHeader, read_header
-from loraplex_server.api.tokenizer_files import NAMES
+from loraplex_server.api.rendering.tokenizer_files import NAMES
 from loraplex_server.commands.error import CommandError
 from loraplex_server.commands.outline import Outline, outline
 from loraplex_server.commands.tables import fact_table

@@ -8,7 +8,7 @@ import pytest
 from support.api import Api, build_renderer, write_adapters
 from support.fake_engine import FakeEngine
 
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.rendering.renderer import Renderer
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ import pytest
 from support.api import TEMPLATE, Api, build_renderer, build_tokenizer, write_adapters
 
 from loraplex_adapters.source import AdapterSource
-from loraplex_server.api import renderers as module
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.renderer import Renderer
-from loraplex_server.api.renderers import Renderers
+from loraplex_server.api.rendering import renderers as module
+from loraplex_server.api.rendering.renderer import Renderer
+from loraplex_server.api.rendering.renderers import Renderers
 from loraplex_server.api.schemas.chat import Conversation
 
 HI = Conversation.model_validate({"messages": [{"role": "user", "content": "hi"}]})

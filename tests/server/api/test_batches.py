@@ -17,7 +17,7 @@ from support.batches import answers_in, request_line, said
 from support.fake_engine import FakeEngine
 from support.tenants import make_key, revoke_key
 
-from loraplex_server.api.background import BEHIND
+from loraplex_server.api.process.background import BEHIND
 from loraplex_server.batch.state.page import Cursor
 from loraplex_server.batch.state.state import BatchLimits, open_state
 

@@ -8,7 +8,8 @@ import pytest
 from support.api import Api, events, streamed_text
 from support.fake_engine import INFO, FakeEngine
 
-from loraplex_server.api import choices_form, parameters
+from loraplex_server.api.answers import parameters
+from loraplex_server.api.forms import choices_form
 from loraplex_server.engine.interface import InvalidRequestError
 
 Says = Callable[..., FakeEngine]

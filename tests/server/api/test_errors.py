@@ -12,7 +12,7 @@ import pytest
 from support.api import Api, events
 from support.fake_engine import FakeEngine
 
-from loraplex_server.api.answer import Answer, Piece
+from loraplex_server.api.answers.answer import Answer, Piece
 from loraplex_server.engine.interface import (
     AdapterUnusableError,
     DeadlineExceededError,

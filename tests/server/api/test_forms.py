@@ -11,13 +11,13 @@ from support.api import Api
 from support.fake_engine import FakeEngine
 
 from loraplex_adapters.errors import AdapterChangedError
-from loraplex_server.api.addressee import addressee_of
-from loraplex_server.api.answer import Piece, Prompt
+from loraplex_server.api.answers.addressee import addressee_of
+from loraplex_server.api.answers.answer import Piece, Prompt
+from loraplex_server.api.answers.jobs import make_generation
+from loraplex_server.api.answers.reply import reply
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.form import Form, encode_json, event
-from loraplex_server.api.jobs import make_generation
+from loraplex_server.api.forms.form import Form, encode_json, event
 from loraplex_server.api.record import record_of
-from loraplex_server.api.reply import reply
 from loraplex_server.api.schemas.chat import ChatRequest
 
 Says = Callable[..., FakeEngine]

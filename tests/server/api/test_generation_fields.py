@@ -9,7 +9,7 @@ import pytest
 from support.api import Api, events
 from support.fake_engine import FakeEngine
 
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.rendering.renderer import Renderer
 
 
 @pytest.fixture

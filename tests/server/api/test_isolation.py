@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from support.api import Api, events, streamed_text, until
 from support.tenants import bearer, make_key, revoke_key
 
-from loraplex_server.api.caller import Caller
-from loraplex_server.api.inside import inside_client
+from loraplex_server.api.access.caller import Caller
+from loraplex_server.api.process.inside import inside_client
 from loraplex_server.tenants.patterns import Patterns
 
 MakeApi = Callable[..., Api]

@@ -12,8 +12,8 @@ from llguidance import LLMatcher, LLTokenizer
 from support.api import build_tokenizer
 from support.json_schemas import fault, schemas
 
-from loraplex_server.api.grammars import json_grammar, lark_grammar
-from loraplex_server.api.json_schemas import JsonStyle, SchemaError
+from loraplex_server.api.structure.grammars import json_grammar, lark_grammar
+from loraplex_server.api.structure.json_schemas import JsonStyle, SchemaError
 
 TOKENIZER = LLTokenizer(build_tokenizer().backend_tokenizer.to_str())
 

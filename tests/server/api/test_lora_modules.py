@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.api import Api, write_adapters
 
-from loraplex_server.api.catalogue import build_catalog
-from loraplex_server.api.start_error import StartError
+from loraplex_server.api.adapters.catalogue import build_catalog
+from loraplex_server.api.process.start_error import StartError
 from loraplex_server.settings import ServeSettings
 
 

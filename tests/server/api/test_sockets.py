@@ -17,7 +17,7 @@ import uvicorn
 from support.api import Api, events, until
 from support.fake_engine import FakeEngine
 
-from loraplex_server.api.server import GracefulServer
+from loraplex_server.api.process.server import GracefulServer
 from loraplex_server.engine.interface import EngineDeadError
 
 Says = Callable[..., FakeEngine]

@@ -10,7 +10,7 @@ import pytest
 from support.api import Api, build_tokenizer, events, streamed_text
 from support.fake_engine import FakeEngine
 
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.rendering.renderer import Renderer
 
 Says = Callable[..., FakeEngine]
 

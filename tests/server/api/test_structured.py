@@ -11,7 +11,7 @@ import pytest
 from support.api import Api, build_tokenizer, events, streamed_text
 from support.fake_engine import FakeEngine
 
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.engine.grammars import token_file
 from loraplex_server.engine.messages import GenerateRequest
 

@@ -13,8 +13,8 @@ from support.api import Api, until
 from support.fake_engine import FakeEngine
 from support.tenants import bearer, make_key, revoke_key
 
-from loraplex_server.api.caller import ANYONE
-from loraplex_server.api.start_error import StartError
+from loraplex_server.api.access.caller import ANYONE
+from loraplex_server.api.process.start_error import StartError
 from loraplex_server.engine.interface import EngineDeadError, QueueFullError
 from loraplex_server.engine.messages import Share
 from loraplex_server.tenants.limiter import Limiter

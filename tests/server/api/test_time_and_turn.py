@@ -11,9 +11,9 @@ import pytest
 from support.api import Api, named_events
 from support.fake_engine import FakeEngine
 
-from loraplex_server.api.answer import Answer, Prompt
-from loraplex_server.api.caller import Caller, acting_as
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.access.caller import Caller, acting_as
+from loraplex_server.api.answers.answer import Answer, Prompt
+from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.api.schemas.completion import CompletionRequest
 from loraplex_server.engine.interface import DeadlineExceededError
 from loraplex_server.engine.messages import Delta, GenerateRequest

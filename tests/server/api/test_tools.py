@@ -10,7 +10,7 @@ import pytest
 from support.api import Api, build_tokenizer, events, streamed_text
 from support.tool_models import MODELS, build_tool_api, calls_for, function, say
 
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.rendering.renderer import Renderer
 
 WEATHER = function("get_weather", {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})
 TIME = function("get_time")

@@ -11,8 +11,8 @@ import pytest
 from support.api import Api, build_renderer, write_adapters
 from support.fake_engine import FakeEngine
 
-from loraplex_server.api.caller import ANYONE
-from loraplex_server.api.inside import inside_client
+from loraplex_server.api.access.caller import ANYONE
+from loraplex_server.api.process.inside import inside_client
 from loraplex_server.batch import job
 from loraplex_server.engine.messages import EngineInfo
 

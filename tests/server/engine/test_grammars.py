@@ -16,8 +16,8 @@ from support import engines
 from support.engines import Output, collect, make_engine, run, step
 from support.servers import DEMO
 
-from loraplex_server.api.grammars import choice_grammar, json_grammar, lark_grammar, regex_grammar
-from loraplex_server.api.renderer import Renderer, load_renderer
+from loraplex_server.api.rendering.renderer import Renderer, load_renderer
+from loraplex_server.api.structure.grammars import choice_grammar, json_grammar, lark_grammar, regex_grammar
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.grammars import library, token_file
 from loraplex_server.engine.grammars.limits import MAX_BYTES

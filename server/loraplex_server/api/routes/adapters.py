@@ -6,15 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from loraplex_server.api.adapter_view import AdapterView, page
+from loraplex_server.api.access.keys import is_admin, require_admin
+from loraplex_server.api.access.visible import visible_to
+from loraplex_server.api.adapters.adapter_view import AdapterView, page
+from loraplex_server.api.answers.departure import unless_gone
 from loraplex_server.api.body import read_body
-from loraplex_server.api.departure import unless_gone
-from loraplex_server.api.keys import is_admin, require_admin
-from loraplex_server.api.openapi import answers, json_body
-from loraplex_server.api.responses import json_response
+from loraplex_server.api.document.openapi import answers, json_body
+from loraplex_server.api.forms.responses import json_response
 from loraplex_server.api.schemas.adapters import AddAdapter, ChangeAdapter, State
 from loraplex_server.api.services import Services, services_of
-from loraplex_server.api.visible import visible_to
 
 router = APIRouter()
 MOST = 10_000

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.routing import Match
 
-from loraplex_server.api.batch_work import OFF, batch_work_of
 from loraplex_server.api.body import read_body
 from loraplex_server.api.cursors import listing, page_of
+from loraplex_server.api.document.openapi import answers, json_body
 from loraplex_server.api.errors import ApiError, bad_request
-from loraplex_server.api.openapi import answers, json_body
+from loraplex_server.api.forms.responses import json_response
+from loraplex_server.api.process.batch_work import OFF, batch_work_of
 from loraplex_server.api.record import record_of
-from loraplex_server.api.responses import json_response
 from loraplex_server.api.schemas.batches import CreateBatch
 from loraplex_server.api.services import services_of
 from loraplex_server.batch.state.batches import WINDOW_S, StoredBatch, new_batch_id

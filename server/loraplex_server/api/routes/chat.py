@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from loraplex_server.api.answers.converse import converse
+from loraplex_server.api.answers.reply import reply
 from loraplex_server.api.body import read_body
-from loraplex_server.api.chat_form import ChatForm
-from loraplex_server.api.converse import converse
-from loraplex_server.api.openapi import answers, json_body
-from loraplex_server.api.reply import reply
+from loraplex_server.api.document.openapi import answers, json_body
+from loraplex_server.api.forms.chat_form import ChatForm
 from loraplex_server.api.schemas.chat import ChatRequest
 from loraplex_server.api.services import services_of
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from loraplex_server.api.answers.complete import complete
+from loraplex_server.api.answers.reply import reply
 from loraplex_server.api.body import read_body
-from loraplex_server.api.complete import complete
-from loraplex_server.api.embedding_form import EmbeddingForm
-from loraplex_server.api.openapi import answers, json_body
-from loraplex_server.api.reply import reply
+from loraplex_server.api.document.openapi import answers, json_body
+from loraplex_server.api.forms.embedding_form import EmbeddingForm
 from loraplex_server.api.schemas.embedding import EmbeddingRequest
 from loraplex_server.api.services import services_of
 

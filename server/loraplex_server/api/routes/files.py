@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from loraplex_server.api.batch_work import OFF, batch_work_of
 from loraplex_server.api.cursors import listing, page_of
+from loraplex_server.api.document.openapi import answers, said_as
 from loraplex_server.api.errors import ApiError, bad_request
-from loraplex_server.api.openapi import answers, said_as
+from loraplex_server.api.forms.responses import json_response
+from loraplex_server.api.process.batch_work import OFF, batch_work_of
+from loraplex_server.api.process.upload import Upload, receive_upload
 from loraplex_server.api.record import record_of
-from loraplex_server.api.responses import json_response
 from loraplex_server.api.schemas.batches import LONGEST_LIFE_S, SHORTEST_LIFE_S
-from loraplex_server.api.upload import Upload, receive_upload
 from loraplex_server.batch.state.files import LIFETIME_S, StoredFile, new_file_id
 from loraplex_server.batch.state.page import Cursor
 from loraplex_server.batch.state.state import State

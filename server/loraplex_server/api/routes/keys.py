@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
 
+from loraplex_server.api.access.keys import require_admin
 from loraplex_server.api.body import read_body
+from loraplex_server.api.document.openapi import answers, json_body
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.keys import require_admin
-from loraplex_server.api.openapi import answers, json_body
-from loraplex_server.api.responses import json_response
+from loraplex_server.api.forms.responses import json_response
 from loraplex_server.api.schemas.keys import CreateKey
 from loraplex_server.api.services import services_of
 from loraplex_server.tenants.errors import UnknownKeyError

@@ -6,18 +6,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from loraplex_server.api.access.visible import visible_to
+from loraplex_server.api.answers.complete import complete
+from loraplex_server.api.answers.reply import reply
 from loraplex_server.api.body import read_body, reading
-from loraplex_server.api.complete import complete
+from loraplex_server.api.document.openapi import answers, json_body
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.llama_form import LlamaForm
-from loraplex_server.api.openapi import answers, json_body
+from loraplex_server.api.forms.llama_form import LlamaForm
+from loraplex_server.api.forms.responses import json_response
 from loraplex_server.api.record import record_of
-from loraplex_server.api.reply import reply
-from loraplex_server.api.responses import json_response
 from loraplex_server.api.schemas.completion import CompletionRequest
 from loraplex_server.api.schemas.llama import LlamaRequest
 from loraplex_server.api.services import services_of
-from loraplex_server.api.visible import visible_to
 
 router = APIRouter()
 

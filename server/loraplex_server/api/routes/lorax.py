@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from loraplex_server.api.answers.complete import complete
+from loraplex_server.api.answers.reply import reply
 from loraplex_server.api.body import read_body
-from loraplex_server.api.complete import complete
-from loraplex_server.api.embedding_form import EmbeddingForm
-from loraplex_server.api.lorax_body import completion_of, embedded
-from loraplex_server.api.lorax_form import LoraxForm
-from loraplex_server.api.openapi import answers, json_body, said_as
+from loraplex_server.api.document.openapi import answers, json_body, said_as
+from loraplex_server.api.forms.embedding_form import EmbeddingForm
+from loraplex_server.api.forms.lorax_body import completion_of, embedded
+from loraplex_server.api.forms.lorax_form import LoraxForm
 from loraplex_server.api.record import record_of
-from loraplex_server.api.reply import reply
 from loraplex_server.api.schemas.lorax import LoraxCompatRequest, LoraxEmbedRequest, LoraxRequest
 from loraplex_server.api.services import services_of
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from loraplex_server.api.addressee import addressee_of
+from loraplex_server.api.answers.addressee import addressee_of
+from loraplex_server.api.answers.converse import converse
+from loraplex_server.api.answers.reply import reply
 from loraplex_server.api.body import parse_body, read_body
-from loraplex_server.api.converse import converse
-from loraplex_server.api.message_body import MessageBody
-from loraplex_server.api.message_form import MessageForm
-from loraplex_server.api.openapi import answers, json_body
-from loraplex_server.api.reply import reply
-from loraplex_server.api.responses import json_response
+from loraplex_server.api.document.openapi import answers, json_body
+from loraplex_server.api.forms.message_body import MessageBody
+from loraplex_server.api.forms.message_form import MessageForm
+from loraplex_server.api.forms.responses import json_response
 from loraplex_server.api.schemas.chat import ChatRequest
 from loraplex_server.api.schemas.messages import MessageInput, MessageRequest
 from loraplex_server.api.services import services_of

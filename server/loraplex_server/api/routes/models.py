@@ -8,11 +8,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from loraplex_adapters.errors import UnknownAdapterError
+from loraplex_server.api.access.visible import Visible, visible_to
+from loraplex_server.api.document.openapi import answers
 from loraplex_server.api.errors import model_not_found
-from loraplex_server.api.openapi import answers
-from loraplex_server.api.responses import json_response
+from loraplex_server.api.forms.responses import json_response
 from loraplex_server.api.services import Services, services_of
-from loraplex_server.api.visible import Visible, visible_to
 from loraplex_server.settings.lora_module import parent_of
 
 router = APIRouter()

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from loraplex_server import __version__
-from loraplex_server.api.openapi import answers
-from loraplex_server.api.responses import json_response
+from loraplex_server.api.document.openapi import answers
+from loraplex_server.api.forms.responses import json_response
 from loraplex_server.api.services import services_of
 from loraplex_server.metrics.registry import CONTENT_TYPE
 

@@ -7,19 +7,19 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from loraplex_server.api.addressee import addressee_of
+from loraplex_server.api.answers.addressee import addressee_of
+from loraplex_server.api.answers.converse import converse
+from loraplex_server.api.answers.logprobs import LogprobFormat
+from loraplex_server.api.answers.reply import reply
 from loraplex_server.api.body import parse_body, read_body
-from loraplex_server.api.converse import converse
+from loraplex_server.api.document.openapi import answers, json_body
 from loraplex_server.api.errors import ApiError, bad_request
-from loraplex_server.api.input_items import page_of_input
-from loraplex_server.api.logprobs import LogprobFormat
-from loraplex_server.api.openapi import answers, json_body
+from loraplex_server.api.forms.input_items import page_of_input
+from loraplex_server.api.forms.response_body import ResponseBody
+from loraplex_server.api.forms.response_form import ResponseForm
+from loraplex_server.api.forms.response_store import StoredResponse
+from loraplex_server.api.forms.responses import json_response
 from loraplex_server.api.record import record_of
-from loraplex_server.api.reply import reply
-from loraplex_server.api.response_body import ResponseBody
-from loraplex_server.api.response_form import ResponseForm
-from loraplex_server.api.response_store import StoredResponse
-from loraplex_server.api.responses import json_response
 from loraplex_server.api.schemas.chat import ChatRequest
 from loraplex_server.api.schemas.response_items import AnyItem, parse_items
 from loraplex_server.api.schemas.responses import ResponseInput, ResponseRequest

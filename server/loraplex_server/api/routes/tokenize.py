@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from loraplex_server.api.addressee import addressee_of
+from loraplex_server.api.answers.addressee import addressee_of
 from loraplex_server.api.body import parse_body, read_body, read_json
-from loraplex_server.api.openapi import answers, json_body
-from loraplex_server.api.responses import json_response
+from loraplex_server.api.document.openapi import answers, json_body
+from loraplex_server.api.forms.responses import json_response
 from loraplex_server.api.schemas.tokenize import DetokenizeRequest, TokenizeChat, TokenizePrompt
 from loraplex_server.api.services import services_of
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
+from loraplex_server.api.document.openapi import answers
 from loraplex_server.api.errors import ApiError, bad_request
-from loraplex_server.api.openapi import answers
+from loraplex_server.api.forms.responses import json_response
 from loraplex_server.api.record import record_of
-from loraplex_server.api.responses import json_response
 from loraplex_server.api.services import services_of
 from loraplex_server.tenants.grant import DEFAULT
 from loraplex_server.tenants.moment import moment

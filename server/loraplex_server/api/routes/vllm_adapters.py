@@ -15,11 +15,11 @@ from loraplex_adapters.errors import (
     SourceNotFoundError,
     UnknownAdapterError,
 )
+from loraplex_server.api.access.keys import require_admin
+from loraplex_server.api.answers.departure import unless_gone
 from loraplex_server.api.body import read_body
-from loraplex_server.api.departure import unless_gone
+from loraplex_server.api.document.openapi import answers, json_body, said_as
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.keys import require_admin
-from loraplex_server.api.openapi import answers, json_body, said_as
 from loraplex_server.api.schemas.adapters import AddAdapter, LoadLoraAdapter, UnloadLoraAdapter
 from loraplex_server.api.services import services_of
 

@@ -12,10 +12,10 @@ import json
 from typing import Any
 
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.grammars import checked, json_grammar
-from loraplex_server.api.json_schemas import schema_text
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.api.schemas.tools import Function
+from loraplex_server.api.structure.grammars import checked, json_grammar
+from loraplex_server.api.structure.json_schemas import schema_text
 from loraplex_server.api.tools.grammar import CallGrammar
 from loraplex_server.api.tools.use import ToolUse
 

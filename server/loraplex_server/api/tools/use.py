@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loraplex_server.api.errors import bad_request
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.api.schemas.chat import ChatRequest
 from loraplex_server.api.schemas.tools import FunctionTool
 from loraplex_server.api.tools.formats import ToolFormat, find_format

@@ -10,7 +10,7 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 from support.tool_models import MODELS, build_tool_renderer, calls_for
 
-from loraplex_server.api.renderer import Renderer
+from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.api.schemas.chat import ChatRequest
 from loraplex_server.api.tools.grammar import CallGrammar
 from loraplex_server.api.tools.use import tool_use_of

@@ -1,0 +1,1 @@
+"""Adapters as requests and administrators name them."""
