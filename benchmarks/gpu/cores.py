@@ -14,6 +14,7 @@ from loraplex_kernels.lora import AdapterTable
 from loraplex_server.bench.engine.drive import LOADING_POLL_S
 from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.core import EngineCore
+from loraplex_server.engine.grammars.library import GrammarLibrary
 from loraplex_server.engine.graphs.build import decode_graphs, decode_tapes
 from loraplex_server.engine.loaders import loader_threads, usable_cores
 from loraplex_server.engine.messages import AdapterUse, Delta, Failed, GenerateRequest, SamplingParams
@@ -70,7 +71,8 @@ def make_core(
     if graphs:
         replay = decode_graphs if device.type == "cuda" else decode_tapes
         runner.graphs = replay(model, cache, table, max_rows=sequences, max_context=length)
-    return EngineCore(runner, scheduler, store, length, overlap=device.type == "cuda")
+    grammars = GrammarLibrary(wake=lambda: None, threads=1)  # nobody asks for any
+    return EngineCore(runner, scheduler, store, grammars, length, overlap=device.type == "cuda")
 
 
 def submit(
