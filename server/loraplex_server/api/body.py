@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import pydantic_core
@@ -22,6 +22,7 @@ MAX_INPUT = 200
 INLINE_BYTES = 65536
 
 _Body = TypeVar("_Body", bound=Schema)
+_T = TypeVar("_T")
 
 
 async def read_body(request: Request, schema: type[_Body], limit: int) -> _Body:
@@ -31,19 +32,29 @@ async def read_body(request: Request, schema: type[_Body], limit: int) -> _Body:
         ApiError: 413 too large, 415 not JSON, 400 anything else.
     """
     data = await _read_json_bytes(request, limit)
-    if len(data) > INLINE_BYTES:
-        return await asyncio.to_thread(lambda: parse_body(_object(data), schema))
-    return parse_body(_object(data), schema)
+    return await _beside(request, lambda: parse_body(_object(data), schema))
 
 
 async def read_json(request: Request, limit: int) -> dict[str, Any]:
     """The request's body as a JSON object. See read_body."""
-    return _object(await _read_json_bytes(request, limit))
+    data = await _read_json_bytes(request, limit)
+    return await _beside(request, lambda: _object(data))
+
+
+async def read_again(request: Request, fields: Callable[[], dict[str, Any]], schema: type[_Body]) -> _Body:
+    """A body that was read, or what it is in another API's words, as a schema. See read_body."""
+    return await _beside(request, lambda: parse_body(fields(), schema))
+
+
+async def _beside(request: Request, read: Callable[[], _T]) -> _T:
+    return await asyncio.to_thread(read) if request.state.body_bytes > INLINE_BYTES else read()
 
 
 async def _read_json_bytes(request: Request, limit: int) -> bytes:
     _check_type(request)
-    return await _read_bytes(request, limit)
+    data = await _read_bytes(request, limit)
+    request.state.body_bytes = len(data)
+    return data
 
 
 def _object(data: bytes) -> dict[str, Any]:

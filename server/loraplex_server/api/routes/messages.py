@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from loraplex_server.api.answers.addressee import addressee_of
 from loraplex_server.api.answers.converse import converse
 from loraplex_server.api.answers.reply import reply
-from loraplex_server.api.body import parse_body, read_body
+from loraplex_server.api.body import read_again, read_body
 from loraplex_server.api.document.openapi import answers, json_body
 from loraplex_server.api.forms.message_body import MessageBody
 from loraplex_server.api.forms.message_form import MessageForm
@@ -49,7 +49,7 @@ async def create_message(request: Request) -> Response:
     """Answer, with the base or an adapter. Tools are run by the client; there are none of the server."""
     services = services_of(request)
     body = await read_body(request, MessageRequest, services.settings.max_body_size)
-    chat = parse_body(body.chat_fields(), ChatRequest)
+    chat = await read_again(request, body.chat_fields, ChatRequest)
     id = MessageForm.new_id()
     begun = await converse(request, chat, id, at_most=body.max_tokens)
     filled = begun.max_tokens < body.max_tokens
@@ -67,5 +67,5 @@ async def count_tokens(request: Request) -> Response:
     services = services_of(request)
     body = await read_body(request, MessageInput, services.settings.max_body_size)
     to = await addressee_of(request, body.model)
-    chat = parse_body(body.chat_fields(), ChatRequest)
+    chat = await read_again(request, body.chat_fields, ChatRequest)
     return json_response({"input_tokens": len(await to.renderer.encode_chat(chat))})

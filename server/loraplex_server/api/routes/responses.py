@@ -11,7 +11,7 @@ from loraplex_server.api.answers.addressee import addressee_of
 from loraplex_server.api.answers.converse import converse
 from loraplex_server.api.answers.logprobs import LogprobFormat
 from loraplex_server.api.answers.reply import reply
-from loraplex_server.api.body import parse_body, read_body
+from loraplex_server.api.body import read_again, read_body
 from loraplex_server.api.document.openapi import answers, json_body
 from loraplex_server.api.errors import ApiError, bad_request
 from loraplex_server.api.forms.input_items import page_of_input
@@ -85,7 +85,7 @@ async def create_response(request: Request) -> Response:
     body = await read_body(request, ResponseRequest, services.settings.max_body_size)
     owner = record_of(request).caller.tenant
     before = _before(services, body, owner)
-    chat = parse_body(body.chat_fields(before), ChatRequest)
+    chat = await read_again(request, lambda: body.chat_fields(before), ChatRequest)
     id = ResponseForm.new_id()
     begun = await converse(request, chat, id)
     stored = body.store and services.responses.capacity > 0
@@ -109,7 +109,8 @@ async def count_input_tokens(request: Request) -> Response:
     """The tokens that a response to this would read."""
     services = services_of(request)
     body = await read_body(request, ResponseInput, services.settings.max_body_size)
-    chat = parse_body(body.chat_fields(_before(services, body, record_of(request).caller.tenant)), ChatRequest)
+    before = _before(services, body, record_of(request).caller.tenant)
+    chat = await read_again(request, lambda: body.chat_fields(before), ChatRequest)
     to = await addressee_of(request, body.model)
     count = len(await to.renderer.encode_chat(chat))
     return json_response({"object": "response.input_tokens", "input_tokens": count})

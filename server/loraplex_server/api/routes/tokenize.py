@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from loraplex_server.api.answers.addressee import addressee_of
-from loraplex_server.api.body import parse_body, read_body, read_json
+from loraplex_server.api.body import read_again, read_body, read_json
 from loraplex_server.api.document.openapi import answers, json_body
 from loraplex_server.api.forms.responses import json_response
 from loraplex_server.api.schemas.tokenize import DetokenizeRequest, TokenizeChat, TokenizePrompt
@@ -27,11 +27,11 @@ async def tokenize(request: Request) -> Response:
     raw = await read_json(request, services.settings.max_body_size)
     body: TokenizePrompt | TokenizeChat
     if "messages" in raw:
-        body = parse_body(raw, TokenizeChat)
+        body = await read_again(request, lambda: raw, TokenizeChat)
         to = await addressee_of(request, body.model)
         ids = await to.renderer.encode_chat(body)
     else:
-        body = parse_body(raw, TokenizePrompt)
+        body = await read_again(request, lambda: raw, TokenizePrompt)
         to = await addressee_of(request, body.model)
         ids = await to.renderer.encode(body.prompt, body.add_special_tokens)
     strings = await to.renderer.token_texts(ids) if body.return_token_strs else None
