@@ -97,6 +97,12 @@ async def test_several_prompts_or_answers_are_a_list(api: Api) -> None:
     assert len((await complete(api, prompt=["only"])).json()) == 1
 
 
+async def test_its_word_for_any_seed_is_no_seed(api: Api) -> None:
+    for seed in (-1, 4294967295, 4294967294):
+        await complete(api, seed=seed)
+    assert [request.sampling.seed for request in api.engine.requests] == [None, None, 4294967294]
+
+
 async def test_its_defaults_and_names_reach_the_engine(api: Api) -> None:
     await complete(api)
     await complete(

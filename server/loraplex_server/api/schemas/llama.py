@@ -26,6 +26,8 @@ from loraplex_server.api.schemas.sampling import (
 )
 
 ALL_TOKENS = -1
+# llama.cpp counts a seed in 32 bits without a sign, so that -1 and this are one (LLAMA_DEFAULT_SEED).
+RANDOM_SEEDS = (-1, 2**32 - 1)
 # One fault of a list is enough: there may be millions.
 Strings = Annotated[list[str], Field(fail_fast=True)]
 Ids = Annotated[list[int], Field(fail_fast=True)]
@@ -122,7 +124,7 @@ class LlamaRequest(Schema):
                 "repetition_penalty": self.repeat_penalty,
                 "presence_penalty": self.presence_penalty,
                 "frequency_penalty": self.frequency_penalty,
-                "seed": None if self.seed == -1 else self.seed,
+                "seed": None if self.seed in RANDOM_SEEDS else self.seed,
                 "stop": self.stop,
                 "ignore_eos": self.ignore_eos,
                 "logit_bias": self.logit_bias,
