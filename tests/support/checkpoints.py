@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "some-layers": {"r": 7, "target_modules": ["v_proj", "gate_proj"], "layers_to_transform": [1]},
     "head": {"r": 4, "target_modules": ["q_proj", "lm_head"]},
 }
+
+
+def prompt(length: int, seed: int) -> list[int]:
+    """Tokens of such a model, the same ones for the same seed."""
+    return random.Random(seed).choices(range(VOCAB), k=length)
 
 
 def write_base(folder: Path, config: Any = LLAMA, seed: int = 0) -> Path:

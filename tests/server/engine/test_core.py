@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import engines
-from support.checkpoints import VARIANTS, VOCAB, load_adapter, load_base, write_adapters, write_base
+from support.checkpoints import VARIANTS, VOCAB, load_adapter, load_base, prompt
 from support.engines import Output, collect, request, run, step
 from support.oracle import Answer, greedy
 
@@ -24,20 +23,6 @@ MakeEngine = Callable[..., EngineCore]
 @pytest.fixture(params=[False, True], ids=["in turn", "overlapped"])
 def make_engine(request: pytest.FixtureRequest) -> MakeEngine:
     return partial(engines.make_engine, overlap=request.param)
-
-
-def prompt(length: int, seed: int) -> list[int]:
-    return random.Random(seed).choices(range(VOCAB), k=length)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_adapters(base, tmp_path_factory.mktemp("adapters"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.checkpoints import VOCAB, write_adapters, write_base
+from support.checkpoints import VOCAB, prompt
 from support.engines import make_engine, request, step
 
 from loraplex_server.engine.core import EngineCore, Event
@@ -18,20 +18,6 @@ from loraplex_server.engine.messages import Delta, Failed, GenerateRequest, Shar
 NAMES = [None, "plain-r4", "dora", "plain-r32"]
 BLOCK = 2 * 3 * 2 * 8 * 16 * 4  # bytes: keys and values, layers, heads, tokens, head_dim, float32
 Told = dict[str, list[tuple[Any, ...]]]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_adapters(base, tmp_path_factory.mktemp("adapters"))
-
-
-def prompt(length: int, seed: int) -> list[int]:
-    return random.Random(seed).choices(range(VOCAB), k=length)
 
 
 def any_request(name: str, draw: random.Random, root: Path) -> GenerateRequest:

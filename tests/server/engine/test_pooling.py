@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import torch
 from support import engines
-from support.checkpoints import VOCAB, load_adapter, load_base, write_adapters, write_base
+from support.checkpoints import VOCAB, load_adapter, load_base, write_adapters
 from support.engines import request, run, step
 
 from loraplex_server.engine.core import EngineCore
@@ -30,11 +30,6 @@ MakeEngine = Callable[..., EngineCore]
 @pytest.fixture(params=[False, True], ids=["in turn", "overlapped"])
 def make_engine(request: pytest.FixtureRequest) -> MakeEngine:
     return partial(engines.make_engine, overlap=request.param)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.checkpoints import VARIANTS, write_adapters, write_base
+from support.checkpoints import VARIANTS
 from support.engines import make_engine, request, run
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_adapters(base, tmp_path_factory.mktemp("adapters"))
 
 
 def test_answers_are_the_same_wherever_an_adapter_was_meanwhile(base: Path, adapters: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.checkpoints import VOCAB, write_adapters, write_base
+from support.checkpoints import VOCAB
 from support.engines import Output, make_engine, request, run
 
 from loraplex_server.engine.core import EngineCore
@@ -21,16 +21,6 @@ pytestmark = [
 ]
 CUDA = torch.device("cuda")
 NAMES = [None, "plain-r4", "dora", "plain-r32", None, "rslora", "plain-r4"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_adapters(base, tmp_path_factory.mktemp("adapters"))
 
 
 @pytest.fixture(scope="module")

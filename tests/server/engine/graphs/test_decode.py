@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.checkpoints import VOCAB, write_adapters, write_base
+from support.checkpoints import prompt
 from support.engines import Output, collect, make_engine, request, run, step
 from support.static_steps import CallAgain, with_graphs
 
@@ -18,20 +17,6 @@ from loraplex_server.engine.graphs.key import GraphKey
 from loraplex_server.engine.messages import GenerateRequest
 
 TOLERANCE = 1e-4
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_adapters(base, tmp_path_factory.mktemp("adapters"))
-
-
-def prompt(length: int, seed: int) -> list[int]:
-    return random.Random(seed).choices(range(VOCAB), k=length)
 
 
 def mixed(root: Path, count: int = 7) -> list[GenerateRequest]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.checkpoints import VOCAB, write_adapters, write_base
+from support.checkpoints import VOCAB, prompt
 from support.engines import Output, make_engine, request, run, step
 from support.knowing_drafts import drafting, propose_known
 from support.static_steps import with_graphs
@@ -19,20 +19,6 @@ NAMES = [None, "plain-r4", "dora", "plain-r32", "head"]
 BLOCK = 2 * 3 * 2 * 8 * 16 * 4  # bytes: keys and values, layers, heads, tokens, head_dim, float32
 CROWDED = {"kv_cache_memory": 14 * BLOCK, "max_model_len": 96, "max_num_seqs": 5, "max_num_batched_tokens": 40}
 Answers = dict[tuple[str, int], Output]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_adapters(base, tmp_path_factory.mktemp("adapters"))
-
-
-def prompt(length: int, seed: int) -> list[int]:
-    return random.Random(seed).choices(range(VOCAB), k=length)
 
 
 def any_request(name: str, draw: random.Random, root: Path) -> GenerateRequest:
