@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -23,6 +23,9 @@ class Recorder(Protocol):
 
     def launched(self, function: ctypes._NamedFuncPointer, arguments: ctypes.Structure, keep: object) -> None:
         """A kernel ran with these arguments, which their owner may change after this call."""
+
+    def exchanged(self, function: Callable[[Tensor], None], x: Tensor) -> None:
+        """A tensor was exchanged with other processes, between two kernels."""
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Memory for a kernel's output, or for what it keeps while it runs."""
@@ -52,6 +55,18 @@ def launch(function: ctypes._NamedFuncPointer, arguments: ctypes.Structure, keep
         raise MemoryError(f"no memory for what {function.__name__} keeps while it runs")
     if _recorder is not None and threading.get_ident() == _recording_thread:
         _recorder.launched(function, arguments, keep)
+
+
+def exchange(function: Callable[[Tensor], None], x: Tensor) -> None:
+    """Exchange a tensor with other processes, in its place among the kernels.
+
+    Args:
+        function: changes a tensor in place, and may be called again with another at the same place in memory.
+        x: contiguous; on a CPU its memory is as that of `launch`.
+    """
+    function(x)
+    if _recorder is not None and threading.get_ident() == _recording_thread:
+        _recorder.exchanged(function, x)
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loraplex_kernels.cache_bytes import block_bytes
 from loraplex_kernels.pages import advise_huge_pages
 
 FLOAT8 = torch.float8_e4m3fn  # S.1111.111 is NaN, there is no infinity
@@ -99,4 +100,4 @@ def allocate(
 
 def bytes_per_block(num_layers: int, num_kv_heads: int, block_size: int, head_dim: int, dtype: torch.dtype) -> int:
     """Bytes that one block takes over all layers, keys and values together."""
-    return 2 * num_layers * num_kv_heads * block_size * head_dim * dtype.itemsize
+    return block_bytes(num_layers, num_kv_heads, block_size, head_dim, dtype.itemsize)

@@ -77,6 +77,15 @@ LP_INLINE f32x16 greater(f32x16 a, f32x16 b) {
 #endif
 }
 
+/* A bit for each lane of a comparison's result, the first lane's the lowest. */
+LP_INLINE unsigned lane_bits(i32x16 comparison) {
+    typedef _Bool b1x16 __attribute__((ext_vector_type(16)));
+    b1x16 lanes = __builtin_convertvector(comparison, b1x16);
+    uint16_t bits;
+    memcpy(&bits, &lanes, sizeof bits);
+    return bits;
+}
+
 /* Of lanes none of which is NaN. */
 LP_INLINE float greatest(f32x16 v) {
 #ifdef __AVX512F__

@@ -2,13 +2,6 @@
 #include "heads.h"
 #include "parallel.h"
 
-enum { ELEMENTS_PER_THREAD = 1 << 14 }; /* fewer are done before another thread has woken */
-
-static int threads_for(int threads, int64_t rows, int64_t width) {
-    int64_t useful = rows * width / ELEMENTS_PER_THREAD;
-    return useful < 1 ? 1 : useful < threads ? (int)useful : threads;
-}
-
 struct norm {
     const char *x; /* [outer, inner, width]; strides in elements */
     const char *weight;
@@ -52,7 +45,7 @@ static void norm_floats(void *context, int64_t index, int thread) {
 LP_EXPORT int loraplex_rms_norm(const struct norm *a, int threads) {
     int64_t rows = a->outer * a->inner;
     lp_item_fn fn = a->bf16 ? norm_halves : norm_floats;
-    lp_parallel_for(threads_for(threads, rows, a->width), rows, fn, (void *)(uintptr_t)a);
+    lp_parallel_for(lp_threads_for(threads, rows * a->width), rows, fn, (void *)(uintptr_t)a);
     return 0;
 }
 
@@ -79,7 +72,7 @@ static void turn_row(void *context, int64_t row, int thread) {
 
 LP_EXPORT int loraplex_rotary(const struct rotary *a, int threads) {
     int64_t width = (a->q_heads + a->k_heads) * a->half * 2;
-    lp_parallel_for(threads_for(threads, a->rows, width), a->rows, turn_row, (void *)(uintptr_t)a);
+    lp_parallel_for(lp_threads_for(threads, a->rows * width), a->rows, turn_row, (void *)(uintptr_t)a);
     return 0;
 }
 
@@ -116,6 +109,6 @@ static void gate_run(void *context, int64_t index, int thread) {
 
 LP_EXPORT int loraplex_gate(const struct gate *a, int threads) {
     int64_t runs = (a->width + GATE_RUN - 1) / GATE_RUN;
-    lp_parallel_for(threads_for(threads, a->rows, a->width), a->rows * runs, gate_run, (void *)(uintptr_t)a);
+    lp_parallel_for(lp_threads_for(threads, a->rows * a->width), a->rows * runs, gate_run, (void *)(uintptr_t)a);
     return 0;
 }

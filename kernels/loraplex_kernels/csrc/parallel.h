@@ -27,6 +27,12 @@ typedef void (*lp_item_fn)(void *context, int64_t item, int thread);
  * threads: torch.get_num_threads(), passed down by the caller of each op. */
 void lp_parallel_for(int threads, int64_t items, lp_item_fn fn, void *context);
 
+/* Of `threads`, as many as are worth waking where work is a few instructions for each of so many elements. */
+static inline int lp_threads_for(int threads, int64_t elements) {
+    int64_t useful = elements >> 14; /* fewer are done before another thread has woken */
+    return useful < 1 ? 1 : useful < threads ? (int)useful : threads;
+}
+
 /* gomp_parallel: address of `void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned)`, or NULL. */
 LP_EXPORT void loraplex_init(void *gomp_parallel);
 

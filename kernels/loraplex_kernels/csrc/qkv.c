@@ -4,7 +4,6 @@
 #include "heads.h"
 #include "parallel.h"
 
-enum { ELEMENTS_PER_THREAD = 1 << 14 }; /* fewer are done before another thread has woken */
 enum { OUTSIDE = 2 }; /* what is returned where an index is out of range */
 
 struct qkv {
@@ -61,8 +60,7 @@ static void place_floats(void *context, int64_t row, int thread) {
 /* Returns 0, or OUTSIDE where a slot is past the end of the cache: that row was not written. */
 LP_EXPORT int loraplex_qkv(const struct qkv *a, int threads) {
     struct writing w = {.a = a};
-    int64_t useful = a->rows * (a->heads + 2 * a->kv_heads) * a->head_dim / ELEMENTS_PER_THREAD;
-    if (useful < threads) threads = (int)useful;
+    threads = lp_threads_for(threads, a->rows * (a->heads + 2 * a->kv_heads) * a->head_dim);
     lp_parallel_for(threads, a->rows, a->bf16 ? place_halves : place_floats, &w);
     return w.outside ? OUTSIDE : 0;
 }

@@ -97,8 +97,10 @@ static void draw_row(void *context, int64_t row, int thread) {
     }
     double least = ceil(a->min_p[row] * WEIGHT_ONE);
     w.inverse = 1 / temperature;
-    w.floor = w.best - temperature * 28.5f; /* e^-28.5 is less than 2^-40 */
     w.least = least > 1 ? (int64_t)least : 1;
+    /* More than far enough, whichever way these few operations are rounded. */
+    float reach = 0.01f - (float)log((double)w.least / WEIGHT_ONE);
+    w.floor = nextafterf(w.best - temperature * reach, -INFINITY);
     struct edge edge = {.x = -INFINITY, .equals = w.n};
     if (a->top_k[row] > 0 || a->top_p[row] < 1) {
         edge = sample_edge(&w, a->top_k[row], a->top_p[row]);

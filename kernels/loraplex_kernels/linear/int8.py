@@ -12,7 +12,7 @@ from loraplex_kernels import native
 from loraplex_kernels.launch import empty, launch
 from loraplex_kernels.linear.check import check_linear
 from loraplex_kernels.linear.panels import Panels
-from loraplex_kernels.linear.rounding import round_rows
+from loraplex_kernels.linear.rounding import round_rows, row_sums
 
 # The int32 sums of unsigned by signed bytes hold 65 793 products of 255 * 128.
 _MOST_INPUTS = 1 << 16
@@ -55,22 +55,24 @@ class Int8Weight:
         weight: `[N, K]`, floating point, `packable`.
         dtype: of the activations.
         wide: what it gives is float32, not rounded to that dtype.
+        scales: float32 `[N]`, `w_scale` of longer rows that the weight's are parts of; None: they are whole.
 
     Raises:
         ValueError: it is not packable.
     """
 
-    def __init__(self, weight: Tensor, dtype: torch.dtype, wide: bool = False) -> None:
+    def __init__(self, weight: Tensor, dtype: torch.dtype, wide: bool = False, scales: Tensor | None = None) -> None:
         library = native.library()
         if library is None or not packable(weight, dtype):
             raise ValueError(f"no int8 kernel for {dtype} by {list(weight.shape)} here: {native.status()}")
         self.out_features, self.in_features = weight.shape
         self.dtype = dtype
         self.out_dtype = torch.float32 if wide else dtype
-        rounded, self.scale = round_rows(weight)
-        self._sum = rounded.sum(dim=1, dtype=torch.int32)
+        rounded, self.scale = round_rows(weight, scales)
+        self._sum = row_sums(rounded)
         self._library = library
-        self._panels = Panels(F.pad(rounded, (0, -self.in_features % 4)), library)
+        missing = -self.in_features % 4  # of whole steps
+        self._panels = Panels(F.pad(rounded, (0, missing)) if missing else rounded, library)
 
     @property
     def nbytes(self) -> int:

@@ -17,16 +17,17 @@ class OnednnInt8Weight:
 
     Args:
         weight: `[N, K]`, floating point.
+        scales: see `Int8Weight`.
 
     Raises:
         ValueError: the weight lies on another device.
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, scales: Tensor | None = None) -> None:
         if weight.device.type != "cpu":
             raise ValueError(f"quantization int8 runs on the CPU only; this weight is on {weight.device}")
         self.out_features, self.in_features = weight.shape
-        rounded, self.scale = round_rows(weight)
+        rounded, self.scale = round_rows(weight, scales)
         self._packed: Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._zero_points = torch.zeros(self.out_features, dtype=torch.int64)
 

@@ -50,9 +50,28 @@ def make_weight(weight: Tensor, quantization: Quantization, dtype: torch.dtype, 
         weight = weight.to(device=device, dtype=dtype)
         return PackedWeight(weight) if packed.packable(weight) else DenseWeight(weight.contiguous())
     if quantization == "int8":
-        check_device(quantization, device)
-        weight = weight.to(device)
-        return Int8Weight(weight, dtype) if int8.packable(weight, dtype) else OnednnInt8Weight(weight)
+        return make_int8(weight, dtype, device)
     if quantization in ROUNDERS:
         return serve(round_weight(weight.to(device), quantization), dtype, device)
     raise ValueError(f"quantization must be one of {', '.join(get_args(Quantization))}, not {quantization!r}")
+
+
+def make_int8(
+    weight: Tensor, dtype: torch.dtype, device: torch.device, scales: Tensor | None = None
+) -> Int8Weight | OnednnInt8Weight:
+    """`make_weight` for int8, of a weight that may be a part of a larger one.
+
+    Args:
+        weight: `[N, K]`, floating point; not kept.
+        dtype: of the activations.
+        device: where the linear runs.
+        scales: float32 `[N]`, of longer rows that the weight's are parts of; None: they are whole.
+
+    Raises:
+        ValueError: int8 does not run on the device.
+    """
+    check_device("int8", device)
+    weight = weight.to(device)
+    if int8.packable(weight, dtype):
+        return Int8Weight(weight, dtype, scales=scales)
+    return OnednnInt8Weight(weight, scales)

@@ -13,8 +13,8 @@ from loraplex_kernels.launch import launch
 from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_kernels.lora.cpu_plan import group_struct
 from loraplex_kernels.lora.eager import add_lora_eager
-from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
+from loraplex_kernels.site_group import SiteGroup
 
 
 class _Lora(ctypes.Structure):

@@ -13,8 +13,8 @@ import torch
 
 from loraplex_kernels.lora.batch import Run
 from loraplex_kernels.lora.blocks import cut
-from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
+from loraplex_kernels.site_group import SiteGroup
 
 # Rows of one block: what one core at a time works on. No sum hangs on it.
 BLOCK_ROWS = 32

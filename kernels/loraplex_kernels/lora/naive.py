@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from loraplex_kernels.lora.batch import LoraBatch
-from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
+from loraplex_kernels.site_group import SiteGroup
 
 
 def add_lora_naive(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable) -> None:

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_kernels.lora.cpu import add_lora_cpu
-from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
+from loraplex_kernels.site_group import SiteGroup
 
 
 def add_lora(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table: AdapterTable) -> None:

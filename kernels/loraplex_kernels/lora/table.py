@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loraplex_kernels.lora.layout import ALIGNMENT, AdapterLayout, Placement
+from loraplex_kernels.adapter_layout import ALIGNMENT, AdapterLayout, Placement
 from loraplex_kernels.lora.weights import SiteWeights, site_weights
 from loraplex_kernels.upload import upload
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from loraplex_kernels.lora.block_arrays import BlockArrays
-from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.triton_plan import BULK_ROWS, DECODE_ROWS, PREFILL_ROWS
+from loraplex_kernels.site_group import SiteGroup
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_kernels.lora.block_arrays import BlockArrays
-from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
 from loraplex_kernels.lora.tiles import EXPAND_R, TILES, fuses
 from loraplex_kernels.lora.triton_expand import lora_expand_kernel
 from loraplex_kernels.lora.triton_plan import DECODE_ROWS, group_tensor
 from loraplex_kernels.lora.triton_shrink import lora_shrink_kernel
+from loraplex_kernels.site_group import SiteGroup
 
 
 def add_lora_triton(

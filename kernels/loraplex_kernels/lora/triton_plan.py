@@ -12,8 +12,8 @@ from torch import Tensor
 
 from loraplex_kernels.lora.batch import Run, overlap
 from loraplex_kernels.lora.block_arrays import BlockArrays, Extent, pack
-from loraplex_kernels.lora.group import SiteGroup
 from loraplex_kernels.lora.table import AdapterTable
+from loraplex_kernels.site_group import SiteGroup
 from loraplex_kernels.upload import upload
 
 # Rows of a block: 8 is the least that a tensor core takes. Decoding rows seldom share an adapter, and rows that a block

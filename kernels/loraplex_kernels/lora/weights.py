@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loraplex_kernels.lora.layout import Placement
+from loraplex_kernels.adapter_layout import Placement
 
 
 @dataclass(frozen=True)

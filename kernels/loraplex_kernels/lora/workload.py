@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from loraplex_kernels.lora.layout import SiteShape, plan
+from loraplex_kernels.adapter_layout import SiteShape, plan
 from loraplex_kernels.lora.quantize import quantize_rows
 from loraplex_kernels.lora.table import AdapterTable
 from loraplex_kernels.lora.weights import site_weights

@@ -6,13 +6,14 @@ import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from loraplex_kernels.launch import recorded_by
 from loraplex_kernels.tape.arena import Arena
-from loraplex_kernels.tape.tape import Call, Tape
+from loraplex_kernels.tape.tape import Call, Exchange, Tape
 
 Result = TypeVar("Result")
 
@@ -48,18 +49,32 @@ class _Recorder:
     """See `launch.Recorder`."""
 
     def __init__(self, arena: Arena) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[Call | Exchange] = []
         self._arena = arena
 
     def launched(self, function: ctypes._NamedFuncPointer, arguments: ctypes.Structure, keep: object) -> None:
         self.calls.append(Call(function, bytes(arguments), keep))
 
+    def exchanged(self, function: Callable[[Tensor], None], x: Tensor) -> None:
+        self.calls.append(Exchange(function, _same_memory(x)))
+
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return self._arena.empty(shape, dtype)
 
 
+def _same_memory(x: Tensor) -> Tensor:
+    """The tensor, without holding on to its memory: else the arena could lay nothing there any more."""
+    memory = (ctypes.c_uint8 * x.nbytes).from_address(x.data_ptr())
+    return torch.from_numpy(np.ctypeslib.as_array(memory)).view(x.dtype).view(x.shape)
+
+
 class _ViewsOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Lets torch look at tensors in other shapes, and neither write nor make any."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch's own question. Yes, its default, has it import its compiler, and Triton, to keep them away: 170 MB."""
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None

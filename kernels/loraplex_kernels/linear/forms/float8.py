@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from loraplex_kernels.linear.forms.parted import parted
+
 
 @dataclass(frozen=True)
 class Float8:
@@ -55,6 +57,11 @@ class Float8:
         skipped = first % self.rows
         by_row = self.scale[tiles].repeat_interleave(self.rows, dim=0)[skipped : skipped + last - first]
         return replace(self, values=self.values[first:last], scale=by_row, rows=1)
+
+    def narrow(self, first: int, last: int) -> Float8:
+        """See `WeightForm`. Tiles that it would cut become narrower ones of the same scales."""
+        columns, left = parted(self.columns, first, last)
+        return replace(self, values=self.values[:, first:last].contiguous(), scale=left(self.scale), columns=columns)
 
     @classmethod
     def stack(cls, parts: Sequence[Float8]) -> Float8:

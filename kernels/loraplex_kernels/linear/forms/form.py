@@ -25,6 +25,13 @@ class WeightForm(Protocol):
     def slice(self: F, first: int, last: int) -> F:
         """The outputs from `first` to before `last`; where it can be, a view."""
 
+    def narrow(self: F, first: int, last: int) -> F:
+        """The inputs from `first` to before `last`: exactly the same weights, whatever groups these cut through.
+
+        Raises:
+            ValueError: the form cannot say what they are.
+        """
+
     @classmethod
     def stack(cls: type[F], parts: Sequence[F]) -> F:
         """Several linears that share their input as one, their outputs side by side.

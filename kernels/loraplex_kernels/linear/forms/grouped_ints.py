@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from loraplex_kernels.linear.forms.parted import parted
+
 
 @dataclass(frozen=True)
 class GroupedInts:
@@ -58,6 +60,15 @@ class GroupedInts:
         """See `WeightForm`."""
         zero = None if self.zero is None else self.zero[first:last]
         return replace(self, codes=self.codes[first:last], scale=self.scale[first:last], zero=zero)
+
+    def narrow(self, first: int, last: int) -> GroupedInts:
+        """See `WeightForm`. Groups that it would cut become smaller ones of the same scales."""
+        if self.order is not None:
+            raise ValueError("inputs that were sorted (desc_act) lie all over the groups, and cannot be parted")
+        group, left = parted(self.group, first, last)
+        zero = None if self.zero is None else left(self.zero)
+        codes = self.codes[:, first:last].contiguous()
+        return replace(self, codes=codes, scale=left(self.scale), zero=zero, group=group)
 
     @classmethod
     def stack(cls, parts: Sequence[GroupedInts]) -> GroupedInts:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from loraplex_kernels.linear.forms.parted import parted
+
 
 @dataclass(frozen=True)
 class Lookup:
@@ -45,6 +47,11 @@ class Lookup:
     def slice(self, first: int, last: int) -> Lookup:
         """See `WeightForm`."""
         return replace(self, codes=self.codes[first:last], absmax=self.absmax[first:last])
+
+    def narrow(self, first: int, last: int) -> Lookup:
+        """See `WeightForm`. Blocks that it would cut become smaller ones of the same absmax."""
+        block, left = parted(self.block, first, last, whole=True)
+        return replace(self, codes=self.codes[:, first:last].contiguous(), absmax=left(self.absmax), block=block)
 
     @classmethod
     def stack(cls, parts: Sequence[Lookup]) -> Lookup:
