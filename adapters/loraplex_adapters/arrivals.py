@@ -69,9 +69,11 @@ class Arrivals:
 
     def load(self, key: Key) -> None:
         """Bring one in whose room is reserved."""
-        if self._shelf.lift(key, partial(self._arrived, key)):
-            return
         known = self._known[key]
+        if self._shelf.lift(key, partial(self._arrived, key)):
+            known.origin = "host"
+            return
+        known.origin = "disk"
         package, known.package = known.package, None
         self._intake.read(known.source, package, self._residency.nbytes(key), partial(self._read, key))
 
@@ -79,7 +81,7 @@ class Arrivals:
         """Seat those whose copy to the device is done."""
         for key in [key for key, loaded in self._landing.items() if loaded.transfer.done()]:
             loaded = self._landing.pop(key)
-            self._seating.seat(key, loaded)
+            self._seating.seat(key, loaded, self._known[key].origin)
             # Without the buffer that it was sent from.
             self._known[key].loaded = replace(loaded, transfer=Transfer.landed(loaded.buffer))
             self._residency.loaded(key, loaded.buffer.numel())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from loraplex_adapters.site import Site
+
+if TYPE_CHECKING:
+    from torch import Tensor  # who plans memory has the shapes without torch
 
 
 @dataclass(frozen=True)

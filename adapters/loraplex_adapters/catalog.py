@@ -11,6 +11,7 @@ from loraplex_adapters.registry.rules import NameRules
 from loraplex_adapters.registry.turns import Turns
 from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.sources.address import parse_address
+from loraplex_adapters.sources.cache import DiskUsage
 from loraplex_adapters.sources.folder import FolderRoot, adapter_source, written_at
 from loraplex_adapters.sources.held import HeldAdapter, HeldFolder
 from loraplex_adapters.sources.sources import Sources
@@ -237,6 +238,10 @@ class Catalog:
         if written is None:
             raise _unknown(name)  # deleted this moment
         return written
+
+    async def disk_usage(self) -> DiskUsage | None:
+        """How full the disk cache is; None where nothing is fetched."""
+        return await self._sources.disk_usage()
 
     async def close(self) -> None:
         """End what is being fetched, and let go of the state folder."""

@@ -43,7 +43,7 @@ def fill(package: Package, buffer: Tensor, base: BaseWeights) -> str:
 
     Args:
         package: what to read, and where it goes.
-        buffer: uint8 `[package.nbytes]` on the CPU.
+        buffer: uint8 `[package.layout.nbytes]` on the CPU.
         base: asked for weights where the recipe needs them.
 
     Returns:
@@ -54,7 +54,7 @@ def fill(package: Package, buffer: Tensor, base: BaseWeights) -> str:
         AdapterError: the file changed meanwhile.
         OSError: it cannot be read.
     """
-    filling = package.recipe.open(room_in(buffer, package.layout, package.recipe, package.dtype), base)
+    filling = package.recipe.open(room_in(buffer, package.layout, package.recipe.terms, package.dtype), base)
     scratch = _scratch.of(max((scratch_bytes(put.row, LARGE) for put in filling.puts.values()), default=0))
     content = ContentHash(package.config)
     content.update(package.header.raw)

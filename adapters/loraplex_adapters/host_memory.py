@@ -11,7 +11,8 @@ import mmap
 import torch
 from torch import Tensor
 
-from loraplex_adapters.region import PAGE, Region
+from loraplex_adapters.page import PAGE
+from loraplex_adapters.region import Region
 
 
 class HostMemory:

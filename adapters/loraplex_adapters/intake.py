@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,8 @@ from loraplex_adapters.loader import Loader, Outcome
 from loraplex_adapters.loading import LoadedAdapter, load
 from loraplex_adapters.moving import to_device, to_host
 from loraplex_adapters.package import Package, inspect
+from loraplex_adapters.peers import NOBODY, Peers, Reading
+from loraplex_adapters.shard import Shard
 from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.steady import steady
 from loraplex_kernels.lora import AdapterTable
@@ -27,6 +30,8 @@ class Intake:
         table: that they are made for: its device, its dtype, and whether it holds int8.
         loader: whose threads do the work; closed with this.
         allocate: gives what adapters are read into and kept in on the host; without it, new memory.
+        shard: what of each adapter is kept here; None: all of it.
+        peers: read the rest at the same time.
     """
 
     def __init__(
@@ -35,10 +40,14 @@ class Intake:
         table: AdapterTable,
         loader: Loader,
         allocate: Callable[[int], Tensor] | None = None,
+        shard: Shard | None = None,
+        peers: Peers = NOBODY,
     ) -> None:
         self._base = base
         self._device = table.device
-        self._inspect = partial(inspect, base=base.shape, dtype=table.dtype, int8=table.int8, weights=base)
+        self._inspect = partial(inspect, base=base.shape, dtype=table.dtype, int8=table.int8, weights=base, shard=shard)
+        self._whole = shard is None
+        self._peers = peers
         self._loader = loader
         self._allocate = allocate
 
@@ -77,8 +86,12 @@ class Intake:
         self._loader.submit(source.name, partial(steady, partial(self._read, source, package, room)), done)
 
     def lift(self, name: str, loaded: LoadedAdapter, done: Callable[[Outcome[LoadedAdapter]], None]) -> None:
-        """From host memory to the device."""
-        self._move(name, partial(to_device, loaded, self._device), done)
+        """From host memory to the device. Where there are peers never at once, for they may take their time."""
+        work = partial(self._lift, name, loaded)
+        if self._whole:
+            self._move(name, work, done)
+        else:
+            self._loader.submit(name, work, done)
 
     def shelve(self, name: str, loaded: LoadedAdapter, done: Callable[[Outcome[LoadedAdapter]], None]) -> None:
         """From the device to host memory."""
@@ -97,6 +110,10 @@ class Intake:
         else:
             self._loader.submit(name, work, done)
 
+    def _lift(self, name: str, loaded: LoadedAdapter) -> LoadedAdapter:
+        reading = self._peers.lift(name, loaded.number)
+        return self._with_peers(reading, partial(to_device, loaded, self._device))
+
     def _read(self, source: AdapterSource, package: Package | None, room: int) -> LoadedAdapter:
         """There is no package after an eviction, and an old one where the files were replaced."""
         if package is None or not package.unchanged():
@@ -105,4 +122,16 @@ class Intake:
             raise AdapterError(
                 f"adapter '{source.name}' was replaced by a larger one while it waited for room; send the request again"
             )
-        return load(package, self._device, self._base, self._allocate)
+        reading = self._peers.read(source)
+        loaded = self._with_peers(reading, partial(load, package, self._device, self._base, self._allocate))
+        return replace(loaded, number=reading.number)
+
+    def _with_peers(self, reading: Reading, work: Callable[[], LoadedAdapter]) -> LoadedAdapter:
+        """All have it, or none."""
+        try:
+            loaded = work()
+        except BaseException:
+            reading.give_up()
+            raise
+        reading.finish(loaded.generation)
+        return loaded

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from loraplex_adapters.loading import LoadedAdapter
 from loraplex_adapters.package import Package
-from loraplex_adapters.report import AdapterEntry, Tier
+from loraplex_adapters.report import AdapterEntry, Origin, Tier
 from loraplex_adapters.source import AdapterSource
 
 Key = tuple[str, str]  # path and fingerprint
@@ -21,6 +21,7 @@ class Known:
     last_used: float = field(default_factory=time.time)
     package: Package | None = None  # inspected, until it loads
     seconds: float = 0.0  # that the inspection took
+    origin: Origin = "disk"  # of its latest way in
     loaded: LoadedAdapter | None = None  # once it is in memory
 
     def outdates(self, source: AdapterSource) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 
 from loraplex_adapters.errors import AdapterError
+from loraplex_adapters.report import Origin
 from loraplex_adapters.residents import Claim
 from loraplex_adapters.seat import Seat
 from loraplex_adapters.source import AdapterSource
@@ -25,6 +27,8 @@ class Lease:
     def __init__(self, source: AdapterSource, claim: Claim[tuple[str, str]]) -> None:
         self.source = source
         self.claim = claim
+        self.was_there = False  # in its slot when the lease was made; set by the store
+        self.ready_at = float("-inf")  # by time.monotonic, once it is ready
         self.error: AdapterError | None = None  # once it failed
         self.released = False
         self._seat: Seat | None = None
@@ -57,6 +61,11 @@ class Lease:
         return self.place.magnitude
 
     @property
+    def origin(self) -> Origin:
+        """Where the adapter was when the lease was made. Raises RuntimeError as `place` does."""
+        return "device" if self.was_there else self.place.origin
+
+    @property
     def place(self) -> Seat:
         """Where the adapter sits, and what is known of it.
 
@@ -70,3 +79,4 @@ class Lease:
     def seat(self, seat: Seat) -> None:
         """The adapter is in memory."""
         self._seat = seat
+        self.ready_at = time.monotonic()

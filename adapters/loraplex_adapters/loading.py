@@ -31,6 +31,7 @@ class LoadedAdapter:
     touches: frozenset[int]  # indices of the sites with low-rank updates
     terms: Terms = field(default_factory=Terms)  # views of the transfer's buffer
     traits: Traits = field(default_factory=Traits)
+    number: int = 0  # under which other ranks keep their parts of it
 
     @property
     def buffer(self) -> Tensor:
@@ -58,22 +59,30 @@ def load(
     """
     package = package.settle(base)
     host = host_buffer(package.nbytes, device) if allocate is None else allocate(package.nbytes)
+    cutting, recipe = package.cutting, package.recipe
+    whole = host if cutting is None else torch.empty(package.layout.nbytes, dtype=torch.uint8)
     try:
-        generation = fill(package, host, base)
+        generation = fill(package, whole, base)
     except AdapterRefusedError:
         package.require_unchanged()  # what is wrong with it may be that it is only half written
         raise
     package.require_unchanged()
+    terms = recipe.terms
+    if cutting is not None:
+        terms = cutting.terms
+        cutting.copy(
+            room_in(whole, package.layout, recipe.terms, package.dtype),
+            room_in(host, package.kept, terms, package.dtype),
+        )
     transfer = send(host, device)
-    recipe = package.recipe
-    room = room_in(transfer.buffer, package.layout, recipe, package.dtype)
+    room = room_in(transfer.buffer, package.kept, terms, package.dtype)
     return LoadedAdapter(
         generation=generation,
-        layout=package.layout,
+        layout=package.kept,
         transfer=transfer,
         magnitude=any(site.magnitude for site in recipe.sites),
         touches=frozenset(site.site for site in recipe.sites),
-        terms=assemble(recipe.terms, room.terms),
+        terms=assemble(terms, room.terms),
         traits=recipe.traits,
     )
 

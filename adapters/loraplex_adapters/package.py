@@ -9,12 +9,14 @@ from functools import cached_property
 import torch
 
 from loraplex_adapters.base import BaseShape, BaseWeights
+from loraplex_adapters.cutting import Cutting
 from loraplex_adapters.errors import AdapterChangedError, AdapterRefusedError
 from loraplex_adapters.fingerprint import CONFIG_FILE, fingerprint
 from loraplex_adapters.methods import method_of
 from loraplex_adapters.peft_config import LONGEST, read_values
 from loraplex_adapters.recipe import Candidate, Recipe
 from loraplex_adapters.same_weights import SameWeights
+from loraplex_adapters.shard import Shard
 from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.tensor_file import TensorHeader, read_header
 from loraplex_kernels.lora import AdapterLayout, plan
@@ -31,17 +33,31 @@ class Package:
     recipe: Recipe
     dtype: torch.dtype  # of A and B in memory, unless they are int8
     int8: bool = False
+    shard: Shard | None = None  # what of it is kept; None: all
 
     @cached_property
     def layout(self) -> AdapterLayout:
-        """Where everything lies in memory."""
+        """Where everything lies when it was read."""
         terms = (term.nbytes for term in self.recipe.terms)
         return plan(self.recipe.sites, self.dtype.itemsize, terms, int8=self.int8)
+
+    @cached_property
+    def cutting(self) -> Cutting | None:
+        """How it is cut to what is kept; None: it is kept as it was read."""
+        return None if self.shard is None else Cutting(self.recipe, self.shard)
+
+    @cached_property
+    def kept(self) -> AdapterLayout:
+        """Where everything lies that is kept."""
+        if self.cutting is None:
+            return self.layout
+        terms = (term.nbytes for term in self.cutting.terms)
+        return plan(self.cutting.sites, self.dtype.itemsize, terms, int8=self.int8)
 
     @property
     def nbytes(self) -> int:
         """What it takes in memory, at most: `settle` may find that it takes less."""
-        return self.layout.nbytes
+        return self.kept.nbytes
 
     def unchanged(self) -> bool:
         """The files are still those that were checked."""
@@ -72,6 +88,7 @@ def inspect(
     weights: BaseWeights | None = None,
     *,
     int8: bool = False,
+    shard: Shard | None = None,
 ) -> Package:
     """Check an adapter's config and the header of its tensor file against the model.
 
@@ -81,6 +98,7 @@ def inspect(
         dtype: of A and B in memory, and of the terms that are weights.
         weights: the base's, if the size is to be known to the byte: PEFT may save tables that are the base's own.
         int8: A and B are rounded to int8 instead; the terms are not.
+        shard: what of it is kept; None: all of it.
 
     Raises:
         AdapterRefusedError: with every reason why it cannot be served exactly.
@@ -98,7 +116,9 @@ def inspect(
         _require_unchanged(source, seen)  # what is wrong with it may be that it is only half written
         raise
     _require_unchanged(source, seen)  # so the config and the tensors belong together
-    package = Package(source, seen, config, header, recipe, dtype, int8)
+    package = Package(source, seen, config, header, recipe, dtype, int8, shard)
+    if package.cutting is not None and (reasons := list(package.cutting.reasons(base.sites))):
+        raise AdapterRefusedError(source.name, reasons)
     return package if weights is None else package.settle(weights)
 
 

@@ -87,12 +87,12 @@ class Recipe:
 MakeRecipe = Callable[[Candidate], Recipe]
 
 
-def room_in(buffer: Tensor, layout: AdapterLayout, recipe: Recipe, dtype: torch.dtype) -> Room:
+def room_in(buffer: Tensor, layout: AdapterLayout, terms: Iterable[TermShape], dtype: torch.dtype) -> Room:
     """The arrays as views of a buffer, uint8 `[layout.nbytes]`."""
     return Room(
         sites=tuple(site_weights(buffer, placement, dtype) for placement in layout.placements),
         terms=tuple(
             buffer[offset : offset + term.nbytes].view(term.dtype).view(term.shape)
-            for term, offset in zip(recipe.terms, layout.others, strict=True)
+            for term, offset in zip(terms, layout.others, strict=True)
         ),
     )

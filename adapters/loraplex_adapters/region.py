@@ -10,13 +10,12 @@ from collections import deque
 import torch
 from torch import Tensor
 
+from loraplex_adapters.page import whole_pages
 from loraplex_adapters.ranges import Ranges
-
-PAGE = 4096  # buffers begin on multiples of it
 
 
 class Region:
-    """Args: memory: uint8 `[n]` on the host, n a multiple of `PAGE`; kept as long as a buffer of it is."""
+    """Args: memory: uint8 `[n]` on the host, n a multiple of `page.PAGE`; kept as long as a buffer of it is."""
 
     def __init__(self, memory: Tensor) -> None:
         self._memory = memory
@@ -34,7 +33,7 @@ class Region:
 
     def cut(self, nbytes: int) -> Tensor | None:
         """Uint8 `[nbytes]`, at least 1, of any content; None where no free part is that long."""
-        length = -(-nbytes // PAGE) * PAGE
+        length = whole_pages(nbytes)
         with self._lock:
             self._take_back()
             offset = self._ranges.take(length)

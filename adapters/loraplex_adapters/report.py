@@ -8,6 +8,8 @@ from typing import Literal
 import msgspec
 
 Tier = Literal["device", "host", "loading", "waiting"]
+# Where an adapter was when somebody asked for it.
+Origin = Literal["device", "host", "disk"]
 
 
 class AdapterEntry(msgspec.Struct, frozen=True, kw_only=True):

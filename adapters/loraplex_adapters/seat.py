@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from loraplex_adapters.report import Origin
 from loraplex_adapters.terms import Terms, Traits
 
 
@@ -19,6 +20,7 @@ class Seat:
         low_rank: it has low-rank updates at all.
         head: it changes what `lm_head` gives, by low rank or by a term.
         traits: the rest of what the engine has to know.
+        origin: where it came from.
         terms: where its terms are found as long as it sits; raises RuntimeError after that.
     """
 
@@ -28,4 +30,5 @@ class Seat:
     low_rank: bool
     head: bool
     traits: Traits
+    origin: Origin
     terms: Callable[[], Terms] = field(compare=False)

@@ -8,6 +8,8 @@ from functools import partial
 from torch import Tensor
 
 from loraplex_adapters.loading import LoadedAdapter
+from loraplex_adapters.peers import NOBODY, Peers
+from loraplex_adapters.report import Origin
 from loraplex_adapters.seat import Seat
 from loraplex_adapters.terms import Terms
 from loraplex_kernels.lora import AdapterTable
@@ -20,10 +22,12 @@ class Seating:
 
     Args:
         table: all of its rows are free, and belong to the seating.
+        peers: have tables with the same rows.
     """
 
-    def __init__(self, table: AdapterTable) -> None:
+    def __init__(self, table: AdapterTable, peers: Peers = NOBODY) -> None:
         self._table = table
+        self._peers = peers
         self._free = list(reversed(range(table.slots)))
         self._seats: dict[Key, Seat] = {}
         self._buffers: dict[Key, Tensor] = {}
@@ -37,14 +41,15 @@ class Seating:
         """Of all that sit."""
         return sum(buffer.numel() for buffer in self._buffers.values())
 
-    def seat(self, key: Key, loaded: LoadedAdapter) -> None:
-        """Put an adapter into a free row."""
+    def seat(self, key: Key, loaded: LoadedAdapter, origin: Origin = "disk") -> None:
+        """Put an adapter into a free row. Args: origin: where it came from."""
         if not self._free:
             slots = self._table.slots
             self._table.grow(2 * slots)
             self._free = list(reversed(range(slots, 2 * slots)))
         slot = self._free.pop()
         self._table.install(slot, loaded.layout, loaded.buffer)
+        self._peers.seat(slot, loaded.number)
         self._buffers[key] = loaded.buffer
         self._terms[key] = loaded.terms
         self._seats[key] = Seat(
@@ -54,6 +59,7 @@ class Seating:
             low_rank=_rank(loaded) > 0,
             head=self._table.rank.shape[1] - 1 in loaded.touches or loaded.traits.head,
             traits=loaded.traits,
+            origin=origin,
             terms=partial(self.terms, key),
         )
 
@@ -67,8 +73,12 @@ class Seating:
             raise RuntimeError(f"adapter {key} is not in memory any more")
         return self._terms[key]
 
-    def unseat(self, key: Key) -> Callable[[], None]:
+    def unseat(self, key: Key, number: int = 0) -> Callable[[], None]:
         """Empty an adapter's row.
+
+        Args:
+            key: of the adapter.
+            number: under which the peers keep their parts of it on the host; 0: they do not.
 
         Returns:
             What lets go of the buffer: to be called where the milliseconds that this takes hurt nobody.
@@ -77,6 +87,7 @@ class Seating:
         # And no other reference: the call must be the one that frees. The terms are views of the buffer.
         holder: list[object] = [self._buffers.pop(key), self._terms.pop(key)]
         self._table.clear(slot)
+        self._peers.unseat(slot, number)
         self._free.append(slot)
         return holder.clear
 

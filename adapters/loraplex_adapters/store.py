@@ -19,6 +19,7 @@ from loraplex_adapters.known import Key, Known
 from loraplex_adapters.lease import Lease
 from loraplex_adapters.leases import Leases
 from loraplex_adapters.loader import Loader
+from loraplex_adapters.peers import NOBODY, Peers
 from loraplex_adapters.pinned_memory import PinnedMemory
 from loraplex_adapters.pins import Pins
 from loraplex_adapters.policy import Popularity
@@ -27,6 +28,7 @@ from loraplex_adapters.residency import Residency
 from loraplex_adapters.residents import Claim, Plan, State
 from loraplex_adapters.seat import Seat
 from loraplex_adapters.seating import Seating
+from loraplex_adapters.shard import Shard
 from loraplex_adapters.shelf import Shelf
 from loraplex_adapters.source import AdapterSource
 from loraplex_kernels.lora import AdapterTable
@@ -50,6 +52,8 @@ class AdapterStore:
         claim: whether the host's memory for them is claimed now: on a CPU that of both, else that of those that left.
         loader_threads: how many adapters are read at the same time.
         on_ready: called from a loader thread when there is something to poll for.
+        shard: what of each adapter is kept here; None: all of it.
+        peers: the ranks that keep the rest, read with this one and put it into the same rows.
     """
 
     def __init__(
@@ -62,14 +66,16 @@ class AdapterStore:
         claim: bool = False,
         loader_threads: int = 1,
         on_ready: Callable[[], None] | None = None,
+        shard: Shard | None = None,
+        peers: Peers = NOBODY,
     ) -> None:
         popularity: Popularity[Key] = Popularity()
         self._residency: Residency[Key] = Residency(budget_bytes, popularity)
         self._pins = Pins(self._residency)
-        self._seating = Seating(table)
+        self._seating = Seating(table, peers)
         allocate = _allocator(table.device, budget_bytes, host_budget_bytes, claim)
-        self._intake = Intake(base, table, Loader(loader_threads, on_ready), allocate)
-        self._shelf = Shelf(HostTier(host_budget_bytes, popularity), self._intake)
+        self._intake = Intake(base, table, Loader(loader_threads, on_ready), allocate, shard, peers)
+        self._shelf = Shelf(HostTier(host_budget_bytes, popularity), self._intake, peers)
         self._lock = threading.Lock()
         self._closed = False
         self._changed = False  # a claim came or went since the last poll
@@ -99,6 +105,7 @@ class AdapterStore:
                 if lease.key in unknown and lease.key not in self._known:
                     self._welcome(lease.key, lease.source)
                 self._known[lease.key].last_used = time.time()
+                lease.was_there = self._residency.state(lease.key) is State.RESIDENT
             self._leases.add(leases)
             self._changed = True
             self._leases.settle(leases, self._seat_of)
@@ -241,9 +248,8 @@ class AdapterStore:
         self._shelf.set_aside(plan.load)
         for key in (*plan.drop, *plan.evict):
             known = self._known[key]
-            if key in plan.evict:
-                self._shelf.put(key, known)
-            holder = [self._seating.unseat(key), known.loaded]
+            number = self._shelf.put(key, known) if key in plan.evict else 0
+            holder = [self._seating.unseat(key, number), known.loaded]
             known.loaded = None
             self._intake.discard(holder)
             self._forget_absent(key)

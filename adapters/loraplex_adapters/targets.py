@@ -37,7 +37,7 @@ def select_targets(config: LoraConfig, sites: Iterable[Site]) -> tuple[Target, .
     Source: PEFT's `check_target_module_exists` and `_maybe_include_all_linear_layers` (tuners/tuners_utils.py),
     `get_pattern_key` (utils/other.py), and the scaling of `LoraLayer.update_layer` (tuners/lora/layer.py).
     """
-    excluded = _name_matcher(config.exclude_modules)
+    excluded = name_matcher(config.exclude_modules)
     saved = part_matcher(config.modules_to_save)
     targeted = _target_matcher(config)
     ranks = _compile(config.rank_pattern)
@@ -53,14 +53,10 @@ def select_targets(config: LoraConfig, sites: Iterable[Site]) -> tuple[Target, .
     return tuple(targets)
 
 
-def part_matcher(names: Iterable[str]) -> Matcher:
-    """Whether a name has one of these, which are regexes, as a part of its path: PEFT's reading of modules_to_save."""
-    patterns = [re.compile(saved_pattern(name)) for name in names]
-    return lambda name: any(pattern.match(name) for pattern in patterns)
-
-
-def _name_matcher(names: str | Sequence[str] | None) -> Matcher:
-    """A string is a regex for the whole name; a list holds whole names, or what follows a dot at their end."""
+def name_matcher(names: str | Sequence[str] | None) -> Matcher:
+    """Whether a name is meant: PEFT's reading of target_modules and exclude_modules. A string is a regex for the whole
+    name; a list holds whole names, or what follows a dot at their end; nothing means none.
+    """
     if not names:
         return lambda name: False
     if isinstance(names, str):
@@ -70,10 +66,16 @@ def _name_matcher(names: str | Sequence[str] | None) -> Matcher:
     return lambda name: name in whole or name.endswith(suffixes)
 
 
+def part_matcher(names: Iterable[str]) -> Matcher:
+    """Whether a name has one of these, which are regexes, as a part of its path: PEFT's reading of modules_to_save."""
+    patterns = [re.compile(saved_pattern(name)) for name in names]
+    return lambda name: any(pattern.match(name) for pattern in patterns)
+
+
 def _target_matcher(config: LoraConfig) -> Matcher:
     if config.all_linear:
         return lambda name: name.rpartition(".")[2] not in NOT_LINEAR
-    named = _name_matcher(config.target_modules)
+    named = name_matcher(config.target_modules)
     if not config.layers_to_transform:
         return named
     whole = frozenset(config.target_modules)

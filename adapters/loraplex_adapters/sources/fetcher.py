@@ -16,7 +16,7 @@ from loraplex_adapters.errors import (
     SourceUnavailableError,
 )
 from loraplex_adapters.sources.address import Address, Kind
-from loraplex_adapters.sources.cache import DiskCache, IndexRecord, Staging
+from loraplex_adapters.sources.cache import DiskCache, DiskUsage, IndexRecord, Staging
 from loraplex_adapters.sources.download import download
 from loraplex_adapters.sources.held import HeldFolder
 from loraplex_adapters.sources.listing import Listing, Remote
@@ -68,6 +68,10 @@ class Fetcher:
         record = self._cache.find(address.text)
         return record is not None and self._cache.has(record.entry)
 
+    async def usage(self) -> DiskUsage:
+        """How full the cache is."""
+        return await on_thread(self._cache.usage)
+
     async def open(self, address: Address) -> HeldFolder:
         """Fetch what is not here or is no longer new; hold it.
 
@@ -76,12 +80,16 @@ class Fetcher:
         Raises:
             SourceError, DiskFullError: it cannot be had, and there is no older copy.
         """
+        waited = 0.0
         for _ in range(ROUNDS):
             record = self._cache.find(address.text)
             if record is None or not self._is_new(address, record):
+                began = time.monotonic()
                 record = await self._shared(address)
+                waited += time.monotonic() - began
             held = await self._hold_checked(record)
             if held is not None:
+                held.waited_s = waited
                 return held
             self._spared.pop(address.text, None)
         raise DiskFullError("the disk cache of this server is too small for what is asked of it at once")

@@ -20,11 +20,13 @@ class HeldFolder:
     Args:
         path: of the folder.
         revision: what the source calls this content; empty for a local folder.
+        waited_s: seconds that its source was waited for; 0 for what was here, and new.
     """
 
     path: str
     revision: str = ""
     on_release: Callable[[], None] = field(default=_nothing, repr=False)
+    waited_s: float = 0.0
 
     def release(self) -> None:
         """End the hold; twice is once."""

@@ -8,6 +8,7 @@ from loraplex_adapters.errors import SourceNotAllowedError
 from loraplex_adapters.fingerprint import CONFIG_FILE
 from loraplex_adapters.sources.address import Address
 from loraplex_adapters.sources.allowed import AllowedSources
+from loraplex_adapters.sources.cache import DiskUsage
 from loraplex_adapters.sources.fetcher import Fetcher
 from loraplex_adapters.sources.folder import permitted_folder
 from loraplex_adapters.sources.held import HeldFolder
@@ -56,6 +57,10 @@ class Sources:
         if self._fetcher is None:
             raise SourceNotAllowedError("this server fetches no adapters from other machines")
         return await self._fetcher.open(address)
+
+    async def disk_usage(self) -> DiskUsage | None:
+        """How full the disk cache is; None where nothing is fetched."""
+        return None if self._fetcher is None else await self._fetcher.usage()
 
     async def close(self) -> None:
         """End what is being fetched."""

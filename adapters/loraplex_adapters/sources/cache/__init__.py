@@ -3,5 +3,6 @@
 from loraplex_adapters.sources.cache.disk_cache import DiskCache
 from loraplex_adapters.sources.cache.index import IndexRecord
 from loraplex_adapters.sources.cache.staging import Staging
+from loraplex_adapters.sources.cache.usage import DiskUsage
 
-__all__ = ["DiskCache", "IndexRecord", "Staging"]
+__all__ = ["DiskCache", "DiskUsage", "IndexRecord", "Staging"]

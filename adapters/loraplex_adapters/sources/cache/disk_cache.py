@@ -20,6 +20,7 @@ from loraplex_adapters.sources.cache.files import sync_folder, write_atomically
 from loraplex_adapters.sources.cache.index import Index, IndexRecord
 from loraplex_adapters.sources.cache.manifest import FILE, Manifest, changed, corrupt, read_manifest
 from loraplex_adapters.sources.cache.staging import Staging, sweep
+from loraplex_adapters.sources.cache.usage import DiskUsage
 from loraplex_adapters.sources.held import HeldFolder
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,11 @@ class DiskCache:
         self._sizes: dict[str, int] = {}  # of entries; equal names have equal content
         with self._alone():
             clean(self._root)
+
+    def usage(self) -> DiskUsage:
+        """What there is, other processes' entries among it. Reads the disk."""
+        entries = os.listdir(self._path("entries"))
+        return DiskUsage(len(entries), sum(map(self._nbytes, entries)), self._budget)
 
     def find(self, key: str) -> IndexRecord | None:
         """What is known of a source."""

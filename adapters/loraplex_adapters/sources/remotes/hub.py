@@ -23,6 +23,7 @@ from loraplex_adapters.errors import SourceError, SourceNotFoundError, SourceUna
 from loraplex_adapters.sources.address import Address
 from loraplex_adapters.sources.listing import Listing, RemoteFile
 from loraplex_adapters.sources.remotes.http import IDENTITY, TIMEOUT, broken, failure, require_identity
+from loraplex_adapters.sources.remotes.trace import trace_headers
 from loraplex_adapters.sources.wanted import WANTED
 
 LIST_TIMEOUT_S = 10
@@ -60,7 +61,7 @@ class HubRemote:
         """See Remote."""
         url = hf_hub_url(address.place, file.name, revision=listing.revision, endpoint=self._api.endpoint)
         try:
-            async with self._client.stream("GET", url, headers=self._headers()) as response:
+            async with self._client.stream("GET", url, headers={**self._headers(), **trace_headers()}) as response:
                 if not response.is_success:
                     raise failure(address, response.status_code)
                 require_identity(response)

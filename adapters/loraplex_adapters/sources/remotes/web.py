@@ -17,6 +17,7 @@ from loraplex_adapters.fingerprint import FILES
 from loraplex_adapters.sources.address import Address
 from loraplex_adapters.sources.listing import Listing, RemoteFile, revision_of
 from loraplex_adapters.sources.remotes.http import IDENTITY, TIMEOUT, broken, failure, require_identity
+from loraplex_adapters.sources.remotes.trace import trace_headers
 from loraplex_adapters.sources.threads import together
 from loraplex_adapters.sources.wanted import TOKENIZER_FILES
 
@@ -95,7 +96,8 @@ class WebRemote:
         url = f"https://{target}{port}/{path}"
         # httpx checks the certificate against the name that it asks for, not against the address.
         extensions = {"sni_hostname": host.strip("[]")}
-        return self._client.build_request(method, url, headers={"host": address.place}, extensions=extensions)
+        headers = {"host": address.place, **trace_headers()}
+        return self._client.build_request(method, url, headers=headers, extensions=extensions)
 
     async def _target(self, address: Address) -> str:
         """The host as an address, `[]` around the colons of IPv6, that may be asked."""
