@@ -10,6 +10,7 @@ from loraplex_server import __version__
 from loraplex_server.api.process.start_error import StartError
 from loraplex_server.commands.error import CommandError
 from loraplex_server.demo import Demo, find_demo
+from loraplex_server.logs.redaction import redact
 from loraplex_server.settings import SettingsError, load_settings
 from loraplex_server.settings.errors import did_you_mean
 from loraplex_server.settings.parser import CommandLine
@@ -82,6 +83,13 @@ def bench(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def plan(arguments: Sequence[str]) -> int:
+    """`loraplex plan`."""
+    from loraplex_server.commands.plan import plan as run
+
+    return run(arguments)
+
+
 def version(arguments: Sequence[str]) -> int:
     """`loraplex version`."""
     if arguments:
@@ -97,6 +105,7 @@ COMMANDS = {
     "keys": Command("make, list and revoke the keys of tenants", keys),
     "run-batch": Command("answer a file of requests, with an engine of its own or a running server's", run_batch),
     "bench": Command("measure throughput and latency, of a server or of an engine alone", bench),
+    "plan": Command("say what a server would take of memory, and how fast it could be at best", plan),
     "version": Command("print the version", version),
 }
 
@@ -134,13 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (StartError, CommandError) as error:
-        print(f"loraplex {name}: {error}", file=sys.stderr)
+        print(redact(f"loraplex {name}: {error}"), file=sys.stderr)
         return FAILED
 
 
 def _complain(prog: str, problems: Sequence[str]) -> int:
     for problem in problems:
-        print(f"{prog}: {problem}", file=sys.stderr)
+        print(redact(f"{prog}: {problem}"), file=sys.stderr)
     print(f"`{prog} --help` shows what there is.", file=sys.stderr)
     return BAD_USAGE
 

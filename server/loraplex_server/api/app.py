@@ -25,6 +25,7 @@ from loraplex_server.api.forms.response_store import ResponseStore
 from loraplex_server.api.handlers import install_handlers
 from loraplex_server.api.middleware import RecordMiddleware
 from loraplex_server.api.process.batch_work import make_batch_work
+from loraplex_server.api.process.disk_watch import watch_disk
 from loraplex_server.api.process.drain import Drain
 from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.api.rendering.renderers import Renderers
@@ -34,6 +35,7 @@ from loraplex_server.batch.state.state import State
 from loraplex_server.engine.interface import Engine
 from loraplex_server.metrics import Metrics
 from loraplex_server.settings import ServeSettings
+from loraplex_server.tracing.interface import Tracing
 
 # The engine speaks four times a second; each word holds lists that no later word repeats.
 ABSORB_INTERVAL_S = 0.1
@@ -48,6 +50,7 @@ def create_app(
     drain: Drain | None = None,
     tenancy: Tenancy | None = None,
     state: State | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The app over an engine that someone else starts and ends.
 
@@ -56,10 +59,12 @@ def create_app(
         metrics: default: new ones. drain: begun by whoever ends the server; default: a new one.
         tenancy: keys, limits and usage, that someone else closes; default: as the settings want it.
         state: that keeps files and batches; default: none, and there are none.
+        tracing: that someone else closes; default: none.
     """
     tenancy = tenancy or open_tenancy(settings)
     metrics = metrics or Metrics(settings.base_names[0], settings.metrics_max_adapters, settings.metrics_max_tenants)
     drain = drain or Drain()
+    metrics.server.watch(engine, drain)
     names = ModelNames(settings.base_names, catalog)
     outcomes = AdapterOutcomes()
     renderers = Renderers(renderer)
@@ -85,7 +90,7 @@ def create_app(
     install_openapi(app)
     app.add_middleware(HoldMiddleware)
     app.add_middleware(GuardMiddleware, callers=callers, tenancy=tenancy, drain=drain, metrics=metrics)
-    app.add_middleware(RecordMiddleware, log_requests=settings.request_log)
+    app.add_middleware(RecordMiddleware, log_requests=settings.request_log, metrics=metrics, tracing=tracing)
     if settings.root_path:
         app.add_middleware(RootPath, prefix=settings.root_path)
     return app
@@ -102,7 +107,8 @@ async def _living(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.sleep(ABSORB_INTERVAL_S)
 
     keeper = PinKeeper(services.catalog, services.engine, services.outcomes)
-    work = [absorb(), keeper.run(), services.tenancy.keep_writing()]
+    disk = watch_disk(services.catalog, services.metrics)
+    work = [absorb(), disk, keeper.run(), services.tenancy.keep_writing()]
     if services.batch_work is not None:
         work.append(services.batch_work.worker.run())
     tasks = [asyncio.create_task(each) for each in work]

@@ -24,6 +24,7 @@ from loraplex_server.engine.interface import (
     InvalidRequestError,
     QueueFullError,
 )
+from loraplex_server.logs.redaction import redact
 
 # Characters of a message; a refused adapter's may name thousands of tensors.
 MAX_MESSAGE = 2000
@@ -58,9 +59,9 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
         outcome: str = "invalid",
     ) -> None:
-        super().__init__(message)
+        self.message = redact(message)
+        super().__init__(self.message)
         self.status = status
-        self.message = message
         self.type = type
         self.param = param
         self.code = code

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from loraplex_server.batch.tally import Tally
+from loraplex_server.tasks import beside
 
 INTERVAL_S = 0.5
 # Where there is no terminal, a line now and then is what a log can use.
@@ -43,13 +44,8 @@ async def shown(console: Console, tally: Tally, total: int) -> AsyncIterator[Non
     """A bar while the block runs, or lines where there is no terminal."""
     pace = Pace(tally, total)
     with _bar(console, total) if console.is_terminal else contextlib.nullcontext() as bar:
-        watcher = asyncio.create_task(_watch(console, bar, tally, total, pace))
-        try:
+        async with beside(_watch(console, bar, tally, total, pace)):
             yield
-        finally:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
 
 
 def _bar(console: Console, total: int) -> Progress:

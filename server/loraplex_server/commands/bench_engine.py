@@ -15,8 +15,9 @@ from loraplex_server.bench.engine.drive import Drive
 from loraplex_server.bench.engine.fractions import Fractions, fractions, served_as, typical
 from loraplex_server.bench.engine.runs import all_runs
 from loraplex_server.bench.engine.settings import read_settings
-from loraplex_server.bench.limits.machine import Rates, cores, measure
+from loraplex_server.bench.limits.machine import measure
 from loraplex_server.bench.limits.model import model_shape
+from loraplex_server.bench.limits.rates import Rates
 from loraplex_server.bench.load.arguments import load_options
 from loraplex_server.bench.load.lines import Lines
 from loraplex_server.bench.load.options import LoadOptions
@@ -25,9 +26,10 @@ from loraplex_server.bench.load.runs import Run
 from loraplex_server.bench.load.table import report_console
 from loraplex_server.commands.error import CommandError
 from loraplex_server.engine.build import build_engine
+from loraplex_server.engine.cores import usable_cores
 from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.messages import EngineInfo
-from loraplex_server.logs import configure_logging
+from loraplex_server.logs.configure import configure_logging
 from loraplex_server.models.errors import ModelError
 from loraplex_server.models.folder import model_folder
 from loraplex_server.settings import ServeSettings
@@ -60,7 +62,7 @@ def _measured(given: argparse.Namespace, settings: ServeSettings, console: Conso
     ends = () if options.ignore_eos else load_renderer(settings.model).end_tokens
     # Before there is an engine, whose threads would be in the way.
     roofline = not given.no_roofline and settings.device != "cuda"
-    rates = measure(settings.threads or cores(), MEASURE_SCALE).best if roofline else None
+    rates = measure(settings.threads or usable_cores(), MEASURE_SCALE).best if roofline else None
     woken = Event()
     core, info = build_engine(settings.engine_config(), woken.set)
     try:

@@ -24,9 +24,10 @@ from loraplex_server.api.rendering.tokenizer_files import NAMES
 from loraplex_server.commands.error import CommandError
 from loraplex_server.commands.outline import Outline, outline
 from loraplex_server.commands.tables import fact_table
-from loraplex_server.engine.device import checkpoint_dtype, resolve_dtype
+from loraplex_server.engine.device import resolve_dtype
+from loraplex_server.engine.dtype import checkpoint_dtype
 from loraplex_server.models.blueprint import blueprint
-from loraplex_server.models.describe import describe
+from loraplex_server.models.describe import describe, read_config
 from loraplex_server.models.errors import ModelError
 from loraplex_server.models.folder import model_folder
 from loraplex_server.settings.quantity import format_bytes
@@ -140,7 +141,7 @@ def _base(model: str) -> tuple[BaseShape, torch.dtype]:
         config = describe(folder)
     except (ModelError, ValueError) as error:
         raise CommandError(str(error)) from error
-    dtype = resolve_dtype("auto", checkpoint_dtype(folder), torch.device("cpu"))
+    dtype = resolve_dtype("auto", checkpoint_dtype(read_config(folder)), torch.device("cpu"))
     return blueprint(config).shape(config, tied=config.tie_embeddings), dtype
 
 

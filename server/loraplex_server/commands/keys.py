@@ -6,24 +6,25 @@ import argparse
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from loraplex_server.commands.error import CommandError
+from loraplex_server.commands.key_audit import audited
 from loraplex_server.commands.key_tables import key_facts, key_list, made_key
 from loraplex_server.commands.parser import Parser, add_command, run_command, show
 from loraplex_server.settings import SettingsError
-from loraplex_server.tenants.errors import KeyStoreError
+from loraplex_server.tenants.errors import KeyStoreError, UnknownKeyError
 from loraplex_server.tenants.grant import Grant
-from loraplex_server.tenants.key import Key, new_key
+from loraplex_server.tenants.key import ID_PREFIX, Key, new_key
 from loraplex_server.tenants.key_file import SUFFIXES, entry_of
 from loraplex_server.tenants.key_store import FILE, KeyStore
 from loraplex_server.tenants.keyring import open_keys
 from loraplex_server.tenants.moment import moment_ahead
-from loraplex_server.tenants.secret import digest_of, is_secret
+from loraplex_server.tenants.secret import PREFIX, digest_of, is_secret
 
 # By the grant's own names, where the flags are shorter.
 _FLAGS = {"requests_per_minute": "rpm", "tokens_per_minute": "tpm"}
@@ -33,7 +34,7 @@ def keys(arguments: Sequence[str]) -> int:
     """Run one of the sub-commands; returns the exit code."""
     try:
         return run_command(_parser(), arguments)
-    except KeyStoreError as error:
+    except (KeyStoreError, UnknownKeyError) as error:
         raise CommandError(str(error)) from error
 
 
@@ -78,7 +79,9 @@ def _create(given: argparse.Namespace) -> int:
     if given.yaml:
         show(given, {"secret": secret, "item": entry_of(key)}, made_key(secret, item=entry_of(key)))
         return 0
-    with _store(given, create=True) as store:
+    path = _database(given, "put what `loraplex keys create --yaml` prints into it")
+    with contextlib.closing(KeyStore(path, create=True)) as store, audited("key.create", path) as deed:
+        deed.about(key.id, for_tenant=key.grant.tenant, admin=key.grant.admin)
         store.add(key)
     show(given, {**key.fields(), "secret": secret}, made_key(secret, key.fields()))
     return 0
@@ -97,8 +100,12 @@ def _show(given: argparse.Namespace) -> int:
 
 
 def _revoke(given: argparse.Namespace) -> int:
-    key = _meant(given)
-    with _store(given) as store:
+    path = _database(given, "set `revoked: true` there")
+    with contextlib.closing(KeyStore(path)) as store, audited("key.revoke", path) as deed:
+        if given.key.startswith(ID_PREFIX):
+            deed.about(given.key[:100])  # whether there is one or not; all else may be a key, mistyped
+        key = _meant(given)
+        deed.about(key.id)
         fields = store.revoke(key.id).fields()
     show(given, fields, f"revoked {key.id} of {key.grant.tenant}")
     return 0
@@ -147,15 +154,14 @@ def _meant(given: argparse.Namespace) -> Key:
     for key in _keys(given):
         if key.id == wanted or (is_secret(wanted) and key.digest == digest_of(wanted)):
             return key
-    shown = "like this one" if wanted.startswith("lp-") else repr(wanted[:100])
-    raise CommandError(f"there is no key {shown} in {_path(given)}")
+    # What only looks like a secret may be one that was mistyped: neither is repeated.
+    shown = "like this one" if wanted.startswith(PREFIX) else repr(wanted[:100])
+    raise UnknownKeyError(f"there is no key {shown} in {_path(given)}")
 
 
-@contextlib.contextmanager
-def _store(given: argparse.Namespace, *, create: bool = False) -> Iterator[KeyStore]:
+def _database(given: argparse.Namespace, instead: str) -> Path:
+    """The keys' file, which may be written. Args: instead: what to do where it may not."""
     path = _path(given)
     if path.suffix in SUFFIXES:
-        hint = "put what `loraplex keys create --yaml` prints into it" if create else "set `revoked: true` there"
-        raise CommandError(f"{path} is written by hand: {hint}")
-    with contextlib.closing(KeyStore(path, create=create)) as store:
-        yield store
+        raise CommandError(f"{path} is written by hand: {instead}")
+    return path

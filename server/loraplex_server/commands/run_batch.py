@@ -10,7 +10,7 @@ from rich.console import Console
 
 from loraplex_server.batch.arguments import read_arguments
 from loraplex_server.batch.options import BatchOptions
-from loraplex_server.logs import configure_logging
+from loraplex_server.logs.begin import begin_log
 from loraplex_server.settings import ServeSettings
 from loraplex_server.torch_free import hide_torch
 
@@ -28,7 +28,7 @@ def run_batch(arguments: Sequence[str]) -> int:
     """
     options = read_arguments(arguments)
     if isinstance(options.server, ServeSettings):
-        configure_logging(options.server.log_level, options.server.log_format)
+        begin_log(options.server)
     hide_torch()
     return asyncio.run(_until_signal(options, Console(stderr=True)))
 

@@ -14,7 +14,6 @@ from loraplex_kernels import lora
 from loraplex_kernels.lora import AdapterTable, LoraStep, Run
 from loraplex_kernels.upload import upload
 from loraplex_server.engine.binding import SlotUse
-from loraplex_server.engine.sequence import Sequence
 from loraplex_server.models.adapter_step import AdapterStep, TermUse, VirtualRows
 
 
@@ -22,7 +21,7 @@ from loraplex_server.models.adapter_step import AdapterStep, TermUse, VirtualRow
 class Stretch:
     """Consecutive rows of a step: one sequence's, from one of its positions on."""
 
-    sequence: Sequence
+    adapters: Seq[SlotUse]  # the sequence's
     position: int
     count: int
 
@@ -41,7 +40,7 @@ def adapter_step(stretches: Seq[Stretch], table: AdapterTable, *, head: bool = F
     """Gather what the stretches' sequences use.
 
     Args:
-        stretches: all rows of the step, in order.
+        stretches: all rows of the step, in order; none: nobody is on an adapter.
         table: the adapters' low-rank weights.
         head: only adapters that touch `lm_head`.
 
@@ -54,7 +53,7 @@ def adapter_step(stretches: Seq[Stretch], table: AdapterTable, *, head: bool = F
     row = 0
     for stretch in stretches:
         position, count = stretch.position, stretch.count
-        for use in stretch.sequence.adapters:
+        for use in stretch.adapters:
             skipped = max(use.start - position, 0)  # rows before an activated LoRA's first
             if skipped >= count or (head and not use.head):
                 continue

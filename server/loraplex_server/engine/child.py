@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ import zmq
 import zmq.asyncio
 
 from loraplex_server.engine.config import EngineConfig
+from loraplex_server.engine.interpreter import interpreter_environment
 from loraplex_server.engine.messages import FromEngine, Shutdown, ToEngine
 from loraplex_server.engine.wire import Launch, decode_from_engine, encode
 
@@ -52,9 +52,9 @@ class EngineChild:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "loraplex_server.engine.process",
+            "loraplex_server.engine",
             stdin=asyncio.subprocess.PIPE,
-            env=_environment(),
+            env=interpreter_environment(),
             start_new_session=True,  # signals for this process's group are its own to answer: it drains first
         )
         stdin = self._process.stdin
@@ -112,10 +112,3 @@ class EngineChild:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """The parent's, and its import path: so that what runs from a checkout runs there too."""
-    paths = [path for path in sys.path if path and Path(path).is_dir()]
-    # PYTHONSAFEPATH: the working folder is not on the path, where a folder may be called like a package.
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}

@@ -37,6 +37,7 @@ from loraplex_server.engine.messages import (
     UnpinAdapter,
 )
 from loraplex_server.engine.room import Room
+from loraplex_server.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class EngineClient:
         self._start_error: str | None = None
         self._info: EngineInfo | None = None
         self._stats = EngineStats()
+        self._restarts = 0
 
     @property
     def info(self) -> EngineInfo | None:
@@ -86,6 +88,11 @@ class EngineClient:
     def healthy(self) -> bool:
         """The engine process lives and is ready for requests."""
         return self._ready.is_set()
+
+    @property
+    def restarts(self) -> int:
+        """How often the engine process was started again, whether it got ready or not."""
+        return self._restarts
 
     async def start(self) -> EngineInfo:
         """Start the engine and wait until it is ready.
@@ -107,9 +114,7 @@ class EngineClient:
     async def close(self) -> None:
         """End the engine; requests in flight end with EngineDeadError."""
         if self._supervisor is not None:
-            self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
+            await cancel(self._supervisor)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """See Engine.generate."""
@@ -176,6 +181,7 @@ class EngineClient:
             backoff = FIRST_BACKOFF_S if lived > GOOD_LIFE_S else min(backoff * 2, LONGEST_BACKOFF_S)
             logger.error("after %.1f s: %s; restart in %.1f s", lived, reason, backoff)
             await asyncio.sleep(backoff)
+            self._restarts += 1
 
     async def _live(self) -> str:
         """One life of the engine process; returns how it ended."""
@@ -251,6 +257,4 @@ def _send(child: EngineChild, message: ToEngine) -> None:
 async def _drain_and_cancel(listener: asyncio.Task[None]) -> None:
     """Let a listener read what is left in its socket, then end it."""
     await asyncio.wait({listener}, timeout=0.1)
-    listener.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await listener
+    await cancel(listener)

@@ -22,6 +22,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str  # a checkpoint's folder, or a hub id
     device: Device = "auto"
+    tensor_parallel_size: int = 1  # ranks that the model is divided among, each with a device; sizes are of each rank
     dtype: DType = "auto"
     quantization: Quantization = "auto"
     head_quantization: HeadQuantization = "auto"  # of lm_head, and of an embedding that is tied to it

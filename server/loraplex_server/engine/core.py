@@ -34,6 +34,7 @@ from loraplex_server.engine.seats import SeatCounts
 from loraplex_server.engine.sequence import Sequence
 from loraplex_server.engine.speculation.counts import DraftCounts
 from loraplex_server.engine.speculation.verify import counted
+from loraplex_server.engine.step_log import StepLog
 
 Event = Delta | Failed | AdapterPrepared
 
@@ -75,7 +76,7 @@ class EngineCore:
         self._unbound: dict[str, Request] = {}  # whose adapters are not in memory, or were not looked at yet
         self.overlap = overlap
         self._flights: deque[Flight] = deque()  # steps that were launched, and whose results nobody looked at yet
-        self._step_tokens: list[int] = []
+        self._step_log = StepLog()
         self.computed = False  # the last step had something to do, so the next one probably has
 
     @property
@@ -133,7 +134,7 @@ class EngineCore:
         self.computed = bool(self._flights)
         events += self._land(1 if plan and self.overlap else 0)
         if plan:
-            self._pace.observe(self._step_tokens[-1], time.monotonic() - started)
+            self._pace.observe(self._step_log.last_tokens, time.monotonic() - started)
         return events
 
     def _end_overdue(self, now: float) -> list[Event]:
@@ -193,7 +194,7 @@ class EngineCore:
 
     def _mark_scheduled(self, plan: list[Scheduled]) -> None:
         now = time.monotonic()
-        self._step_tokens.append(sum(scheduled.count for scheduled in plan))
+        self._step_log.add(plan)
         for scheduled in plan:
             if scheduled.sequence.first_scheduled is None:
                 scheduled.sequence.first_scheduled = now
@@ -262,17 +263,17 @@ class EngineCore:
 
     def forget_history(self) -> None:
         """Start all counts anew: what was answered for practice is nobody's traffic."""
-        self._step_tokens.clear()
+        self._step_log.take()
         self.scheduler.seats.counts = SeatCounts()
         self.scheduler.drafts = DraftCounts()
 
     def stats(self) -> EngineStats:
         """The engine at this moment; lists are of what happened since the last call."""
         pool, scheduler, counts = self.scheduler.pool, self.scheduler, self.scheduler.seats.counts
-        steps, self._step_tokens = self._step_tokens, []
         return EngineStats(
             running=len(scheduler.running),
             waiting=len(scheduler.waiting),
+            held=scheduler.waiting.num_held,
             kv_used_blocks=pool.num_used,
             kv_total_blocks=pool.num_blocks,
             preemptions_total=counts.preemptions,
@@ -280,16 +281,16 @@ class EngineCore:
             deadlines_total=self._num_deadlines,
             prefix_queries_total=counts.prefix_queries,
             prefix_hits_total=counts.prefix_hits,
-            step_tokens=steps,
+            steps=self._step_log.take(),
             drafts=scheduler.drafts.stats(),
             grammars=self.grammars.stats(),
             adapters=AdapterStats(**vars(self.store.stats())),
         )
 
     def close(self) -> None:
-        """End the threads that load adapters and compile grammars."""
-        self.store.close()
-        self.grammars.close()
+        """End the threads that load adapters and compile grammars, and the other ranks."""
+        for part in (self.store, self.grammars, self.runner):
+            part.close()
 
     def check_integrity(self) -> None:
         """Raise RuntimeError if a block or a lease is held by nobody's request. Called whenever the engine is idle."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from loraplex_kernels.ops.dispatch import has_triton
 from loraplex_server.engine.config import Device, DType, EngineConfig
+from loraplex_server.engine.cores import usable_cores
+from loraplex_server.engine.dtype import Format, choose_dtype
 from loraplex_server.engine.errors import EngineStartError
 
 OLDEST_GPU = (8, 0)  # compute capability: bfloat16 products and asynchronous copies, which the kernels are made of
@@ -39,25 +38,28 @@ def resolve_device(device: Device) -> torch.device:
     return torch.device("cuda")
 
 
-def checkpoint_dtype(folder: Path) -> torch.dtype:
-    """What the checkpoint's config says its weights are; float32 where it says nothing, as in transformers."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    name = config.get("dtype", config.get("torch_dtype"))
-    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(name, torch.float32)
+def rank_device(config: EngineConfig, rank: int) -> torch.device:
+    """Where one rank of an engine computes.
 
-
-def resolve_dtype(dtype: DType, checkpoint: torch.dtype, device: torch.device) -> torch.dtype:
-    """`auto` is the checkpoint's own format where the device computes it natively, else the nearest that it does.
-
-    A CPU without bfloat16 instructions emulates them at a fraction of float32's speed, and no CPU here has float16's.
+    Raises:
+        EngineStartError: see `resolve_device`; or there are fewer GPUs than ranks.
     """
-    if dtype != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
-    if device.type == "cuda":
-        return torch.bfloat16 if checkpoint == torch.float32 else checkpoint
-    if checkpoint == torch.float32 or not _cpu_has_bfloat16():
-        return torch.float32
-    return torch.bfloat16
+    device, size = resolve_device(config.device), config.tensor_parallel_size
+    if size == 1 or device.type != "cuda":
+        return device
+    if torch.cuda.device_count() < size:
+        raise EngineStartError(
+            f"--tensor-parallel-size {size}: torch sees {torch.cuda.device_count()} GPUs here, and each rank needs one"
+        )
+    device = torch.device("cuda", rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def resolve_dtype(asked: DType, checkpoint: Format, device: torch.device) -> torch.dtype:
+    """See `choose_dtype`; torch says what this CPU has."""
+    dtype: torch.dtype = getattr(torch, choose_dtype(asked, checkpoint, device.type, native=_cpu_has_bfloat16()))
+    return dtype
 
 
 def _cpu_has_bfloat16() -> bool:
@@ -65,9 +67,13 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def set_threads(config: EngineConfig) -> None:
-    """One compute thread a core that this process may use, unless told otherwise."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(config.threads or cores)
+    """One compute thread a core that this rank may use, unless told otherwise."""
+    torch.set_num_threads(config.threads or rank_cores(config))
+
+
+def rank_cores(config: EngineConfig) -> int:
+    """One rank's part of the cores that this process may use; at least 1."""
+    return max(usable_cores() // config.tensor_parallel_size, 1)
 
 
 @contextmanager

@@ -61,6 +61,10 @@ class Engine(Protocol):
     def healthy(self) -> bool:
         """The engine process lives and is ready for requests."""
 
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+
     def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Deltas of all `n` answers, interleaved, until each has its finish_reason.
 

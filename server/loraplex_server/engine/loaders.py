@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 MOST = 4
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def loader_threads(device: torch.device, cores: int) -> int:

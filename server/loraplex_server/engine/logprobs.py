@@ -10,6 +10,11 @@ from torch import Tensor
 
 from loraplex_server.engine.messages import TokenLogprob
 
+# Scored at once on a CPU, or one a thread where there are more of these. What is worked out on the way has a column for
+# each token of the vocabulary, some of them eight bytes wide: of 32 rows that is a hundred megabytes, which the C
+# library's heap goes on holding in pieces, and each of its pages is fetched anew.
+CPU_ROWS = 4
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -50,7 +55,15 @@ def score(logits: Tensor, tokens: Tensor, alternatives: int) -> Scored:
         tokens: int64 `[A]` on the logits' device: the chosen token of each row.
         alternatives: how many of the likeliest tokens to report beside it; may be 0.
     """
-    # Never as large as the logits again: of a prompt's rows these are tens of megabytes.
+    if logits.device.type != "cpu":
+        return _score(logits, tokens, alternatives)
+    rows = max(CPU_ROWS, torch.get_num_threads())
+    pieces = zip(torch.split(logits, rows), torch.split(tokens, rows), strict=True)
+    parts = [_score(*piece, alternatives).tensors for piece in pieces]
+    return Scored(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _score(logits: Tensor, tokens: Tensor, alternatives: int) -> Scored:
     chosen, logsum = logits.gather(1, tokens[:, None]), logits.logsumexp(dim=-1)  # [A, 1], [A]
     ranks = (logits > chosen).sum(dim=-1) + 1  # [A]
     return Scored(tokens, chosen[:, 0] - logsum, ranks, *_top(logits, logsum, alternatives))

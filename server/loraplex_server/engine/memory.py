@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,14 +12,9 @@ from loraplex_kernels.attention.cache import FLOAT8
 from loraplex_server.engine.cgroup import memory_left
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.errors import EngineStartError
+from loraplex_server.engine.shares import ADAPTER_HOST_SHARE, ADAPTER_SHARE, KV_SHARE
 from loraplex_server.engine.step_needs import StepNeeds
 
-# Of what is free once the weights are loaded, without what steps were measured to need. The rest is for whatever else
-# runs; on a CPU, where nothing is measured, for the activations too.
-KV_SHARE = {"cpu": 0.3, "cuda": 0.7}
-ADAPTER_SHARE = {"cpu": 0.2, "cuda": 0.2}
-# Of the host's free memory, for adapters that left the device. On a CPU that is the memory that they left.
-ADAPTER_HOST_SHARE = {"cpu": 0.0, "cuda": 0.25}
 CPU = torch.device("cpu")
 NOTHING_MEASURED = StepNeeds()
 
@@ -44,12 +40,19 @@ def free_bytes(device: torch.device) -> int:
 
 
 def free_for(config: EngineConfig, device: torch.device) -> int:
-    """Memory that this server may still take: of a GPU, only up to the share that the settings give it."""
+    """Memory that this rank may still take: of a GPU, only up to the share that the settings give it."""
     free = free_bytes(device)
-    if device.type != "cuda" or config.gpu_memory_utilization == 1.0:
+    if device.type != "cuda":
+        return free // config.tensor_parallel_size  # all ranks are in the one host's memory
+    if config.gpu_memory_utilization == 1.0:
         return free
     _, total = torch.cuda.mem_get_info(device)
     return max(free - int(total * (1.0 - config.gpu_memory_utilization)), 0)
+
+
+def spare_bytes(config: EngineConfig, device: torch.device, needs: StepNeeds) -> int:
+    """Memory that a rank can share out between its KV cache and its adapters, all ranks' weights loaded."""
+    return max(free_for(config, device) - needs.activations - needs.graphs, 0)
 
 
 def _available() -> int:
@@ -87,6 +90,7 @@ def plan_memory(
     bytes_per_block: int,
     device: torch.device,
     needs: StepNeeds = NOTHING_MEASURED,
+    others: Sequence[int] = (),
 ) -> MemoryPlan:
     """Size the KV cache and the budgets for adapters.
 
@@ -99,12 +103,13 @@ def plan_memory(
         bytes_per_block: over all layers, keys and values.
         device: whose free memory is shared out, weights loaded.
         needs: of the steps; none of it is shared out.
+        others: `spare_bytes` of the other ranks: the least is shared out on each.
 
     Raises:
         EngineStartError: the cache is too small for one sequence of the asked length, or more is asked for than is
             free.
     """
-    free = max(free_for(config, device) - needs.activations - needs.graphs, 0)
+    free = min([spare_bytes(config, device, needs), *others])
     most_blocks = config.max_num_seqs * -(-wanted_len // config.block_size)
     kv_bytes = config.kv_cache_memory or int(free * KV_SHARE[device.type])
     num_blocks = min(kv_bytes // bytes_per_block, most_blocks)
@@ -134,6 +139,7 @@ def plan_memory(
 
 
 def _host_bytes(config: EngineConfig, device: torch.device) -> int:
+    """Of each rank: all are in the one host's memory."""
     if config.adapter_host_memory is not None:
         return config.adapter_host_memory
-    return int(free_bytes(CPU) * ADAPTER_HOST_SHARE[device.type])
+    return int(free_bytes(CPU) * ADAPTER_HOST_SHARE[device.type] / config.tensor_parallel_size)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from loraplex_adapters.report import AdapterEntry
+from loraplex_adapters.report import AdapterEntry, Origin
 from loraplex_adapters.source import AdapterSource
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -108,6 +108,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     prefill_s: float  # first scheduled to first token
     cached_tokens: int  # prompt tokens found in the prefix cache
     generation: str  # content hashes of the adapters, joined by "+"; "" for the base
+    load_s: float = 0.0  # arrival to all adapters in memory; a part of queue_s
+    origins: tuple[Origin, ...] = ()  # of the adapters, in the request's order: where each was when the request came
     # [prompt tokens], the first is None; with the answer of index 0 only, whose first delta comes before the others'.
     prompt_logprobs: list[TokenLogprob | None] | None = None
 
@@ -211,11 +213,20 @@ class GrammarStats(msgspec.Struct, frozen=True, kw_only=True):
     waited_seconds_total: float = 0.0  # that steps stood still for masks
 
 
+class Steps(msgspec.Struct, frozen=True, kw_only=True):
+    """Steps that were launched, in order; a number of each."""
+
+    tokens: list[int] = []
+    sequences: list[int] = []
+    adapters: list[int] = []  # different ones; the base alone is none
+
+
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The engine at one moment; totals count from the engine's start."""
 
     running: int = 0
     waiting: int = 0
+    held: int = 0  # of those who wait, for an adapter, a grammar or another answer's prompt; the rest wait for room
     kv_used_blocks: int = 0
     kv_total_blocks: int = 0
     preemptions_total: int = 0
@@ -223,10 +234,15 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     deadlines_total: int = 0  # requests whose time was over, or too short to begin with
     prefix_queries_total: int = 0  # tokens looked up
     prefix_hits_total: int = 0  # tokens found
-    step_tokens: list[int] = []  # tokens of each step since the last message
+    steps: Steps = Steps()  # since the last message
     drafts: DraftStats = DraftStats()
     grammars: GrammarStats = GrammarStats()
     adapters: AdapterStats = AdapterStats()
+
+    @property
+    def kv_usage(self) -> float:
+        """Used part of the KV cache, 0 to 1; 0 before it is there."""
+        return self.kv_used_blocks / self.kv_total_blocks if self.kv_total_blocks else 0.0
 
 
 ToEngine = GenerateRequest | AbortRequest | PrepareAdapter | UnpinAdapter | Shutdown

@@ -1,4 +1,4 @@
-"""The engine process: `python -m loraplex_server.engine.process`, started and watched by EngineProcess.
+"""The engine process: `python -m loraplex_server.engine`, started and watched by EngineProcess.
 
 It never shares the HTTP process's interpreter lock: 64 streams must be scheduled inside a step of a few milliseconds.
 """
@@ -32,7 +32,9 @@ from loraplex_server.engine.messages import (
     UnpinAdapter,
 )
 from loraplex_server.engine.wire import Launch, decode_to_engine, encode
-from loraplex_server.logs import configure_logging
+from loraplex_server.logs.configure import configure_logging
+from loraplex_server.logs.process import log_everything
+from loraplex_server.logs.redaction import know_secrets
 from loraplex_server.models.errors import ModelError
 
 logger = logging.getLogger(__name__)
@@ -124,7 +126,9 @@ def main() -> None:
     """Read the launch line, build the engine, serve until the parent says so or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     launch = msgspec.json.decode(sys.stdin.buffer.readline(), type=Launch)
-    configure_logging(launch.config.log_level, launch.config.log_format)
+    know_secrets()
+    configure_logging(launch.config.log_level, launch.config.log_format, "engine")
+    log_everything()
     loop = EngineLoop(launch)
     try:
         core, info = build_engine(launch.config, loop.wake)
@@ -141,7 +145,3 @@ def main() -> None:
     gc.unfreeze()  # libraries complain of what they find in use at the very end
     core.close()
     zmq.Context.instance().destroy(linger=1000)
-
-
-if __name__ == "__main__":
-    main()

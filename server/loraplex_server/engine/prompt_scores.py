@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from loraplex_kernels.lora import AdapterTable
-from loraplex_server.engine.adapter_rows import Stretch, adapter_step
+from loraplex_server.engine.adapter_rows import Stretch
 from loraplex_server.engine.logprobs import token_logprobs
 from loraplex_server.engine.messages import TokenLogprob
 from loraplex_server.engine.scheduler import Scheduled
-from loraplex_server.models.adapter_step import AdapterStep
 
 # Prompt positions scored at once. Each is a row of logits, half a megabyte in a vocabulary of 150,000.
 SCORED_ROWS = 32
@@ -20,8 +18,7 @@ SCORED_ROWS = 32
 def score_prompt(
     scheduled: Scheduled,
     hidden: Tensor,
-    logits_of: Callable[[Tensor, AdapterStep | None], Tensor],
-    table: AdapterTable,
+    logits_of: Callable[[Tensor, Sequence[Stretch]], Tensor],
 ) -> tuple[TokenLogprob, ...]:
     """Logprobs of the prompt tokens that follow the computed positions, those already delivered left out.
 
@@ -29,15 +26,14 @@ def score_prompt(
         scheduled: the sequence's share of the step.
         hidden: `[count, H]`, what the model gave for it.
         logits_of: the model's output layer.
-        table: the adapters' low-rank weights.
     """
     sequence, start = scheduled.sequence, scheduled.start
     end = min(scheduled.end, sequence.prompt_len - 1)
     scored: list[TokenLogprob] = []
     for first in range(max(start, sequence.virtual + sequence.num_scored), end, SCORED_ROWS):
         last = min(first + SCORED_ROWS, end)
-        step = adapter_step([Stretch(sequence, first, last - first)], table, head=True)
-        logits = logits_of(hidden[first - start : last - start], step)[:, : sequence.vocab]
+        stretch = Stretch(sequence.adapters, first, last - first)
+        logits = logits_of(hidden[first - start : last - start], [stretch])[:, : sequence.vocab]
         following = sequence.tokens[first + 1 : last + 1]
         scored += token_logprobs(logits, following, sequence.sampling.prompt_logprobs or 0)
     return tuple(scored)

@@ -119,6 +119,8 @@ class Request:
             prefill_s=now - first,
             cached_tokens=sequence.cached_tokens or 0,
             generation=self.generation,
+            load_s=max(0.0, *(lease.ready_at - self.arrival for lease in self.leases)) if self.leases else 0.0,
+            origins=tuple(lease.origin for lease in self.leases),
             prompt_logprobs=list(self.prompt_logprobs) if wants_prompt else None,
         )
 

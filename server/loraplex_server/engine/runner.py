@@ -18,6 +18,7 @@ from loraplex_kernels.upload import upload
 from loraplex_server.engine.adapter_rows import Stretch, adapter_step
 from loraplex_server.engine.choice import Choosing
 from loraplex_server.engine.flight import Chosen, Flight
+from loraplex_server.engine.followers import NO_FOLLOWERS, Followers
 from loraplex_server.engine.graphs.replay import Replay
 from loraplex_server.engine.prompt_scores import score_prompt
 from loraplex_server.engine.sample_inputs import SampleSettings
@@ -32,14 +33,29 @@ class ModelRunner:
     """Holds the model, its KV cache and the adapter table, and knows nothing of requests or queues.
 
     `graphs`, where it is set, serves the steps that it can.
+
+    Args:
+        model: or this rank's part of it.
+        cache: of its keys and values.
+        block_size: of the cache.
+        table: the adapters' low-rank weights.
+        followers: compute the other parts of each step.
     """
 
-    def __init__(self, model: Decoder, cache: list[KVLayer], block_size: int, table: AdapterTable) -> None:
+    def __init__(
+        self,
+        model: Decoder,
+        cache: list[KVLayer],
+        block_size: int,
+        table: AdapterTable,
+        followers: Followers = NO_FOLLOWERS,
+    ) -> None:
         self.model = model
         self.cache = cache
         self.block_size = block_size
         self.table = table
         self.device = cache[0].k.device
+        self.followers = followers
         self.graphs: Replay | None = None
         self._last: Chosen | None = None  # by the step before
         self._settings: SampleSettings | None = None  # of the rows that it chose for
@@ -50,7 +66,8 @@ class ModelRunner:
 
         On a GPU this returns before the work is done, and a plan may hold tokens that the plan before it chose.
         """
-        hidden = self._forward(plan)
+        tokens = token_ids(plan, self._last, self.device)
+        hidden = self.forward(tokens, [span for entry in plan for span in _spans(entry)], _stretches(plan))
         firsts = list(accumulate((scheduled.count for scheduled in plan), initial=0))  # row of each sequence's first
         self._last = self._choose(plan, hidden, firsts)
         shares = [
@@ -59,7 +76,7 @@ class ModelRunner:
             if scheduled.sequence.wants_prompt_logprobs or scheduled.sequence.pool is not None
         ]
         scores = {
-            scheduled.sequence: score_prompt(scheduled, rows, self.model.logits, self.table)
+            scheduled.sequence: score_prompt(scheduled, rows, self.logits)
             for scheduled, rows in shares
             if scheduled.sequence.wants_prompt_logprobs
         }
@@ -70,17 +87,34 @@ class ModelRunner:
         }
         return Flight(plan, self._last, scores, pooled)
 
-    def _forward(self, plan: Seq[Scheduled]) -> Tensor:
-        """Hidden states `[T, H]`, good until the next step."""
-        tokens = token_ids(plan, self._last, self.device)
-        spans = [span for entry in plan for span in _spans(entry)]
-        step = None
-        if _on_adapters(entry.sequence for entry in plan):
-            step = adapter_step([Stretch(entry.sequence, entry.start, entry.count) for entry in plan], self.table)
+    def forward(self, tokens: Tensor, spans: Seq[attention.Span], stretches: Seq[Stretch]) -> Tensor:
+        """Hidden states `[T, H]`, good until the next step.
+
+        Args:
+            tokens: int64 `[T]`, on the device.
+            spans: where the rows stand in their sequences, and these in the cache.
+            stretches: the rows' adapters; none: all are on the base.
+        """
+        self.followers.forward(tokens, spans, stretches)
+        step = adapter_step(stretches, self.table) if stretches else None
         replayed = None if self.graphs is None else self.graphs.run(tokens, spans, step)
         if replayed is not None:
             return replayed
         return self.model.forward(tokens, attention.build_batch(spans, self.block_size, self.device), self.cache, step)
+
+    def logits(self, hidden: Tensor, stretches: Seq[Stretch]) -> Tensor:
+        """Scores of the next token, see `Decoder.logits`.
+
+        Args:
+            hidden: `[R, H]`, rows of what `forward` gave.
+            stretches: the rows' adapters; none: all are on the base.
+        """
+        self.followers.logits(hidden)
+        return self.model.logits(hidden, adapter_step(stretches, self.table, head=True) if stretches else None)
+
+    def close(self) -> None:
+        """End the followers. Nothing can be computed any more."""
+        self.followers.close()
 
     def _choose(self, plan: Seq[Scheduled], hidden: Tensor, firsts: Seq[int]) -> Chosen | None:
         """For the sequences that reach their last token, in order."""
@@ -91,9 +125,8 @@ class ModelRunner:
         if not asked.rows:
             return None
         sequences = asked.sequences
-        rows = _rows(hidden, asked.rows)
-        last = asked.stretches if _on_adapters(sequences) else []
-        logits = self.model.logits(rows, adapter_step(last, self.table, head=True) if last else None)
+        last = asked.stretches if _on_adapters(sequences) else ()
+        logits = self.logits(_rows(hidden, asked.rows), last)
         if self._settings is None or not self._settings.hold_for(sequences, logits.shape[1]):
             self._settings = SampleSettings.of(sequences, logits.shape[1])
         inputs = self._settings.inputs(asked.ahead)
@@ -118,7 +151,7 @@ class _Asked:
         self.rows += range(end - count, end)
         self.sequences += [sequence] * count
         self.ahead += range(sequence.in_flight, sequence.in_flight + count)
-        self.stretches.append(Stretch(sequence, entry.end - count, count))
+        self.stretches.append(Stretch(sequence.adapters, entry.end - count, count))
 
 
 def _spans(entry: Scheduled) -> list[attention.Span]:
@@ -131,6 +164,13 @@ def _spans(entry: Scheduled) -> list[attention.Span]:
     if not entry.draft:
         return [attention.Span(entry.count, entry.end, table)]
     return [attention.Span(1, position + 1, table) for position in range(entry.start, entry.end)]
+
+
+def _stretches(plan: Seq[Scheduled]) -> Seq[Stretch]:
+    """All rows with their adapters; none where all are on the base alone."""
+    if not _on_adapters(entry.sequence for entry in plan):
+        return ()
+    return [Stretch(entry.sequence.adapters, entry.start, entry.count) for entry in plan]
 
 
 def _on_adapters(sequences: Iterable[Sequence]) -> bool:

@@ -28,6 +28,7 @@ class WaitingQueue:
         self._all = Account()  # that the tenants are part of
         self._arrivals = itertools.count()
         self._waiting: dict[Sequence, None] = {}
+        self._held: set[Sequence] = set()  # of these
         self._classes: dict[int, Lines[TenantLine]] = {}
         self._priorities: list[int] = []  # a heap of the classes' keys
 
@@ -39,6 +40,11 @@ class WaitingQueue:
         """Whether it waits."""
         return sequence in self._waiting
 
+    @property
+    def num_held(self) -> int:
+        """Of all who wait, those that lack something of their own: no room would help them."""
+        return len(self._held)
+
     def __iter__(self) -> Iterator[Sequence]:
         """By arrival."""
         return iter(sorted(self._waiting, key=lambda sequence: sequence.arrival))
@@ -49,10 +55,12 @@ class WaitingQueue:
         sequence.payers = self._counters.enter(share.tenant, sequence.group, share.weight)
         sequence.arrival = next(self._arrivals)
         self._waiting[sequence] = None
+        self._held.add(sequence)
 
     def put(self, sequence: Sequence) -> None:
         """A sequence that was held, or gave way, could run."""
         self._waiting[sequence] = None
+        self._held.discard(sequence)
         priority = sequence.share.priority
         tenants = self._classes.get(priority)
         if tenants is None:
@@ -72,6 +80,7 @@ class WaitingQueue:
     def forget(self, sequence: Sequence) -> None:
         """It ended, wherever it was. With the last one all begins anew: nobody waited for what was served."""
         self._waiting.pop(sequence, None)
+        self._held.discard(sequence)
         self._counters.leave(sequence.payers)
         if not self._counters:
             self._classes.clear()

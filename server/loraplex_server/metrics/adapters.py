@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 
 from loraplex_server.engine.messages import AdapterStats, EngineInfo
 from loraplex_server.metrics import buckets
+from loraplex_server.metrics.series import Counter, Family, Page
 from loraplex_server.metrics.totals import Totals
 
 HOST = "host"  # the tier of those that left the device
@@ -19,24 +19,24 @@ class AdapterMetrics:
     """The tier where adapters are used is called `gpu` or `cpu`, by the engine's device.
 
     Args:
-        registry: of the server.
+        page: of the server.
         totals: of the engine.
     """
 
-    def __init__(self, registry: CollectorRegistry, totals: Totals) -> None:
-        self._registry = registry
+    def __init__(self, page: Page, totals: Totals) -> None:
         self._totals = totals
-        self._loads = self._counter("adapter_loads", "Adapters brought to where they are used.", "source")
-        self._failures = self._counter("adapter_load_failures", "Adapters that could not be loaded.")
-        self._evictions = self._counter("adapter_evictions", "Adapters that made room.", "tier")
-        self._hits = self._counter("adapter_cache_hits", "Requests that found their adapter in a tier.", "tier")
-        self._misses = self._counter("adapter_cache_misses", "Requests whose adapter was in no tier.")
-        self._load_seconds = Histogram(
-            "loraplex_adapter_load_seconds",
-            "Time of one load from disk.",
-            registry=registry,
-            buckets=buckets.ADAPTER_LOAD,
-        )
+
+        def counter(name: str, text: str, *labels: str) -> Family[Counter]:
+            return page.counter(f"loraplex_{name}", text, labels)
+
+        self._loads = counter("adapter_loads", "Adapters brought to where they are used.", "source")
+        self._failures = counter("adapter_load_failures", "Adapters that could not be loaded.").labels()
+        self._evictions = counter("adapter_evictions", "Adapters that made room.", "tier")
+        self._hits = counter("adapter_cache_hits", "Requests that found their adapter in a tier.", "tier")
+        self._misses = counter("adapter_cache_misses", "Requests whose adapter was in no tier.").labels()
+        self._load_seconds = page.histogram(
+            "loraplex_adapter_load_seconds", "Time of one load from disk.", buckets.ADAPTER_LOAD
+        ).labels()
 
     def absorb(self, info: EngineInfo | None, stats: AdapterStats) -> None:
         """Take the engine's latest word."""
@@ -59,13 +59,16 @@ class AdapterMetrics:
         yield _tiered("loraplex_adapters", "Adapters in a tier.", {tier: len(stats.resident), HOST: on_host})
         sizes = {tier: stats.resident_bytes, HOST: stats.host_bytes}
         yield _tiered("loraplex_adapter_bytes", "Memory of the adapters there.", sizes)
+        if info is not None:
+            limits = {tier: info.adapter_memory_bytes, HOST: info.adapter_host_memory_bytes}
+            yield _tiered("loraplex_adapter_memory_limit_bytes", "Memory that adapters may take there.", limits)
         pinned = GaugeMetricFamily("loraplex_adapters_pinned", "Adapters that never leave.")
         pinned.add_metric((), sum(entry.pinned for entry in stats.entries))
         yield pinned
+        waiting = GaugeMetricFamily("loraplex_adapters_waiting", "Adapters that requests wait for.")
+        waiting.add_metric((), len(set(stats.waiting) - set(stats.resident)))
+        yield waiting
         yield _lora_requests(info, stats)
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"loraplex_{name}", text, labels, registry=self._registry)
 
 
 def _tier(info: EngineInfo | None) -> str:

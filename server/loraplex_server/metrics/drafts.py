@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter
-
 from loraplex_server.engine.messages import DraftStats
 from loraplex_server.metrics.requests import LABELS
+from loraplex_server.metrics.series import Counter, Family, Page
 from loraplex_server.metrics.totals import Totals
 
 
@@ -13,16 +12,16 @@ class DraftMetrics:
     """All zero where the server does not speculate.
 
     Args:
-        registry: where they are told.
+        page: where they are told.
         totals: that outlive the engine.
         base: values of the labels.
     """
 
-    def __init__(self, registry: CollectorRegistry, totals: Totals, base: tuple[str, ...]) -> None:
+    def __init__(self, page: Page, totals: Totals, base: tuple[str, ...]) -> None:
         self._totals, self._base = totals, base
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"vllm:spec_decode_{name}", text, (*LABELS, *labels), registry=registry)
+        def counter(name: str, text: str, *labels: str) -> Family[Counter]:
+            return page.counter(f"vllm:spec_decode_{name}", text, (*LABELS, *labels))
 
         self._drafts = counter("num_drafts", "Drafts that were checked.").labels(*base)
         self._tokens = counter("num_draft_tokens", "Tokens of these drafts.").labels(*base)

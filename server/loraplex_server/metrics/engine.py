@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -14,41 +13,42 @@ from loraplex_server.metrics.adapters import AdapterMetrics
 from loraplex_server.metrics.drafts import DraftMetrics
 from loraplex_server.metrics.grammars import GrammarMetrics
 from loraplex_server.metrics.requests import LABELS
+from loraplex_server.metrics.series import Counter, Page
 from loraplex_server.metrics.totals import Totals
 
 
 class EngineMetrics(Collector):
     """Absorbs EngineInfo and EngineStats as they come."""
 
-    def __init__(self, registry: CollectorRegistry, model_name: str) -> None:
-        self._registry = registry
+    def __init__(self, page: Page, model_name: str) -> None:
+        self._page = page
         self._base = (model_name, "0")
         self._info: EngineInfo | None = None
         self._stats = EngineStats()
         self._absorbed: EngineStats | None = None
         self._totals = Totals()
         self._preemptions = self._vllm("num_preemptions", "Sequences put back to make room.")
-        self._pauses = Counter(
-            "loraplex_pauses",
-            "Answers that gave their seat to another tenant's, or a more urgent one.",
-            registry=registry,
-        )
-        self._deadlines = Counter(
-            "loraplex_deadline_exceeded", "Requests whose time was over, or too short to begin.", registry=registry
-        )
+        self._pauses = page.counter(
+            "loraplex_pauses", "Answers that gave their seat to another tenant's, or a more urgent one."
+        ).labels()
+        self._deadlines = page.counter(
+            "loraplex_deadline_exceeded", "Requests whose time was over, or too short to begin."
+        ).labels()
         self._queries = self._vllm("prefix_cache_queries", "Prompt tokens looked up in the prefix cache.")
         self._hits = self._vllm("prefix_cache_hits", "Prompt tokens found in the prefix cache.")
-        self._iteration_tokens = Histogram(
-            "vllm:iteration_tokens_total",
-            "Tokens computed in a step.",
-            LABELS,
-            registry=registry,
-            buckets=buckets.ITERATION_TOKENS,
+        self._iteration_tokens = page.histogram(
+            "vllm:iteration_tokens_total", "Tokens computed in a step.", buckets.ITERATION_TOKENS, LABELS
         ).labels(*self._base)
-        self._drafts = DraftMetrics(registry, self._totals, self._base)
-        self._grammars = GrammarMetrics(registry, self._totals)
-        self._adapters = AdapterMetrics(registry, self._totals)
-        registry.register(self)
+        self._batch_sequences = page.histogram(
+            "loraplex_batch_sequences", "Sequences in a step.", buckets.SEQUENCES
+        ).labels()
+        self._batch_adapters = page.histogram(
+            "loraplex_batch_adapters", "Different adapters in a step.", buckets.ADAPTERS
+        ).labels()
+        self._drafts = DraftMetrics(page, self._totals, self._base)
+        self._grammars = GrammarMetrics(page, self._totals)
+        self._adapters = AdapterMetrics(page, self._totals)
+        page.collect(self)
 
     def absorb(self, info: EngineInfo | None, stats: EngineStats) -> None:
         """Take the engine's latest word; the same word again changes nothing."""
@@ -65,8 +65,13 @@ class EngineMetrics(Collector):
         self._totals.grow(self._hits, stats.prefix_hits_total)
         self._drafts.absorb(stats.drafts)
         self._grammars.absorb(stats.grammars)
-        for tokens in stats.step_tokens:
-            self._iteration_tokens.observe(tokens)
+        for histogram, numbers in (
+            (self._iteration_tokens, stats.steps.tokens),
+            (self._batch_sequences, stats.steps.sequences),
+            (self._batch_adapters, stats.steps.adapters),
+        ):
+            for number in numbers:
+                histogram.observe(number)
         self._adapters.absorb(self._info, stats.adapters)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -74,11 +79,19 @@ class EngineMetrics(Collector):
         stats = self._stats
         yield self._gauge("num_requests_running", "Answers being computed.", stats.running)
         yield self._gauge("num_requests_waiting", "Answers that wait.", stats.waiting)
-        used = stats.kv_used_blocks / stats.kv_total_blocks if stats.kv_total_blocks else 0.0
-        yield self._gauge("kv_cache_usage_perc", "Used part of the KV cache, 0 to 1.", used)
+        yield self._waiting_by_reason(stats)
+        yield self._gauge("kv_cache_usage_perc", "Used part of the KV cache, 0 to 1.", stats.kv_usage)
         yield from self._adapters.gauges(self._info, stats.adapters)
         if self._info is not None:
             yield self._cache_config(self._info)
+
+    def _waiting_by_reason(self, stats: EngineStats) -> GaugeMetricFamily:
+        """vLLM's two reasons: there is no room, or the answer lacks something of its own."""
+        name, text = "vllm:num_requests_waiting_by_reason", "Answers that wait, by what for."
+        family = GaugeMetricFamily(name, text, labels=(*LABELS, "reason"))
+        family.add_metric((*self._base, "capacity"), stats.waiting - stats.held)
+        family.add_metric((*self._base, "deferred"), stats.held)
+        return family
 
     def _cache_config(self, info: EngineInfo) -> GaugeMetricFamily:
         labels = (*LABELS, "block_size", "num_gpu_blocks")
@@ -92,4 +105,4 @@ class EngineMetrics(Collector):
         return family
 
     def _vllm(self, name: str, text: str) -> Counter:
-        return Counter(f"vllm:{name}", text, LABELS, registry=self._registry).labels(*self._base)
+        return self._page.counter(f"vllm:{name}", text, LABELS).labels(*self._base)

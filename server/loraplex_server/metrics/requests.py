@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-
-from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from loraplex_server.metrics import buckets
 from loraplex_server.metrics.adapter_names import AdapterNames
+from loraplex_server.metrics.series import Counter, Histogram, Page
 
 LABELS = ("model_name", "engine")
 REASONS = ("stop", "length", "abort", "error")
@@ -17,8 +17,8 @@ LONGEST = 1_000_000
 class RequestMetrics:
     """Histograms and counters of requests. All series that have no adapter in them exist from the start, at zero."""
 
-    def __init__(self, registry: CollectorRegistry, model_name: str, adapters: AdapterNames) -> None:
-        self._registry = registry
+    def __init__(self, page: Page, model_name: str, adapters: AdapterNames) -> None:
+        self._page = page
         self._base = (model_name, "0")
         self.adapters = adapters
         latency = buckets.LATENCY
@@ -39,23 +39,28 @@ class RequestMetrics:
         counts: Sequence[float] = buckets.token_counts(LONGEST)
         self.prompt_length = self._histogram("request_prompt_tokens", "Tokens of a prompt.", counts)
         self.answer_length = self._histogram("request_generation_tokens", "Tokens of an answer.", counts)
+        self.longest_answer = self._histogram(
+            "request_max_num_generation_tokens", "Tokens of a prompt's longest answer.", counts
+        )
         self.params_n = self._histogram("request_params_n", "Answers asked for.", buckets.CHOICES)
         self.params_max_tokens = self._histogram("request_params_max_tokens", "max_tokens of a request.", counts)
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens computed or found in the cache.")
+        self.cached_tokens = self._counter("prompt_tokens_cached", "Of these, those found in the cache.")
         self.generation_tokens = self._counter("generation_tokens", "Tokens generated.")
-        success = Counter(
-            "vllm:request_success", "Answers that ended.", (*LABELS, "finished_reason"), registry=registry
-        )
+        self.last_token = page.gauge(
+            "loraplex_last_token_timestamp_seconds",
+            "When an answer last grew; until one did, when the server started.",
+        ).labels()
+        self.last_token.set(time.time())
+        success = page.counter("vllm:request_success", "Answers that ended.", (*LABELS, "finished_reason"))
         self.ended = {reason: success.labels(*self._base, reason) for reason in REASONS}
-        self._rejections = Counter(
-            "vllm:admission_rejections", "Requests refused unheard.", ("model_name", "reason"), registry=registry
+        self._rejections = page.counter(
+            "vllm:admission_rejections", "Requests refused unheard.", ("model_name", "reason")
         )
-        self._adapter_requests = Counter(
-            "loraplex_adapter_requests", "Requests that ended.", ("adapter", "outcome"), registry=registry
+        self._adapter_requests = page.counter(
+            "loraplex_adapter_requests", "Requests that ended.", ("adapter", "outcome")
         )
-        self._adapter_tokens = Counter(
-            "loraplex_adapter_tokens", "Tokens of requests.", ("adapter", "kind"), registry=registry
-        )
+        self._adapter_tokens = page.counter("loraplex_adapter_tokens", "Tokens of requests.", ("adapter", "kind"))
 
     def reject(self, reason: str) -> None:
         """Count a request that was refused before it reached the engine."""
@@ -69,8 +74,7 @@ class RequestMetrics:
             self._adapter_tokens.labels(label, "generation").inc(output_tokens)
 
     def _histogram(self, name: str, text: str, limits: Sequence[float]) -> Histogram:
-        metric = Histogram(f"vllm:{name}", text, LABELS, registry=self._registry, buckets=limits)
-        return metric.labels(*self._base)
+        return self._page.histogram(f"vllm:{name}", text, limits, LABELS).labels(*self._base)
 
     def _counter(self, name: str, text: str) -> Counter:
-        return Counter(f"vllm:{name}", text, LABELS, registry=self._registry).labels(*self._base)
+        return self._page.counter(f"vllm:{name}", text, LABELS).labels(*self._base)

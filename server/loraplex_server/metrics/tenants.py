@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter
-
 from loraplex_server.metrics.adapter_names import AdapterNames
+from loraplex_server.metrics.series import Page
 
 
 class TenantMetrics:
-    """Args: registry: of the server's metrics. names: which tenants have series of their own; the rest share one."""
+    """Args: page: of the server's metrics. names: which tenants have series of their own; the rest share one."""
 
-    def __init__(self, registry: CollectorRegistry, names: AdapterNames) -> None:
+    def __init__(self, page: Page, names: AdapterNames) -> None:
         self._names = names
-        self._requests = Counter(
-            "loraplex_tenant_requests", "Requests for work that ended.", ("tenant", "outcome"), registry=registry
+        self._requests = page.counter(
+            "loraplex_tenant_requests", "Requests for work that ended.", ("tenant", "outcome")
         )
-        self._tokens = Counter("loraplex_tenant_tokens", "Tokens of requests.", ("tenant", "kind"), registry=registry)
-        self._limited = Counter(
-            "loraplex_tenant_rate_limited",
-            "Requests beyond a limit of their key.",
-            ("tenant", "limit"),
-            registry=registry,
+        self._tokens = page.counter("loraplex_tenant_tokens", "Tokens of requests.", ("tenant", "kind"))
+        self._limited = page.counter(
+            "loraplex_tenant_rate_limited", "Requests beyond a limit of their key.", ("tenant", "limit")
         )
 
     def ended(self, tenant: str, outcome: str) -> None:

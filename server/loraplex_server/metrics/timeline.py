@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from loraplex_server.engine.messages import Started
 from loraplex_server.metrics.requests import RequestMetrics
+
+
+class Phases(NamedTuple):
+    """When one prompt and its answers were worked on, by time.perf_counter.
+
+    Args:
+        sent: to the engine. started: its word of what it did; None where no answer began.
+        first, last: tokens of any of the answers. prompt_tokens: of the prompt.
+    """
+
+    sent: float
+    started: Started | None
+    first: float | None
+    last: float | None
+    prompt_tokens: int
 
 
 class Timeline:
@@ -24,15 +40,26 @@ class Timeline:
         self._last: dict[int, float] = {}  # by answer, its latest token
         self._first: dict[int, float] = {}
         self._started: Started | None = None
+        self._sent = time.perf_counter()
         self.ttft_s: float | None = None
+        self._unended = n
+        self._longest = 0
         metrics.params_n.observe(n)
         metrics.params_max_tokens.observe(max_tokens)
+
+    @property
+    def phases(self) -> Phases:
+        """What is known so far."""
+        first, last = min(self._first.values(), default=None), max(self._last.values(), default=None)
+        return Phases(self._sent, self._started, first, last, self._prompt_tokens)
 
     def tokens(self, index: int, count: int, started: Started | None) -> None:
         """Tokens of an answer came."""
         now = time.perf_counter()
         metrics = self._metrics
         metrics.generation_tokens.inc(count)
+        if count:
+            metrics.last_token.set(time.time())
         last = self._last.get(index)
         self._last[index] = now
         if last is None:
@@ -40,16 +67,19 @@ class Timeline:
             if self._started is None and started is not None:
                 self._begin(now, started)
         elif count:
-            for _ in range(count):  # several came at once where the engine speculates
-                metrics.inter_token.observe((now - last) / count)
+            metrics.inter_token.observe((now - last) / count, count)  # several came at once where it speculates
 
     def ended(self, index: int, tokens: int, reason: str) -> None:
         """An answer came to its end."""
         now = time.perf_counter()
         metrics = self._metrics
         metrics.ended[reason].inc()
+        self._unended -= 1
+        self._longest = max(tokens, self._longest)
         if reason in ("error", "abort"):
             return
+        if not self._unended:
+            metrics.longest_answer.observe(self._longest)
         metrics.e2e.observe(now - self._arrival)
         metrics.answer_length.observe(tokens)
         decode = now - self._first.get(index, now)
@@ -67,4 +97,5 @@ class Timeline:
         metrics.queue.observe(started.queue_s)
         metrics.prefill.observe(started.prefill_s)
         metrics.prompt_tokens.inc(self._prompt_tokens)
+        metrics.cached_tokens.inc(started.cached_tokens)
         metrics.prompt_length.observe(self._prompt_tokens)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from loraplex_server.metrics.series import Counter
 
 
 class Totals:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from loraplex_adapters.base import BaseShape, EmbeddingShape
 from loraplex_adapters.site import Site
-from loraplex_kernels.lora import SiteGroup
+from loraplex_kernels.site_group import SiteGroup
 from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.names import EMBEDDING, FINAL_NORM, HEAD, layer_prefix
 

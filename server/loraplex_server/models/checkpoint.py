@@ -16,8 +16,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from loraplex_adapters.shard import SitePart
 from loraplex_server.models.errors import CheckpointError
 from loraplex_server.models.mapped import MappedFiles
+from loraplex_server.models.parted import WHOLE, pieces
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -134,17 +136,19 @@ class Checkpoint:
             self._mapped.discard(tensor)
         self._given.clear()
 
-    def stack(self, names: Sequence[str], dtype: torch.dtype) -> Tensor:
+    def stack(self, names: Sequence[str], dtype: torch.dtype, cuts: Sequence[SitePart] = ()) -> Tensor:
         """Tensors of the same width copied one below the other into memory of their own, converted on the way.
 
         Args:
             names: of one tensor or several, `[rows, ...]` each.
             dtype: of the copy.
+            cuts: what is copied of each; none: all of all.
 
         Returns:
             `[sum of the rows, ...]` on the CPU.
         """
-        parts = [self.tensor(name) for name in names]
+        cuts = cuts or (WHOLE,) * len(names)
+        parts = [piece for name, cut in zip(names, cuts, strict=True) for piece in pieces(self.tensor(name), cut)]
         stacked = torch.empty((sum(part.shape[0] for part in parts), *parts[0].shape[1:]), dtype=dtype)
         row = 0
         for part in parts:

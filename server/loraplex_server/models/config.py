@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from loraplex_server.models.names import LayerNames
@@ -12,10 +14,29 @@ Activation = Literal["silu", "gelu_tanh"]
 
 @dataclass(frozen=True)
 class RopeConfig:
-    """Rotary embedding, every kind of scaling already worked in."""
+    """Rotary embedding.
 
-    inv_freq: tuple[float, ...]  # [rotary_dim / 2], radians a position; the values of float32
-    scaling: float = 1.0  # of cos and sin: YaRN's and LongRoPE's attention factor
+    Args:
+        rotary_dim: elements of each head that are turned.
+        work_out: frequencies and scaling; called when they are first asked for, since it takes torch.
+    """
+
+    rotary_dim: int
+    work_out: Callable[[], tuple[tuple[float, ...], float]] = field(repr=False, compare=False)
+
+    @property
+    def inv_freq(self) -> tuple[float, ...]:
+        """`[rotary_dim / 2]`, radians a position; the values of float32, every kind of scaling already worked in."""
+        return self._worked_out[0]
+
+    @property
+    def scaling(self) -> float:
+        """Of cos and sin: YaRN's and LongRoPE's attention factor."""
+        return self._worked_out[1]
+
+    @cached_property
+    def _worked_out(self) -> tuple[tuple[float, ...], float]:
+        return self.work_out()
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from loraplex_adapters.base import BaseShape
+from loraplex_adapters.base import BaseShape, BaseWeights
+from loraplex_adapters.shard import Shard
+from loraplex_adapters.site import Site
 from loraplex_kernels.attention import AttentionBatch, KVLayer
 from loraplex_server.models.adapter_step import AdapterStep
 from loraplex_server.models.config import DecoderConfig
@@ -17,6 +20,14 @@ from loraplex_server.models.head import Head
 from loraplex_server.models.layer import Layer
 from loraplex_server.models.norm import RmsNorm
 from loraplex_server.models.rope import RopeTable
+
+
+@dataclass(frozen=True)
+class Part:
+    """Args: sites: those of the shape, as narrow as they are here. shard: what of each is here."""
+
+    sites: tuple[Site, ...]
+    shard: Shard
 
 
 class Decoder:
@@ -31,7 +42,10 @@ class Decoder:
         norm: after the last layer.
         head: `[R, H]` to `[R, vocab]`.
         quantization: what form the linears have, for people.
-        tables: the checkpoint's own embedding and head by name, where they were rounded; None: they were not.
+        tables: the checkpoint's own embedding and head by name, where they were rounded or are not here as a whole;
+            None: they are.
+        part: of a model that several ranks compute; None: all of it is here. `config` is then that of the part, and
+            `shape` that of the whole.
     """
 
     def __init__(
@@ -45,10 +59,13 @@ class Decoder:
         head: Head,
         quantization: str = "none",
         tables: Callable[[str], Tensor] | None = None,
+        part: Part | None = None,
     ) -> None:
         self.config = config
         self.shape = shape
-        self.sites = shape.sites
+        self.sites = shape.sites if part is None else part.sites
+        self.shard = None if part is None else part.shard
+        self.base: BaseWeights = self  # for adapters; another, where not all of it is here
         self.embedding = embedding
         self.ropes = tuple(ropes)
         self.layers = tuple(layers)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from loraplex_adapters.shard import SitePart
 from loraplex_kernels.linear import BaseWeight, Quantization, RowWeight, make_weight
 from loraplex_kernels.linear.dense import DenseWeight
 from loraplex_kernels.linear.forms import WeightForm
 from loraplex_kernels.linear.int8 import Int8Weight
 from loraplex_kernels.linear.packed import PackedWeight, packable
+from loraplex_kernels.linear.quantize import make_int8
 from loraplex_kernels.linear.rounders import ROUNDERS, round_weight
+from loraplex_kernels.linear.rounding import round_rows, row_scales
 from loraplex_kernels.linear.serve import serve
 from loraplex_kernels.linear.side_by_side import SideBySide
 from loraplex_kernels.linear.stored import StoredWeight
@@ -22,6 +25,7 @@ from loraplex_server.models.blueprint import LinearPlan
 from loraplex_server.models.checkpoint import Checkpoint
 from loraplex_server.models.errors import UnsupportedModelError
 from loraplex_server.models.head_form import HeadForm
+from loraplex_server.models.parted import WHOLE, parted_form, pieces
 from loraplex_server.models.quantized.reader import WeightReader
 from loraplex_server.models.rounded_cache import RoundedCache
 
@@ -51,7 +55,7 @@ class LinearWeights:
     def __init__(
         self, checkpoint: Checkpoint, target: Target, reader: WeightReader | None, cache: RoundedCache | None
     ) -> None:
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self.target = target
         self._reader = reader
         self._cache = cache
@@ -78,55 +82,87 @@ class LinearWeights:
         found = {module: self._reader.tensors(module, shape) for module, shape in plan.shapes()}
         return {module: tensors for module, tensors in found.items() if tensors}
 
-    def floats(self, *names: str) -> Tensor:
-        """Tensors that stay floating point, stacked, where they will be used."""
-        return self._checkpoint.stack(names, self.target.dtype).to(self.target.device)
+    def is_quantized(self, module: str, shape: tuple[int, int]) -> bool:
+        """Whether the checkpoint has quantized a module."""
+        return self._reader is not None and bool(self._reader.tensors(module, shape))
+
+    def floats(self, *names: str, cuts: Sequence[SitePart] = ()) -> Tensor:
+        """Tensors that stay floating point, or parts of them, stacked, where they will be used."""
+        return self.checkpoint.stack(names, self.target.dtype, cuts).to(self.target.device)
 
     def release(self) -> None:
         """Let go of the memory that weights were made from."""
-        self._checkpoint.release()
+        self.checkpoint.release()
 
-    def table(self, name: str) -> RowWeight:
-        """The output layer of a floating-point checkpoint, which may be the embedding too.
+    def table(self, name: str, cut: SitePart = WHOLE) -> RowWeight:
+        """Rows of the output layer of a floating-point checkpoint, which may be the embedding too.
 
         Its results are float32 where the kernel can: scores are chosen from in that type.
         """
-        target, weight = self.target, self._checkpoint.tensor(name)
+        target, (weight,) = self.target, pieces(self.checkpoint.tensor(name), cut)
         if target.head == "int8":  # what the checkpoint has is rounded, not what the model's dtype leaves of it
             return Int8Weight(weight, target.dtype, wide=True)
         if target.device.type == "cpu" and weight.dtype == target.dtype and packable(weight):
             return PackedWeight(weight, wide=True)  # from the mapped file, which no other copy is made of
-        weight = self.floats(name)
+        weight = self.floats(name, cuts=(cut,))
         return PackedWeight(weight, wide=True) if packable(weight) else DenseWeight(weight)
 
-    def make(self, plan: LinearPlan) -> BaseWeight:
+    def make(self, plan: LinearPlan, cuts: Sequence[SitePart] = ()) -> BaseWeight:
         """The weight of a plan's linears.
 
+        Args:
+            plan: of the whole linears.
+            cuts: what is served of each; none: all of all. What is rounded is so as a whole before.
+
         Raises:
-            UnsupportedModelError: the form that was asked for has no place for one of them.
+            UnsupportedModelError: the form that was asked for has no place for one of them, or cannot be cut so.
             CheckpointError: what the checkpoint holds of it makes no sense.
         """
-        target = self.target
-        if self._reader is None and target.quantization not in ROUNDERS:
-            # Quantized from what the checkpoint has, not from what the model's dtype would leave of it.
-            dtype = target.dtype if target.quantization == "none" else torch.float32
-            weight = self._checkpoint.stack([f"{name}.weight" for name in plan.names], dtype)
-            return make_weight(weight, target.quantization, target.dtype, target.device)
-        return self._together([self._part(module, shape) for module, shape in plan.shapes()])
+        target, cuts = self.target, cuts or (WHOLE,) * len(plan.names)
+        if self._reader is None and target.quantization == "int8":
+            return self._eight_bit(plan, cuts)
+        if self._reader is None and target.quantization == "none":
+            weight = self.checkpoint.stack([f"{name}.weight" for name in plan.names], target.dtype, cuts)
+            return make_weight(weight, "none", target.dtype, target.device)
+        linears = zip(plan.shapes(), cuts, strict=True)
+        return self._together([self._part(module, shape, cut) for (module, shape), cut in linears])
 
-    def _part(self, module: str, shape: tuple[int, int]) -> WeightForm | Tensor:
+    def dequantized(self, module: str, shape: tuple[int, int]) -> Tensor:
+        """`[N, K]` of a linear of the layers: the weight that `make` serves, rounding included."""
+        if self._reader is None and self.target.quantization == "none":
+            return self.checkpoint.stack([f"{module}.weight"], self.target.dtype)
+        if self._reader is None and self.target.quantization == "int8":
+            rounded, scales = round_rows(self.checkpoint.tensor(f"{module}.weight"))
+            return rounded.to(torch.float32) * scales[:, None]
+        part = self._part(module, shape, WHOLE)
+        return part if isinstance(part, Tensor) else part.dequantized()
+
+    def _eight_bit(self, plan: LinearPlan, cuts: Sequence[SitePart]) -> BaseWeight:
+        """A row whose inputs are cut keeps the whole row's scale, so that all ranks together have one process's weight.
+
+        Rounded from what the checkpoint has, not from what the model's dtype would leave of it.
+        """
+        names, scales = [f"{name}.weight" for name in plan.names], None
+        if any(cut.inputs is not None for cut in cuts):
+            uncut = zip(names, [replace(cut, inputs=None) for cut in cuts], strict=True)
+            parts = [rows for name, cut in uncut for rows in pieces(self.checkpoint.tensor(name), cut)]
+            scales = torch.cat([row_scales(rows) for rows in parts])
+        weight = self.checkpoint.stack(names, torch.float32, cuts)
+        return make_int8(weight, self.target.dtype, self.target.device, scales)
+
+    def _part(self, module: str, shape: tuple[int, int], cut: SitePart) -> WeightForm | Tensor:
         if self._reader is None:
-            return self._rounded(module)
+            return parted_form(self._rounded(module), cut, module)
         if self._reader.tensors(module, shape):
-            return self._reader.read(module, shape)
-        return self._checkpoint.stack([f"{module}.weight"], self.target.dtype)
+            return parted_form(self._reader.read(module, shape), cut, module)
+        return self.checkpoint.stack([f"{module}.weight"], self.target.dtype, [cut])
 
     def _rounded(self, module: str) -> WeightForm:
         """Each linear by itself, as in the checkpoint, for a form may depend on the whole of a weight."""
         kept = None if self._cache is None else self._cache.get(module)
         if kept is not None:
             return kept
-        weight = self._checkpoint.tensor(f"{module}.weight").to(self.target.device)
+        weight = self.checkpoint.tensor(f"{module}.weight").to(self.target.device)
         try:
             form = round_weight(weight, self.target.quantization)
         except ValueError as error:

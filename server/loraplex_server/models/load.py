@@ -10,22 +10,21 @@ from typing import Any, cast, get_args
 
 import torch
 
+from loraplex_kernels.group import ALONE, Group
 from loraplex_kernels.linear import Quantization
 from loraplex_kernels.linear.quantize import check_device
-from loraplex_kernels.linear.rounders import ROUNDERS
 from loraplex_server.models.build import build
-from loraplex_server.models.checkpoint import Checkpoint
 from loraplex_server.models.decoder import Decoder
 from loraplex_server.models.describe import describe, read_config
 from loraplex_server.models.errors import UnsupportedModelError
 from loraplex_server.models.folder import model_folder
 from loraplex_server.models.head_form import head_form
-from loraplex_server.models.linear_weights import LinearWeights, Target
+from loraplex_server.models.linear_source import LinearSource
+from loraplex_server.models.linear_weights import Target
 from loraplex_server.models.mapped import trim_heap
 from loraplex_server.models.progress import progress
-from loraplex_server.models.quantized import weight_reader
 from loraplex_server.models.quantized.settings import find_settings
-from loraplex_server.models.rounded_cache import RoundedCache
+from loraplex_server.models.whole_weights import WholeWeights
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +41,7 @@ def load_model(
     head_quantization: str = AUTO,
     max_model_len: int | None = None,
     quantization_cache: Path | None = None,
+    group: Group = ALONE,
 ) -> Decoder:
     """Read a base model; its config first, so that what is not supported is refused before a weight is read.
 
@@ -56,6 +56,7 @@ def load_model(
         max_model_len: the longest sequence to serve; None for the longest that the model was made for. For models with
             LongRoPE it also chooses the factors: see `families.rope.rope_config`.
         quantization_cache: folder that keeps rounded weights for the next start; None keeps none.
+        group: the ranks that it is divided among; each reads its own part.
 
     Raises:
         UnsupportedModelError: the architecture, or something that the config asks of it, is not supported; or the
@@ -64,25 +65,20 @@ def load_model(
         ValueError: `max_model_len`, `quantization` or `head_quantization` is out of range, or the device cannot run the
             form.
     """
-    choices = (AUTO, *get_args(Quantization))
-    if quantization not in choices:
-        raise ValueError(f"quantization must be one of {', '.join(choices)}, not {quantization!r}")
-    form = cast(Quantization, "none" if quantization == AUTO else quantization)
-    check_device(form, device)
+    form = _form(quantization, device)
     folder = model_folder(path_or_id, weights=False)
     config, raw = describe(folder, max_model_len), read_config(folder)
     if quantization != AUTO:
         _refuse_quantized(raw, folder, quantization)
     quantizer = find_settings(raw, folder)
     head = head_form(head_quantization, form, dtype, device, None if quantizer is None else quantizer.method)
-    with Checkpoint(model_folder(path_or_id)) as checkpoint:
-        cache = None
-        if quantization_cache is not None and form in ROUNDERS:
-            cache = RoundedCache(quantization_cache, checkpoint, form)
-        weights = LinearWeights(checkpoint, Target(device, dtype, form, head), weight_reader(raw, checkpoint), cache)
+    source = LinearSource(model_folder(path_or_id), Target(device, dtype, form, head), raw, quantization_cache)
+    with source.open() as weights:
         started = time.monotonic()
         with progress(f"loading {path_or_id}, quantization: {weights.name}", config.num_layers) as step:
-            decoder = build(config, checkpoint, weights, step)
+            decoder = build(config, weights, step, group)
+    if group.size > 1:
+        decoder.base = WholeWeights(decoder, source.open)
     trim_heap()
     logger.info("loaded in %.1f s: %s", time.monotonic() - started, weights.summary())
     if weights.unpacked:
@@ -93,6 +89,15 @@ def load_model(
             device,
         )
     return decoder
+
+
+def _form(quantization: str, device: torch.device) -> Quantization:
+    choices = (AUTO, *get_args(Quantization))
+    if quantization not in choices:
+        raise ValueError(f"quantization must be one of {', '.join(choices)}, not {quantization!r}")
+    form = cast(Quantization, "none" if quantization == AUTO else quantization)
+    check_device(form, device)
+    return form
 
 
 def _refuse_quantized(raw: Mapping[str, Any], folder: Path, quantization: str) -> None:

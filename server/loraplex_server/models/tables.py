@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from loraplex_adapters.shard import SitePart
+from loraplex_kernels.group import ALONE, Group
 from loraplex_kernels.linear import BaseWeight, RowWeight
 from loraplex_kernels.linear.dense import DenseWeight
 from loraplex_server.models.blueprint import LinearPlan
@@ -14,6 +16,8 @@ from loraplex_server.models.checkpoint import Checkpoint
 from loraplex_server.models.errors import CheckpointError
 from loraplex_server.models.linear_weights import LinearWeights
 from loraplex_server.models.names import EMBEDDING, HEAD
+from loraplex_server.models.parted import WHOLE
+from loraplex_server.models.vocabulary_part import OutputPart, TablePart
 
 EMBEDDING_WEIGHT, HEAD_WEIGHT = (f"{module}.weight" for module in (EMBEDDING, HEAD))
 
@@ -25,19 +29,31 @@ def same_table(checkpoint: Checkpoint) -> bool:
     return torch.equal(checkpoint.tensor(HEAD_WEIGHT), checkpoint.tensor(EMBEDDING_WEIGHT))
 
 
-def make_tables(weights: LinearWeights, plan: LinearPlan, tied: bool) -> tuple[RowWeight, BaseWeight]:
+def make_tables(
+    weights: LinearWeights, plan: LinearPlan, tied: bool, rows: SitePart = WHOLE, group: Group = ALONE
+) -> tuple[RowWeight, BaseWeight]:
     """The embedding and the output layer.
 
     Args:
         weights: of the model.
         plan: of the output layer.
         tied: one table is both; the embedding then is the output layer's weight, rounded if that is.
+        rows: this rank's.
+        group: the ranks, which have the other rows.
     """
-    if not tied:
-        embedding = DenseWeight(weights.floats(EMBEDDING_WEIGHT))
-        return embedding, weights.make(plan) if weights.quantized(plan) else weights.table(HEAD_WEIGHT)
-    head = weights.table(EMBEDDING_WEIGHT)
-    return head, head
+    vocab = plan.group.widths[0]
+
+    def table(part: RowWeight) -> RowWeight:
+        return part if group.size == 1 else TablePart(part, vocab, group)
+
+    if tied:
+        head = table(weights.table(EMBEDDING_WEIGHT, rows))
+        return head, head
+    embedding = table(DenseWeight(weights.floats(EMBEDDING_WEIGHT, cuts=(rows,))))
+    if not weights.quantized(plan):
+        return embedding, table(weights.table(HEAD_WEIGHT, rows))
+    output = weights.make(plan, (rows,))
+    return embedding, output if group.size == 1 else OutputPart(output, vocab, group)
 
 
 class CheckpointTables:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from loraplex_server.logs.redaction import redact
 from loraplex_server.settings.environment import read_environment
 from loraplex_server.settings.errors import SettingsError, did_you_mean
 from loraplex_server.settings.options import ServeSettings
@@ -37,10 +38,27 @@ def load_settings(
     path = from_arguments.get("config", from_environment.get("config"))
     from_file = read_yaml(Path(path)) if path else {}
     merged = {**(defaults or {}), **from_file, **from_environment, **from_arguments}
+    return _checked(merged, _Spellings(from_arguments, from_environment, path if from_file else None))
+
+
+def settings_of(values: Mapping[str, Any], environment: Mapping[str, str], where: str) -> ServeSettings:
+    """Settings that another program hands over, beside the variables.
+
+    Args:
+        values: as known_keys gives them; they win. environment: as read_environment gives it.
+        where: the values stand, for errors.
+
+    Raises:
+        SettingsError: with a line for each that is bad.
+    """
+    others = {name: value for name, value in environment.items() if name not in values}
+    return _checked({**others, **values}, _Spellings({}, others, where))
+
+
+def _checked(merged: Mapping[str, Any], spellings: _Spellings) -> ServeSettings:
     try:
         return ServeSettings(**merged)
     except ValidationError as error:
-        spellings = _Spellings(from_arguments, from_environment, path if from_file else None)
         raise SettingsError([_describe(each, spellings) for each in error.errors()]) from None
 
 
@@ -61,21 +79,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise SettingsError([f"the settings file {path} must hold `name: value` lines"])
-    return _known_keys(content, path)
+    return known_keys(content, str(path))
 
 
-def _known_keys(content: Mapping[Any, Any], path: Path) -> dict[str, Any]:
+def known_keys(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Values by the names of the options that they are for.
+
+    Raises:
+        SettingsError: with a line for each that names none, or has no value.
+    """
     names = [name for name in ServeSettings.model_fields if name != "config"]
     values: dict[str, Any] = {}
     problems = []
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in names:
-            problems.append(f"unknown key {str(key)!r} in {path}{did_you_mean(name, names)}")
+            problems.append(f"unknown key {str(key)!r} in {where}{did_you_mean(name, names)}")
         elif name in values:
-            problems.append(f"key {str(key)!r} is in {path} twice")
+            problems.append(f"key {str(key)!r} is in {where} twice")
         elif value is None:
-            problems.append(f"key {str(key)!r} in {path} has no value")
+            problems.append(f"key {str(key)!r} in {where} has no value")
         else:
             values[name] = str(value) if name == "model" else value
     if problems:
@@ -104,5 +127,5 @@ def _describe(error: ErrorDetails, spellings: _Spellings) -> str:
         return f"{spellings.of(name)} is missing"
     message = error["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    got = "" if name in _SECRET else f" (got {str(error['input'])[:100]!r})"
+    got = "" if name in _SECRET else f" (got {redact(str(error['input'])[:100])!r})"
     return f"{spellings.of(name)}: {message}{got}"

@@ -18,10 +18,10 @@ from loraplex_server.engine.config import (
     Quantization,
     Speculation,
 )
+from loraplex_server.settings.log_options import LogOptions
 from loraplex_server.settings.option import option as _option
 from loraplex_server.settings.quantity import Bytes
 from loraplex_server.settings.speculative_config import MOST_MATCH, MOST_TOKENS, read_speculative_config
-from loraplex_server.settings.told import Told
 from loraplex_server.settings.user_cache import user_cache
 from loraplex_server.settings.values import (
     OFF,
@@ -42,7 +42,7 @@ from loraplex_server.settings.values import (
 _ENGINE = EngineConfig(model="")
 
 
-class ServeSettings(Told):
+class ServeSettings(LogOptions):
     """A server's settings, frozen. Where several sources set one, the first wins: command line, environment, file."""
 
     model: CliPositionalArg[Model] = _option(..., "Model", "MODEL", "a checkpoint's folder, or a Hugging Face hub id")
@@ -53,6 +53,9 @@ class ServeSettings(Told):
         "auto", "Model", "", "how the model writes calls of tools; auto: as its chat template shows them"
     )
     device: Device = _option(_ENGINE.device, "Model", "", "where the model runs")
+    tensor_parallel_size: int = _option(
+        1, "Model", "N", "GPUs that the model and its adapters are divided among; on a CPU, processes", gt=0
+    )
     dtype: DType = _option(_ENGINE.dtype, "Model", "", "of weights and activations")
     quantization: Quantization = _option(
         _ENGINE.quantization, "Model", "", "of the base model's linears; auto takes them as the checkpoint has them"
@@ -125,10 +128,7 @@ class ServeSettings(Told):
         None, "Adapters", "SIZE", "for adapters that left the device, to come back fast (default: none on a CPU)", ge=0
     )
     adapter_dtype: AdapterDType = _option(
-        _ENGINE.adapter_dtype,
-        "Adapters",
-        "",
-        "of adapters' weights in memory; int8 takes half the room and rounds them",
+        _ENGINE.adapter_dtype, "Adapters", "", "of adapters' weights in memory; int8 takes half the room, rounded"
     )
 
     kv_cache_memory: Bytes | None = _option(
@@ -158,11 +158,7 @@ class ServeSettings(Told):
         _ENGINE.max_queued_requests, "Scheduling", "N", "answers that may wait; more are refused with 429", ge=0
     )
     max_queued_per_tenant: int | None = _option(
-        None,
-        "Scheduling",
-        "N",
-        "of those, one key's tenant's (default: as many as are left for others)",
-        ge=0,
+        None, "Scheduling", "N", "of those, one key's tenant's (default: as many as are left for others)", ge=0
     )
     request_timeout: float | None = _option(
         None,
@@ -197,7 +193,9 @@ class ServeSettings(Told):
     speculative_config: str | None = _option(
         None, "Scheduling", "JSON", 'the same as vLLM has it: {"method": "ngram", "num_speculative_tokens": 5}'
     )
-    threads: int | None = _option(None, "Scheduling", "N", "CPU threads of the engine (default: all cores)", gt=0)
+    threads: int | None = _option(
+        None, "Scheduling", "N", "CPU threads of the engine (default: one for each core that it may use)", gt=0
+    )
 
     batch_max_file_size: Bytes = _option(200 * 2**20, "Batches", "SIZE", "of a file of requests; OpenAI's limit", gt=0)
     batch_max_requests: int = _option(50_000, "Batches", "N", "of one batch; OpenAI's limit", gt=0)
@@ -244,20 +242,21 @@ class ServeSettings(Told):
     response_store_size: Bytes = _option(
         64 * 2**20, "HTTP", "SIZE", "memory for responses that later ones may go on from (`previous_response_id`)", ge=0
     )
+    shutdown_delay: float = _option(
+        0.0,
+        "HTTP",
+        "SECONDS",
+        "after SIGTERM, say 503 at /ready but go on serving for this long, until routers have seen it",
+        ge=0,
+        allow_inf_nan=False,
+    )
     shutdown_timeout: float = _option(
-        60.0, "HTTP", "SECONDS", "after SIGTERM, let requests in flight finish for this long", ge=0, allow_inf_nan=False
-    )
-
-    request_log: bool = _option(True, "Logs and metrics", "", "one line for each request; prompts are never logged")
-    log_level: Literal["debug", "info", "warning", "error"] = _option("info", "Logs and metrics", "", "least severity")
-    log_format: Literal["json", "console"] = _option(
-        "console", "Logs and metrics", "", "one JSON object a line, or text"
-    )
-    metrics_max_adapters: int = _option(
-        100, "Logs and metrics", "N", "adapters with metrics of their own; the rest count as 'other'", ge=0
-    )
-    metrics_max_tenants: int = _option(
-        100, "Logs and metrics", "N", "tenants with metrics of their own; the rest count as 'other'", ge=0
+        60.0,
+        "HTTP",
+        "SECONDS",
+        "after SIGTERM and the delay, let requests in flight finish for this long",
+        ge=0,
+        allow_inf_nan=False,
     )
 
     config: Path | None = _option(None, "Settings", "FILE", "YAML file of these settings, by the same names")
@@ -289,6 +288,7 @@ class ServeSettings(Told):
     def engine_config(self) -> EngineConfig:
         """The part of the settings that the engine process needs."""
         told = {name: getattr(self, name) for name in EngineConfig.__struct_fields__ if name in type(self).model_fields}
+        told["log_level"] = self.engine_log_level or self.log_level
         kept = self.quantization_cache or str(user_cache("weights"))
         told["quantization_cache"] = None if kept == OFF else kept
         if self.speculative_config is not None:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from pydantic_settings import CliSettingsSource
 
+from loraplex_server.settings import log_options
 from loraplex_server.settings.errors import SettingsError, did_you_mean
 from loraplex_server.settings.options import ServeSettings
 from loraplex_server.settings.told import PREFIX
@@ -19,7 +20,21 @@ Each option can also be set by a variable ({PREFIX}MAX_NUM_SEQS=64; lists as a,b
 
 vLLM's spellings: the options of `vllm serve` are taken too, with dashes or underscores, so that its command
 lines and manifests start this server. Each is one of the above (--enforce-eager is --no-graphs), or
-tunes what needs no tuning here (--max-loras; the log says why), or is refused (--tensor-parallel-size 2)."""
+tunes what needs no tuning here (--max-loras; the log says why), or is refused (--pipeline-parallel-size 2)."""
+
+
+# In the help's order; fields come in that of their classes.
+GROUPS = (
+    "Model",
+    "Adapters",
+    "Memory",
+    "Scheduling",
+    "Batches",
+    "HTTP",
+    "Tenants",
+    log_options.GROUP,
+    "Settings",
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,6 +89,8 @@ class CommandLine:
             allow_abbrev=False,
             add_help=False,
         )
+        for title in GROUPS:
+            self._group(title)
         self._source: CliSettingsSource[Any] = CliSettingsSource(
             ServeSettings, root_parser=self._parser, add_argument_method=self._add, formatter_class=_Help
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo
 from pydantic_settings import NoDecode
@@ -87,6 +88,16 @@ def _check_certificate(file: Path, info: ValidationInfo) -> Path:
     return file
 
 
+def _check_traces_endpoint(url: str) -> str:
+    """A collector's address without a path means its usual one."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is no URL like http://HOST:4318/v1/traces: traces are sent over HTTP, not gRPC")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("holds a password, which belongs into a header: set OTEL_EXPORTER_OTLP_HEADERS")
+    return parts._replace(path="/v1/traces").geturl() if parts.path in ("", "/") else url
+
+
 # vLLM's names for the same, and YAML's reading of a bare off.
 _PARSERS: dict[str | bool, str] = {"llama3_json": "llama3", "llama4_json": "llama3", False: OFF}
 ToolCallParser = Annotated[
@@ -102,5 +113,6 @@ Template = Annotated[str, AfterValidator(_read_template)]
 File = Annotated[Path, AfterValidator(_check_file)]
 CertificateKey = Annotated[File, AfterValidator(_check_certificate)]
 Present = Annotated[Path, AfterValidator(_check_present)]
+TracesEndpoint = Annotated[str, AfterValidator(_check_traces_endpoint)]
 Folder = Annotated[Path, AfterValidator(_check_folder)]
 FolderOrOff = Annotated[str, BeforeValidator(_check_folder_or_off)]

@@ -83,16 +83,17 @@ _RENAMED: dict[str, Flag] = {
     "pooler-config": renamed("pooling", _pooling),
     "uvicorn-log-level": renamed("log-level", lambda value: _LEVELS.get(value.lower(), value.lower())),
     "log-level": renamed("log-level", lambda value: _LEVELS.get(value.lower(), value.lower())),
+    "max-log-len": renamed("log-prompts-length"),
     "disable-uvicorn-access-log": renamed("no-request-log", takes="nothing"),
     "no-disable-uvicorn-access-log": renamed("request-log", takes="nothing"),
 }
 
-_ONE_DEVICE = "one server runs on one device: start one for each, behind a router"
+_ONE_DEVICE = "one server is one replica on one host, --tensor-parallel-size divides it: start more behind a router"
 _ONE_ENGINE = "one server has one engine"
 _TEXT_ONLY = "only text is read"
 _COMPILED = "steps are replayed or not (--graphs), and need no other setting"
 _ADAPTERS_FIT = "adapters are bounded by memory (--adapter-memory), not by a number"
-_UNLOGGED = "prompts and answers are never logged, --request-log writes a line for each request"
+_UNLOGGED = "--request-log writes a line for each request, and --log-prompts puts prompts and answers into it"
 
 # What is taken without effect, by the reason that the log gives.
 _SWITCHES_DONE: dict[str, str] = {
@@ -106,8 +107,8 @@ _SWITCHES_DONE: dict[str, str] = {
     "it is always so": "enable-prompt-tokens-details enable-request-id-headers use-v2-block-manager "
     "disable-fastapi-docs use-tqdm-on-load scheduler-reserve-full-isl enable-ssl-refresh "
     "exclude-tools-when-tool-choice-none",
-    "one server runs on one device": "disable-custom-all-reduce enable-hc-sp disable-nccl-for-dp-synchronization "
-    "ray-workers-use-nsight numa-bind",
+    "ranks exchange through NCCL, or gloo on a CPU": "disable-custom-all-reduce enable-hc-sp "
+    "disable-nccl-for-dp-synchronization ray-workers-use-nsight numa-bind",
     "it tunes vLLM's own kernels": "disable-cascade-attn enable-flashinfer-autotune use-fp64-gumbel "
     "disable-hybrid-kv-cache-manager enable-layerwise-nvtx-tracing kv-sharing-fast-prefill jit-monitor-verbose "
     "disable-sliding-window disable-async-output-proc disable-frontend-multiprocessing",
@@ -126,9 +127,9 @@ _VALUES_DONE: dict[str, str] = {
     "num-scheduler-steps ir-op-priority safetensors-load-strategy",
     "structured output is llguidance's": "guided-decoding-backend structured-outputs-config",
     "one process speaks HTTP": "api-server-count renderer-num-workers tokenizer-pool-size",
-    "one server runs on one device": "distributed-executor-backend data-parallel-address data-parallel-rpc-port "
+    "one server runs on one host, its ranks as processes": "distributed-executor-backend "
+    "data-parallel-address data-parallel-rpc-port "
     "data-parallel-backend max-parallel-loading-workers master-addr master-port",
-    _UNLOGGED: "max-log-len",
     "the default templates see text, whichever way it was sent": "chat-template-content-format",
     "prefixes are named by SHA-256": "prefix-caching-hash-algo",
     _TEXT_ONLY: "limit-mm-per-prompt mm-processor-kwargs mm-processor-cache-gb mm-encoder-tp-mode media-io-kwargs",
@@ -138,13 +139,13 @@ _VALUES_DONE: dict[str, str] = {
 _MANY_DONE: dict[str, str] = {
     _COMPILED: "cudagraph-capture-sizes",
     "every module that an adapter has is served": "lora-target-modules",
+    "each span has a request's queue, load, prefill and decode anyway": "collect-detailed-traces",
 }
 
 _REFUSED: dict[str, Flag] = {
     **{
         f"{kind}-size": refused(_ONE_DEVICE, ["1"])
         for kind in (
-            "tensor-parallel",
             "pipeline-parallel",
             "data-parallel",
             "decode-context-parallel",
@@ -161,7 +162,7 @@ _REFUSED: dict[str, Flag] = {
     "headless": refused("a server without HTTP answers nobody", takes="nothing"),
     "enable-sleep-mode": refused("a server keeps its memory: stop it instead", takes="nothing"),
     "enable-prompt-embeds": refused("prompts are text or token ids", takes="nothing"),
-    "enable-log-outputs": refused("prompts and answers are never logged", takes="nothing"),
+    "enable-log-outputs": refused("give --log-prompts, which logs prompts and answers", takes="nothing"),
     "return-tokens-as-token-ids": refused("send it with each request", takes="nothing"),
     "trust-request-chat-template": refused("a template comes with the model or its adapter", takes="nothing"),
     "skip-tokenizer-init": refused("text needs a tokenizer", takes="nothing"),
@@ -213,8 +214,6 @@ _REFUSED: dict[str, Flag] = {
     "kv-transfer-config": refused("keys and values are not moved between servers", [""]),
     "kv-events-config": refused("there are no events about the KV cache", [""]),
     "ec-transfer-config": refused("only text is read", [""]),
-    "otlp-traces-endpoint": refused("there are no traces; /metrics and the log tell of requests"),
-    "collect-detailed-traces": refused("there are no traces; /metrics and the log tell of requests", takes="many"),
     "default-mm-loras": refused("only text is read"),
     "long-lora-scaling-factors": refused("an adapter with a scaled rope of its own is not served"),
     "watermark-config": refused("answers carry no watermark"),

@@ -12,6 +12,8 @@ from loraplex_server.tenants.secret import digest_of, new_secret
 
 State = Literal["active", "expired", "revoked"]
 
+ID_PREFIX = "key_"
+
 
 @dataclass(frozen=True)
 class Key:
@@ -53,4 +55,4 @@ class Key:
 def new_key(grant: Grant) -> tuple[Key, str]:
     """A key for a grant, and its secret, which is shown once and never again."""
     secret = new_secret()
-    return Key(f"key_{secrets.token_hex(8)}", digest_of(secret), grant, int(time.time())), secret
+    return Key(f"{ID_PREFIX}{secrets.token_hex(8)}", digest_of(secret), grant, int(time.time())), secret

@@ -14,6 +14,7 @@ from loraplex_server.tenants.patterns import BASE, EVERYTHING, Patterns
 
 # Only code of this process can write into a scope: no header, path or body of a client's ends up there.
 _SCOPE = "loraplex.caller"
+_BATCH = "loraplex.batch"
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Caller:
     Args:
         tenant: that all its work counts to; "" for those with the server's own keys, or with none.
         key_id: of its key in the key store; "" where it has none there.
+        own: which of the server's own admin keys it has; "" for all others.
         admin: it may change adapters and keys, use all of them and see everybody's usage.
         adapters: canonical names of the adapters that it may see and use, `base` among them for the base model.
         limits: of its key.
@@ -32,6 +34,7 @@ class Caller:
 
     tenant: str = ""
     key_id: str = ""
+    own: str = ""
     admin: bool = False
     adapters: Patterns = EVERYTHING
     limits: Limits = UNLIMITED
@@ -63,13 +66,23 @@ class Caller:
 ANYONE = Caller()
 
 
-def acting_as(app: ASGIApp, caller: Caller) -> ASGIApp:
-    """The app, asked by this process itself in somebody's name: without a key, as if the caller had sent one."""
+def acting_as(app: ASGIApp, caller: Caller, batch: str | None = None) -> ASGIApp:
+    """The app, asked by this process itself in somebody's name: without a key, as if the caller had sent one.
+
+    Args:
+        batch: id of the one that it is asked for.
+    """
 
     async def asked(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, _SCOPE: caller}, receive, send)
+        await app({**scope, _SCOPE: caller, _BATCH: batch}, receive, send)
 
     return asked
+
+
+def batch_inside(scope: MutableMapping[str, Any]) -> str | None:
+    """Of which batch a request is a line; None for all others."""
+    batch = scope.get(_BATCH)
+    return batch if isinstance(batch, str) else None
 
 
 def caller_inside(scope: MutableMapping[str, Any]) -> Caller | None:

@@ -10,8 +10,6 @@ from loraplex_server.tenants.key import Key
 from loraplex_server.tenants.keyring import Keyring
 from loraplex_server.tenants.secret import digest_of
 
-_ADMIN = Caller(admin=True)
-
 
 class Callers:
     """Everybody whom this server knows.
@@ -24,7 +22,8 @@ class Callers:
     def __init__(self, settings: ServeSettings, keyring: Keyring) -> None:
         # Who may change adapters may ask them too.
         self._own = {digest_of(key.get_secret_value()): ANYONE for key in settings.api_key}
-        self._own |= {digest_of(key.get_secret_value()): _ADMIN for key in settings.admin_key}
+        for number, key in enumerate(settings.admin_key, 1):
+            self._own[digest_of(key.get_secret_value())] = Caller(admin=True, own=f"--admin-key {number}")
         # Who names a file of keys wants keys, also while none is in it.
         self._guarded = bool(settings.api_key) or settings.keys is not None
         self._has_admin = bool(settings.admin_key)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loraplex_server.api.access.caller import Caller, caller_inside
 from loraplex_server.api.access.callers import Callers
 from loraplex_server.api.access.keys import not_admin, unauthorized
 from loraplex_server.api.access.rate_limits import headers_of, limit_reached
 from loraplex_server.api.access.tenancy import Tenancy
+from loraplex_server.api.at_start import at_start
 from loraplex_server.api.errors import ApiError, unavailable
 from loraplex_server.api.forms.responses import error_response
 from loraplex_server.api.process.drain import Drain
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.metrics import Metrics
+from loraplex_server.metrics.load_report import ASKED_BY, HEADER
 from loraplex_server.tenants.grant import DEFAULT
 from loraplex_server.tenants.limiter import LimitReachedError, Ticket
 
@@ -49,6 +51,7 @@ class GuardMiddleware:
             await self._app(scope, receive, send)
             return
         record: RequestRecord = scope["state"]["record"]
+        send = self._closing(send)
         try:
             guarded = is_guarded(scope["path"])
             if guarded:
@@ -65,7 +68,7 @@ class GuardMiddleware:
             return
         self._drain.in_flight += 1
         try:
-            await self._app(scope, receive, self._with_limits(record.ticket, send))
+            await self._app(scope, receive, self._with_load(scope, self._with_limits(record.ticket, send)))
         finally:
             self._drain.in_flight -= 1
             self._leave(record)
@@ -73,7 +76,7 @@ class GuardMiddleware:
     def _admit(self, scope: Scope, record: RequestRecord) -> None:
         if self._drain.begun:
             self._metrics.requests.reject("draining")
-            raise unavailable("The server is shutting down", "draining", {"connection": "close"})
+            raise unavailable("The server is shutting down", "draining")
         caller = caller_inside(scope) or self._callers.identify(Headers(scope=scope))
         if caller is None:
             raise unauthorized("Send a valid API key as 'Authorization: Bearer KEY'")
@@ -94,16 +97,31 @@ class GuardMiddleware:
         if not caller.admin:
             raise not_admin("see the metrics of all")
 
+    def _closing(self, send: Send) -> Send:
+        """Once the server leaves, each connection ends with its next answer: none is in use when it is gone."""
+
+        def close(headers: MutableHeaders) -> None:
+            if self._drain.leaving:
+                headers["connection"] = "close"
+
+        return at_start(send, close)
+
     def _with_limits(self, ticket: Ticket | None, send: Send) -> Send:
         if ticket is None or ticket.account is None:
             return send
 
-        async def send_with_limits(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(headers_of(ticket.account, self._tenancy.limiter.clock()))
-            await send(message)
+        return at_start(send, lambda headers: headers.update(headers_of(ticket.account, self._tenancy.limiter.clock())))
 
-        return send_with_limits
+    def _with_load(self, scope: Scope, send: Send) -> Send:
+        asked = Headers(scope=scope).get(ASKED_BY)
+        if asked is None:
+            return send
+
+        def report(headers: MutableHeaders) -> None:
+            if (load := self._metrics.server.load_report(asked)) is not None:
+                headers[HEADER] = load
+
+        return at_start(send, report)
 
     def _leave(self, record: RequestRecord) -> None:
         tenant, used = record.caller.tenant or DEFAULT, record.used

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,10 +15,19 @@ class Releasable(Protocol):
         """End it."""
 
 
+class Wait(NamedTuple):
+    """For an adapter's source. Args: name: of the adapter. end: by time.perf_counter. seconds: how long."""
+
+    name: str
+    end: float
+    seconds: float
+
+
 class Holds:
-    """The holds of one request."""
+    """The holds of one request, and what it waited for until it had them."""
 
     def __init__(self) -> None:
+        self.waited: list[Wait] = []
         self._held: list[Releasable] = []
 
     def add(self, held: Releasable) -> None:

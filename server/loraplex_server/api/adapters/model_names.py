@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loraplex_adapters.catalog import Catalog
 from loraplex_adapters.errors import UnknownAdapterError
 from loraplex_server.api.access.caller import ANYONE, Caller
-from loraplex_server.api.adapters.holds import Holds
+from loraplex_server.api.adapters.holds import Holds, Wait
 from loraplex_server.api.errors import bad_request, model_not_found
 from loraplex_server.api.schemas.sampling import AdapterWeight
 from loraplex_server.engine.messages import AdapterUse
@@ -75,4 +76,6 @@ class ModelNames:
         except UnknownAdapterError:
             raise model_not_found(name, param) from None
         holds.add(held)
+        if held.folder.waited_s:
+            holds.waited.append(Wait(held.source.name, time.perf_counter(), held.folder.waited_s))
         return AdapterUse(held.source, weight)

@@ -51,6 +51,7 @@ async def addressee_of(request: Request, model: str, adapters: Sequence[AdapterW
     services = services_of(request)
     resolving = services.names.resolve(model, adapters, holds_of(request), record_of(request).caller)
     target = await unless_gone(request.receive, resolving)
+    record_of(request).fetches = holds_of(request).waited
     try:
         renderer = await services.renderers.of([use.source for use in target.adapters])
     except ApiError as error:

@@ -50,5 +50,6 @@ async def converse(request: Request, body: ChatRequest, id: str, at_most: int | 
     sampling = to.limits.chat(body, len(prompt.token_ids), constraints)
     if at_most is not None:
         sampling = msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, at_most))
-    generation = make_generation(services, record_of(request), to, body, id, [(prompt, sampling)], tools)
+    work = [(prompt, sampling)]
+    generation = make_generation(services, record_of(request), to, body, id, work, tools, operation="chat")
     return Converse(to, generation, sampling.max_tokens)

@@ -135,6 +135,8 @@ class Generation:
                     self._note_start(job, delta.started)
                 before = answer.tokens
                 piece = answer.take(delta)
+                if self._record.spoken is not None:
+                    self._record.spoken.answered(piece.index, _said(piece))
                 job.timeline.tokens(answer.index, answer.tokens - before, delta.started)
                 if answer.finish_reason is not None:
                     left -= 1
@@ -187,10 +189,12 @@ class Generation:
         record = self._record
         record.outcome = outcome
         record.prompt_tokens, record.output_tokens = self.prompt_tokens, self.output_tokens
+        record.phases = [job.timeline.phases for job in self._jobs]
+        record.finish_reasons = tuple(answer.finish_reason for answer in self.answers if answer.finish_reason)
         first = next(iter(self._started.values()), None)
         if first is not None:
             self._outcomes.answered([use.source for use in self._jobs[0].request.adapters], first.generation)
-            record.cached_tokens, record.queue_s = self.cached_tokens, first.queue_s
+            record.cached_tokens = self.cached_tokens
             times = (job.timeline.ttft_s for job in self._jobs)
             record.ttft_s = min((time for time in times if time is not None), default=None)
             record.generation = self.adapter_generation
@@ -204,6 +208,13 @@ class Generation:
         if outcome not in UNHEARD:
             record.used = Amount(1, prompt_tokens, self.cached_tokens, self.output_tokens)
         self._metrics.adapter_request(record.adapters, outcome, prompt_tokens, self.output_tokens)
+
+
+def _said(piece: Piece) -> str:
+    """Text and calls, as the log shows them."""
+    if not piece.parts:
+        return piece.text
+    return "".join(part if isinstance(part, str) else f"{part.name or ''}{part.arguments}" for part in piece.parts)
 
 
 class _Inbox:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from loraplex_server.api.access.caller import Caller
 from loraplex_server.api.access.rate_limits import reserve
@@ -10,11 +11,13 @@ from loraplex_server.api.answers.addressee import Addressee
 from loraplex_server.api.answers.answer import Answer, Prompt
 from loraplex_server.api.answers.generation import Generation, Job
 from loraplex_server.api.answers.time_left import time_left
+from loraplex_server.api.asked import Asked, Operation
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.api.schemas.sampling import SamplingFields
 from loraplex_server.api.services import Services
 from loraplex_server.api.tools.use import ToolUse
 from loraplex_server.engine.messages import GenerateRequest, Pooling, SamplingParams
+from loraplex_server.logs.spoken import Spoken
 from loraplex_server.metrics.timeline import Timeline
 
 
@@ -27,11 +30,13 @@ def make_generation(
     work: Sequence[tuple[Prompt, SamplingParams]],
     tools: ToolUse | None = None,
     pooling: Pooling | None = None,
+    operation: Operation = "text_completion",
 ) -> Generation:
     """The answers to all prompts of a request, not begun yet. Answer j of prompt i has index i * n + j.
 
     Args:
         pooling: each prompt's embedding is wanted, and no tokens.
+        operation: what traces call it, where it is none for embeddings.
 
     Raises:
         LimitReachedError, NeverFitsError: the key has no tokens for it.
@@ -39,6 +44,11 @@ def make_generation(
     metrics = services.metrics.requests
     target, renderer = addressee.target, addressee.renderer
     record.model, record.adapters = target.name, target.adapter_names
+    record.asked = Asked("embeddings" if pooling else operation, id, work[0][1], body.answers, body.stop)
+    if services.settings.log_prompts:
+        record.spoken = Spoken(services.settings.log_prompts_length)
+        decode = partial(renderer.tokenizer.decode, skip_special_tokens=False)
+        record.spoken.asked([prompt.token_ids for prompt, _ in work], decode)
     timeout_s = time_left(record, body.timeout, services.settings.request_timeout)
     jobs = []
     for number, (prompt, sampling) in enumerate(work):

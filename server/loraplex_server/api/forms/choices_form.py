@@ -10,7 +10,8 @@ from loraplex_server import __version__
 from loraplex_server.api.answers.answer import Answer, Piece
 from loraplex_server.api.answers.generation import Generation
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.forms.form import Form, encode_json, event
+from loraplex_server.api.forms.event import encode_json, event
+from loraplex_server.api.forms.form import Form
 from loraplex_server.api.schemas.sampling import SamplingFields
 
 # Log probabilities of a body or an event; with more, it is written on a thread: every stream waits while the event loop

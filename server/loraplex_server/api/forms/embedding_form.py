@@ -11,7 +11,8 @@ import numpy.typing as npt
 from loraplex_server.api.answers.answer import Piece
 from loraplex_server.api.answers.generation import Generation
 from loraplex_server.api.errors import ApiError, bad_request
-from loraplex_server.api.forms.form import Form, encode_json
+from loraplex_server.api.forms.event import encode_json
+from loraplex_server.api.forms.form import Form
 from loraplex_server.api.schemas.embedding import EmbeddingRequest
 from loraplex_server.engine.interface import EngineError
 

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import abc
 import uuid
-from typing import Any
-
-import msgspec
 
 from loraplex_server.api.answers.answer import Piece
 from loraplex_server.api.errors import ApiError
-
-encode_json = msgspec.json.Encoder().encode
-
-
-def event(body: Any, name: str | None = None) -> bytes:
-    """One server-sent event; a name goes on a line of its own."""
-    data = b"data: " + encode_json(body) + b"\n\n"
-    return data if name is None else b"event: " + name.encode() + b"\n" + data
 
 
 class Form(abc.ABC):

@@ -10,7 +10,8 @@ from loraplex_server.api.answers.generation import Generation
 from loraplex_server.api.answers.logprobs import LOWEST
 from loraplex_server.api.errors import ApiError
 from loraplex_server.api.forms.choices_form import INLINE_LOGPROBS
-from loraplex_server.api.forms.form import Form, encode_json, event
+from loraplex_server.api.forms.event import encode_json, event
+from loraplex_server.api.forms.form import Form
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.api.schemas.llama import LlamaRequest

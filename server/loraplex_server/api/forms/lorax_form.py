@@ -14,7 +14,8 @@ from loraplex_server.api.errors import ApiError
 from loraplex_server.api.forms.choices_form import INLINE_LOGPROBS
 from loraplex_server.api.forms.completion_form import best
 from loraplex_server.api.forms.envelopes import lorax_envelope
-from loraplex_server.api.forms.form import Form, encode_json, event
+from loraplex_server.api.forms.event import encode_json, event
+from loraplex_server.api.forms.form import Form
 from loraplex_server.api.record import RequestRecord
 from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.api.schemas.lorax import LoraxRequest

@@ -8,7 +8,8 @@ from loraplex_server.api.answers.answer import Piece
 from loraplex_server.api.answers.blocks import Blocks, CallBlock, Change, Grew, Opened
 from loraplex_server.api.errors import ApiError
 from loraplex_server.api.forms.envelopes import anthropic_envelope
-from loraplex_server.api.forms.form import Form, encode_json, event
+from loraplex_server.api.forms.event import encode_json, event
+from loraplex_server.api.forms.form import Form
 from loraplex_server.api.forms.message_body import MessageBody, opening
 
 

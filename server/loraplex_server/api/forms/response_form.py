@@ -11,7 +11,8 @@ from loraplex_server.api.answers.generation import Generation
 from loraplex_server.api.answers.logprobs import LogprobFormat
 from loraplex_server.api.errors import ApiError
 from loraplex_server.api.forms.choices_form import INLINE_LOGPROBS
-from loraplex_server.api.forms.form import Form, encode_json, event
+from loraplex_server.api.forms.event import encode_json, event
+from loraplex_server.api.forms.form import Form
 from loraplex_server.api.forms.response_body import ResponseBody
 
 Keep = Callable[[dict[str, Any], int], None]  # a whole response, and the bytes of its JSON

@@ -85,7 +85,7 @@ class ResponseStore:
         with self._lock:
             found = self._stored.get(id)
             if found is None or found.owner != owner:
-                raise _unknown(id)
+                raise self._unknown(id)
             self._stored.move_to_end(id)
             return found
 
@@ -96,7 +96,7 @@ class ResponseStore:
             gone = self._stored.pop(id, None)
             self.nbytes -= gone.nbytes if gone is not None else 0
 
-
-def _unknown(id: str) -> ApiError:
-    message = f"Response with id '{id[:100]}' not found: it was not stored, or has been forgotten since"
-    return ApiError(404, message, param="response_id", code="response_not_found", outcome="not_found")
+    def _unknown(self, id: str) -> ApiError:
+        why = "it was not stored, or has been forgotten since" if self.capacity else "this server keeps none"
+        message = f"Response with id '{id[:100]}' not found: {why}"
+        return ApiError(404, message, param="response_id", code="response_not_found", outcome="not_found")

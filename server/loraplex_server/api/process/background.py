@@ -52,7 +52,7 @@ class Background:
             behind = replace(caller, priority=caller.priority + BEHIND)
             self._in_flight += 1
             try:
-                await acting_as(self._app, behind)(scope, receive, send)
+                await acting_as(self._app, behind, batch.id)(scope, receive, send)
             finally:
                 self._in_flight -= 1
 

@@ -58,7 +58,7 @@ def make_batch_work(app: FastAPI, services: Services, state: State) -> BatchWork
     background = Background(app, services.callers, services.engine, services.drain)
     most = services.settings.batch_concurrency
     room = Room(lambda: background.seats(most))
-    return BatchWork(state, Worker(state, room, background.asks, lambda: services.drain.begun))
+    return BatchWork(state, Worker(state, room, background.asks, lambda: services.drain.leaving))
 
 
 def batch_work_of(request: Request) -> BatchWork:

@@ -26,9 +26,12 @@ from loraplex_server.api.services import Services
 from loraplex_server.batch.state.state import State
 from loraplex_server.engine.client import EngineClient
 from loraplex_server.engine.messages import EngineInfo
-from loraplex_server.logs import configure_logging
+from loraplex_server.logs.begin import begin_log
+from loraplex_server.logs.process import log_everything
 from loraplex_server.settings import ServeSettings
 from loraplex_server.settings.quantity import format_bytes
+from loraplex_server.tracing.interface import Tracing
+from loraplex_server.tracing.open import open_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +49,27 @@ def run(settings: ServeSettings, on_ready: OnReady | None = None, lines: Iterabl
     Raises:
         StartError: the address is taken, a file cannot be used, or the model or its tokenizer cannot be served.
     """
-    configure_logging(settings.log_level, settings.log_format)
+    begin_log(settings)
+    log_everything()
     for line in lines:
         logger.info("%s", line)
-    with _bind(settings.host, settings.port) as listener, kept_batches(settings) as state:
-        uvloop.run(_serve(settings, listener, on_ready, state))
+    with (
+        _bind(settings.host, settings.port) as listener,
+        kept_batches(settings) as state,
+        open_tracing(settings.otlp_traces_endpoint) as tracing,
+    ):
+        uvloop.run(_serve(settings, listener, on_ready, state, tracing))
 
 
 async def _serve(
-    settings: ServeSettings, listener: socket.socket, on_ready: OnReady | None, state: State | None = None
+    settings: ServeSettings,
+    listener: socket.socket,
+    on_ready: OnReady | None,
+    state: State | None = None,
+    tracing: Tracing | None = None,
 ) -> None:
     with contextlib.closing(open_tenancy(settings)) as tenancy:
-        await _serve_tenants(settings, tenancy, listener, on_ready, state)
+        await _serve_tenants(settings, tenancy, listener, on_ready, state, tracing)
 
 
 async def _serve_tenants(
@@ -66,6 +78,7 @@ async def _serve_tenants(
     listener: socket.socket,
     on_ready: OnReady | None,
     state: State | None,
+    tracing: Tracing | None,
 ) -> None:
     catalog = build_catalog(settings)
     chain = settings.ssl_certfile
@@ -75,7 +88,9 @@ async def _serve_tenants(
     try:
         renderer = await load_renderer_beside(settings, starting)
         drain = Drain()
-        app = create_app(settings, engine, renderer, catalog, drain=drain, tenancy=tenancy, state=state)
+        app = create_app(
+            settings, engine, renderer, catalog, drain=drain, tenancy=tenancy, state=state, tracing=tracing
+        )
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -87,7 +102,9 @@ async def _serve_tenants(
             ssl_certfile=chain,
             ssl_keyfile=settings.ssl_keyfile,
         )
-        server = GracefulServer(config, drain, settings.shutdown_timeout, engine.close, certificate)
+        server = GracefulServer(
+            config, drain, settings.shutdown_timeout, engine.close, certificate, delay=settings.shutdown_delay
+        )
         # It listens while the model loads: probes are told "not ready" instead of meeting a closed port.
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait({starting, serving}, return_when=asyncio.FIRST_COMPLETED)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from loraplex_server.api.access.audit import audited
 from loraplex_server.api.access.keys import is_admin, require_admin
 from loraplex_server.api.access.visible import visible_to
 from loraplex_server.api.adapters.adapter_view import AdapterView, page
@@ -78,9 +79,11 @@ async def get_adapter(request: Request, name: str) -> Response:
 async def add_adapter(request: Request) -> Response:
     """Add an adapter; without a `preload` of false it is in memory when the answer comes."""
     services = services_of(request)
-    require_admin(request)
-    body = await read_body(request, AddAdapter, services.settings.max_body_size)
-    new = await unless_gone(request.receive, services.admin.add(body))
+    with audited(request, "adapter.add") as deed:
+        require_admin(request)
+        body = await read_body(request, AddAdapter, services.settings.max_body_size)
+        deed.about(body.name, source=body.source)
+        new = await unless_gone(request.receive, services.admin.add(body))
     return json_response(_view(request, services).one(body.name), 201 if new else 200)
 
 
@@ -92,9 +95,12 @@ async def add_adapter(request: Request) -> Response:
 async def change_adapter(request: Request, name: str) -> Response:
     """Pin or unpin an adapter, or give it other aliases; an alias of another adapter moves here."""
     services = services_of(request)
-    require_admin(request)
-    body = await read_body(request, ChangeAdapter, services.settings.max_body_size)
-    await unless_gone(request.receive, services.admin.change(name, body))
+    with audited(request, "adapter.change") as deed:
+        deed.about(name)
+        require_admin(request)
+        body = await read_body(request, ChangeAdapter, services.settings.max_body_size)
+        deed.about(name, pinned=body.pinned, aliases=body.aliases)
+        await unless_gone(request.receive, services.admin.change(name, body))
     return json_response(_view(request, services).one(name))
 
 
@@ -111,8 +117,10 @@ async def change_adapter(request: Request, name: str) -> Response:
 async def remove_adapter(request: Request, name: str) -> Response:
     """Remove an adapter that was added, or an alias. Requests that it answers finish."""
     services = services_of(request)
-    require_admin(request)
-    await services.admin.remove(name)
+    with audited(request, "adapter.remove") as deed:
+        deed.about(name)
+        require_admin(request)
+        await services.admin.remove(name)
     return json_response({"name": name, "object": "adapter", "deleted": True})
 
 

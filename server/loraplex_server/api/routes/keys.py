@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
 
+from loraplex_server.api.access.audit import audited
 from loraplex_server.api.access.keys import require_admin
 from loraplex_server.api.body import read_body
 from loraplex_server.api.document.openapi import answers, json_body
@@ -58,11 +59,13 @@ async def list_keys(request: Request) -> Response:
 )
 async def create_key(request: Request) -> Response:
     """Make a key. The first one closes the server to those who have none."""
-    require_admin(request, DEED)
     services = services_of(request)
-    body = await read_body(request, CreateKey, services.settings.max_body_size)
-    key, secret = new_key(body.grant)
-    await asyncio.to_thread(services.tenancy.add_key, key)
+    with audited(request, "key.create") as deed:
+        require_admin(request, DEED)
+        body = await read_body(request, CreateKey, services.settings.max_body_size)
+        key, secret = new_key(body.grant)
+        deed.about(key.id, for_tenant=key.grant.tenant, admin=key.grant.admin)
+        await asyncio.to_thread(services.tenancy.add_key, key)
     return json_response({**key.fields(), "secret": secret}, 201)
 
 
@@ -72,9 +75,11 @@ async def create_key(request: Request) -> Response:
 )
 async def revoke_key(request: Request, id: str) -> Response:
     """Revoke a key, for good. Requests that are being answered finish."""
-    require_admin(request, DEED)
-    try:
-        key = await asyncio.to_thread(services_of(request).tenancy.revoke_key, id)
-    except UnknownKeyError as error:
-        raise ApiError(404, str(error), param="id", code="key_not_found", outcome="not_found") from None
+    with audited(request, "key.revoke") as deed:
+        deed.about(id)
+        require_admin(request, DEED)
+        try:
+            key = await asyncio.to_thread(services_of(request).tenancy.revoke_key, id)
+        except UnknownKeyError as error:
+            raise ApiError(404, str(error), param="id", code="key_not_found", outcome="not_found") from None
     return json_response(key.fields())

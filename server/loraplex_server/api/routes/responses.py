@@ -158,5 +158,5 @@ def _before(services: Services, body: ResponseInput, owner: str) -> Sequence[Any
         return services.responses.get(body.previous_response_id, owner).conversation
     except ApiError as error:
         # As OpenAI has it: what is not found is not what the URL names.
-        message = f"Previous response with id '{body.previous_response_id[:100]}' not found; they are kept in memory"
+        message = f"Previous {error.message[0].lower()}{error.message[1:]}"
         raise bad_request(message, param="previous_response_id", code="previous_response_not_found") from error

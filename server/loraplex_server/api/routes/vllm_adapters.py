@@ -15,6 +15,7 @@ from loraplex_adapters.errors import (
     SourceNotFoundError,
     UnknownAdapterError,
 )
+from loraplex_server.api.access.audit import audited
 from loraplex_server.api.access.keys import require_admin
 from loraplex_server.api.answers.departure import unless_gone
 from loraplex_server.api.body import read_body
@@ -38,28 +39,33 @@ router = APIRouter()
 async def load_lora_adapter(request: Request) -> Response:
     """Add an adapter, and load it."""
     services = services_of(request)
-    require_admin(request)
-    body = await read_body(request, LoadLoraAdapter, services.settings.max_body_size)
-    name = body.lora_name
-    if not name or not body.lora_path:
-        raise _invalid("Both 'lora_name' and 'lora_path' must be provided.")
-    if services.names.is_base(name):
-        raise _invalid(f"The lora adapter '{name}' conflicts with a served base model.")
-    wish = AddAdapter(name=name, source=body.lora_path, replace=body.load_inplace)
-    try:
-        await unless_gone(request.receive, services.admin.add(wish))
-    except AdapterConflictError as error:
-        known = services.admin.find(name)
-        if known is None or known.kind != "registered":
+    with audited(request, "adapter.add") as deed:
+        require_admin(request)
+        body = await read_body(request, LoadLoraAdapter, services.settings.max_body_size)
+        name = body.lora_name
+        if not name or not body.lora_path:
+            raise _invalid("Both 'lora_name' and 'lora_path' must be provided.")
+        if services.names.is_base(name):
+            raise _invalid(f"The lora adapter '{name}' conflicts with a served base model.")
+        base = body.base_model_name
+        if base and base != services.settings.model and not services.names.is_base(base):
+            raise _invalid(f"The lora adapter '{name}' is for '{base}', which this server does not serve.")
+        deed.about(name, source=body.lora_path)
+        wish = AddAdapter(name=name, source=body.lora_path, replace=body.load_inplace)
+        try:
+            await unless_gone(request.receive, services.admin.add(wish))
+        except AdapterConflictError as error:
+            known = services.admin.find(name)
+            if known is None or known.kind != "registered":
+                raise _invalid(str(error)) from error
+            raise _invalid(
+                f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, set "
+                "'load_inplace' to True."
+            ) from error
+        except AdapterNameError as error:
             raise _invalid(str(error)) from error
-        raise _invalid(
-            f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, set "
-            "'load_inplace' to True."
-        ) from error
-    except AdapterNameError as error:
-        raise _invalid(str(error)) from error
-    except SourceNotFoundError as error:
-        raise _not_found(str(error)) from error
+        except SourceNotFoundError as error:
+            raise _not_found(str(error)) from error
     return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
 
 
@@ -75,16 +81,18 @@ async def load_lora_adapter(request: Request) -> Response:
 async def unload_lora_adapter(request: Request) -> Response:
     """Remove an adapter; its memory is free after the last request that it answers."""
     services = services_of(request)
-    require_admin(request)
-    body = await read_body(request, UnloadLoraAdapter, services.settings.max_body_size)
-    if not body.lora_name:
-        raise _invalid("'lora_name' needs to be provided to unload a LoRA adapter.")
-    try:
-        await services.admin.remove(body.lora_name)
-    except UnknownAdapterError as error:
-        raise _not_found(f"The lora adapter '{body.lora_name}' cannot be found.") from error
-    except AdapterConflictError as error:
-        raise _invalid(str(error)) from error
+    with audited(request, "adapter.remove") as deed:
+        require_admin(request)
+        body = await read_body(request, UnloadLoraAdapter, services.settings.max_body_size)
+        if not body.lora_name:
+            raise _invalid("'lora_name' needs to be provided to unload a LoRA adapter.")
+        deed.about(body.lora_name)
+        try:
+            await services.admin.remove(body.lora_name)
+        except UnknownAdapterError as error:
+            raise _not_found(f"The lora adapter '{body.lora_name}' cannot be found.") from error
+        except AdapterConflictError as error:
+            raise _invalid(str(error)) from error
     return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' removed successfully.")
 
 

@@ -64,6 +64,9 @@ class LoadLoraAdapter(Schema):
     lora_name: str = Field(default="", max_length=255)
     lora_path: str = Field(default="", max_length=4096)
     load_inplace: bool = Field(default=False, description="Take the place of another source under this name.")
+    base_model_name: str | None = Field(
+        default=None, max_length=4096, description="As the LoRA syncer sends it; another base's adapter is refused."
+    )
     is_3d_lora_weight: Literal[False] = Field(default=False, description="Experts are not served.")
 
 

@@ -116,6 +116,11 @@ NO_OPS: dict[str, Harmless] = {
     "echo": _is(False),
     "logprobs": _is(False),
     "add_special_tokens": _is(False),  # of chats: the template writes them
+    # SGLang's: vllm-router and sglang-router write them into whatever they pass on.
+    "no_stop_trim": _is(False),
+    "return_hidden_states": _is(False),
+    "separate_reasoning": _flag,
+    "stream_reasoning": _flag,
 }
 
 # fmt: off

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from loraplex_server.api.schemas.kinds import of_kinds
 from loraplex_server.api.schemas.response_items import add_call
 from loraplex_server.api.schemas.sampling import Schema
 
@@ -81,21 +82,13 @@ def _tag(block: Any) -> str | None:
     return _TAGS.get(str(block.get("type")))
 
 
-def _served(block: Any) -> Any:
-    if not isinstance(block, dict):
-        raise ValueError("must be an object")
-    if _tag(block) is None:
-        raise ValueError(f"blocks of the type {str(block.get('type'))[:60]!r} are not served, only {', '.join(_TAGS)}")
-    return block
-
-
 BlockParam = Annotated[
     Annotated[TextBlockParam, Tag("text")]
     | Annotated[ToolUseParam, Tag("tool_use")]
     | Annotated[ToolResultParam, Tag("tool_result")]
     | Annotated[ThinkingParam, Tag("thinking")],
     Discriminator(_tag),
-    BeforeValidator(_served),
+    of_kinds("blocks", lambda block: block.get("type"), _TAGS),
 ]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, TypeAdapter
 
+from loraplex_server.api.schemas.kinds import of_kinds
 from loraplex_server.api.schemas.sampling import Schema
 
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -110,21 +111,13 @@ def _kind(item: Any) -> Any:
     return item.get("type") or "message"
 
 
-def _served(item: Any) -> Any:
-    if not isinstance(item, dict):
-        raise ValueError("must be an object")
-    if _kind(item) not in SERVED:
-        raise ValueError(f"items of the type {str(_kind(item))[:60]!r} are not served, only {', '.join(SERVED)}")
-    return item
-
-
 Item = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[FunctionCallItem, Tag("function_call")]
     | Annotated[FunctionOutputItem, Tag("function_call_output")]
     | Annotated[ReasoningItem, Tag("reasoning")],
     Discriminator(_kind),
-    BeforeValidator(_served),
+    of_kinds("items", _kind, SERVED),
 ]
 AnyItem = MessageItem | FunctionCallItem | FunctionOutputItem | ReasoningItem
 

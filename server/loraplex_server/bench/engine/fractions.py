@@ -8,8 +8,8 @@ from statistics import median
 
 from loraplex_server.bench.limits.bound import Served
 from loraplex_server.bench.limits.formats import FORMATS, head_format
-from loraplex_server.bench.limits.machine import Rates
 from loraplex_server.bench.limits.model import ModelShape
+from loraplex_server.bench.limits.rates import Rates
 from loraplex_server.bench.load.options import LoadOptions
 from loraplex_server.bench.load.summary import RunSummary
 from loraplex_server.engine.messages import EngineInfo

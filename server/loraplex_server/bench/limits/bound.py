@@ -23,8 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from loraplex_server.bench.limits.formats import Format
-from loraplex_server.bench.limits.machine import Rates
 from loraplex_server.bench.limits.model import ModelShape
+from loraplex_server.bench.limits.rates import Rates
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,27 @@ def staged(bound: Bound) -> float:
 
 
 @dataclass(frozen=True)
+class Extras:
+    """What is read beside the base's weights, where it is not what a model's shape and the activations' type make it.
+
+    Attributes:
+        adapter_weights: of one adapter.
+        adapter_bytes: that they take.
+        kv_value_bytes: of one value of the KV cache.
+    """
+
+    adapter_weights: int
+    adapter_bytes: float
+    kv_value_bytes: float
+
+
+@dataclass(frozen=True)
 class Served:
     """A model as it is served: its shape, the machine, the format and the adapters' rank.
 
     Attributes:
         head: the lm_head's format where it is not `form`.
+        extras: of adapters and cache where they are known better.
     """
 
     model: ModelShape
@@ -87,16 +103,25 @@ class Served:
     form: Format
     rank: int = 16
     head: Format | None = None
+    extras: Extras | None = None
+
+    @property
+    def beside(self) -> Extras:
+        """Of adapters and cache."""
+        if self.extras is not None:
+            return self.extras
+        weights, size = self.model.adapter_weights(self.rank), self.form.activation_bytes
+        return Extras(weights, weights * size, size)
 
     def decode(self, batch: int, context: float, distinct: int) -> Bound:
         """One token for each of `batch` requests of `context` tokens, `distinct` adapters among them (0: base only)."""
-        kv = batch * context * self.model.kv_values * self.form.activation_bytes
+        kv = batch * context * self.model.kv_values * self.beside.kv_value_bytes
         attention = 4 * batch * context * self.model.attention_width
         return self._step(batch, batch, distinct, kv, attention)
 
     def prefill(self, prompts: int, tokens: int, distinct: int) -> Bound:
         """`prompts` prompts of `tokens` each, in one go; logits of their last tokens only."""
-        kv = prompts * tokens * self.model.kv_values * self.form.activation_bytes
+        kv = prompts * tokens * self.model.kv_values * self.beside.kv_value_bytes
         attention = 2 * prompts * tokens**2 * self.model.attention_width
         return self._step(prompts * tokens, prompts, distinct, kv, attention)
 
@@ -119,13 +144,14 @@ class Served:
     def _step(self, rows: int, logits: int, distinct: int, kv: float, attention: float) -> Bound:
         model, form, head = self.model, self.form, self.head or self.form
         plain = form.activations
-        adapter = model.adapter_weights(self.rank) if distinct else 0
+        beside = self.beside
+        adapter = beside.adapter_weights if distinct else 0
         p, h = model.linear_weights, model.head_weights
         return Bound(
             (
                 self._stage("linears", p * form.weight_bytes, 2 * rows * p, form.multiplied_as),
                 self._stage("lm_head", h * head.weight_bytes, 2 * logits * h, head.multiplied_as),
-                self._stage("adapters", distinct * adapter * form.activation_bytes, 2 * rows * adapter, plain),
+                self._stage("adapters", distinct * beside.adapter_bytes, 2 * rows * adapter, plain),
                 self._stage("attention", kv, attention, plain),
             )
         )

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from loraplex_server.bench.limits.rates import Rates
+from loraplex_server.bench.limits.threads import computing_with
 from loraplex_server.bench.limits.timing import Rate, rate
 
 # Sixteen times the last-level cache of the largest part that this is likely to meet.
 READ_MB = 512
 # Square products: large enough that packing the weights is nothing, as it is for a server that packs them once.
 GEMM_SIZES = {"float32": 2048, "bfloat16": 4096, "int8": 4096}
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What bounds are computed from.
-
-    Attributes:
-        read_gb_s: memory read, in 1e9 bytes a second.
-        tflops: 1e12 multiplications and additions a second, by the type that is multiplied.
-    """
-
-    read_gb_s: float
-    tflops: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -51,11 +38,6 @@ class Machine:
         return Rates(self.read_gb_s.best, {name: rate.best for name, rate in self.tflops.items()})
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def measure(threads: int, scale: float = 1.0) -> Machine:
     """Measure this machine's CPU; a few seconds, and right only while nothing else runs.
 
@@ -63,7 +45,7 @@ def measure(threads: int, scale: float = 1.0) -> Machine:
         threads: for torch, during the measurement.
         scale: of all sizes; 1 for a measurement, less for a trial.
     """
-    with _threads(threads):
+    with computing_with(threads):
         tflops = {name: gemm_rate(name, max(64, int(size * scale))) for name, size in GEMM_SIZES.items()}
         return Machine(threads, read_rate(max(1, int(READ_MB * scale))), tflops)
 
@@ -107,13 +89,3 @@ class _Int8Linear:
         output: tuple[object, ...] = (1.0, 0, torch.float32, "none", [], "")
         y: Tensor = torch.ops.onednn.qlinear_pointwise(self._x, 1.0, 128, *weight, None, *output)
         return y
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from loraplex_server.bench.limits import bound
 from loraplex_server.bench.limits.bound import Served, overlapped, staged
-from loraplex_server.bench.limits.machine import Machine, Rates
+from loraplex_server.bench.limits.machine import Machine
 from loraplex_server.bench.limits.model import ModelShape
+from loraplex_server.bench.limits.rates import Rates
 
 
 def bound_row(served: Served, batch: int, distinct: int, prompt: int, output: int, context: float) -> dict[str, Any]:

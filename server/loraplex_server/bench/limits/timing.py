@@ -28,10 +28,20 @@ def rate(work: float, run: Callable[[], object], repeats: int = 7, at_most_s: fl
         repeats: calls timed; fewer, but at least one, once `at_most_s` are spent.
         at_most_s: see `repeats`.
     """
+    seconds = _timed(run, repeats, at_most_s)
+    return Rate(work / statistics.median(seconds), work / min(seconds))
+
+
+def fastest(run: Callable[[], object], at_most_s: float) -> float:
+    """Seconds of the fastest of as many calls as `at_most_s` hold, after one to warm up: other work can only add."""
+    return min(_timed(run, None, at_most_s))
+
+
+def _timed(run: Callable[[], object], repeats: int | None, at_most_s: float) -> list[float]:
     run()
     seconds: list[float] = []
-    while len(seconds) < repeats and sum(seconds) < at_most_s:
+    while not seconds or (sum(seconds) < at_most_s and (repeats is None or len(seconds) < repeats)):
         start = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - start)
-    return Rate(work / statistics.median(seconds), work / min(seconds))
+    return seconds

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from loraplex_server.bench.load.trace import Trace
+from loraplex_server.tasks import beside
 
 # Twice a second is live to the eye and nothing to the processor that the server needs.
 INTERVAL_S = 0.5
@@ -35,10 +36,5 @@ async def shown(console: Console, label: str, total: int, traces: Sequence[Trace
                 bar.refresh()
                 await asyncio.sleep(INTERVAL_S)
 
-        watcher = asyncio.ensure_future(watch())
-        try:
+        async with beside(watch()):
             yield
-        finally:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher

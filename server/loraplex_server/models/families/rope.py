@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial as bind
 from typing import Any
-
-import torch
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from loraplex_server.models.config import RopeConfig
 from loraplex_server.models.errors import UnsupportedModelError
@@ -42,13 +41,7 @@ def rope_config(
     share = parameters.get("partial_rotary_factor", 1.0)
     if share != 1.0 and not partial:
         raise UnsupportedModelError(f"partial_rotary_factor {share} is not supported for {hf.architectures[0]}")
-    if kind == "default":
-        dim = int(head_dim * share)
-        exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim
-        inv_freq, scaling = 1.0 / (parameters["rope_theta"] ** exponents), 1.0
-    else:
-        inv_freq, scaling = ROPE_INIT_FUNCTIONS[kind](hf, None, seq_len=length, layer_type=layer_type)
-    return RopeConfig(tuple(inv_freq.tolist()), float(scaling))
+    return RopeConfig(int(head_dim * share), bind(_work_out, hf, parameters, int(head_dim * share), length, layer_type))
 
 
 def trained_length(hf: Any) -> int:
@@ -62,3 +55,19 @@ def trained_length(hf: Any) -> int:
     if parameters.get("rope_type") != "yarn":
         return longest
     return max(longest, int(parameters["original_max_position_embeddings"] * (parameters["factor"] or 1.0)))
+
+
+def _work_out(
+    hf: Any, parameters: Mapping[str, Any], dim: int, length: int, layer_type: str | None
+) -> tuple[tuple[float, ...], float]:
+    import torch  # not above: a config alone is read without it
+    from transformers import modeling_rope_utils
+
+    if parameters["rope_type"] == "default":
+        exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim
+        inv_freq, scaling = 1.0 / (parameters["rope_theta"] ** exponents), 1.0
+    else:
+        modeling_rope_utils.torch = torch  # which it lacks where torch was kept from transformers
+        compute = modeling_rope_utils.ROPE_INIT_FUNCTIONS[parameters["rope_type"]]
+        inv_freq, scaling = compute(hf, None, seq_len=length, layer_type=layer_type)
+    return tuple(inv_freq.tolist()), float(scaling)

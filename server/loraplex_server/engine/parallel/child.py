@@ -1,0 +1,122 @@
+"""One follower's process, seen from rank 0."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from loraplex_server.engine.config import EngineConfig
+from loraplex_server.engine.errors import EngineStartError
+from loraplex_server.engine.interpreter import interpreter_environment
+from loraplex_server.engine.parallel.channel import Receiver, Sender
+from loraplex_server.engine.parallel.messages import (
+    FollowerLaunch,
+    FromFollower,
+    StartFailed,
+    ToFollower,
+    WasRead,
+)
+
+M = TypeVar("M")
+
+# How long a follower that was told to end may take before it is killed.
+EXIT_GRACE_S = 5.0
+
+
+class FollowerChild:
+    """The process, its standard input, on which steps come in order, and a socket for all else.
+
+    It ends by itself where rank 0 does, in whatever way: both then read as closed.
+
+    Args:
+        config: of the engine.
+        rank: of the follower.
+        store: file by which the ranks find each other.
+    """
+
+    def __init__(self, config: EngineConfig, rank: int, store: str) -> None:
+        self.rank = rank
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "loraplex_server.engine.parallel"],
+                stdin=subprocess.PIPE,
+                bufsize=0,
+                pass_fds=[theirs.fileno()],
+                env=interpreter_environment(),
+            )
+            if self._process.stdin is None:
+                raise RuntimeError("a follower has no standard input")
+            self._input = self._process.stdin
+            self.steps = Sender(self._input.fileno())
+            with contextlib.suppress(ConnectionError):  # it is gone already: `expect` tells
+                self.steps.send(FollowerLaunch(config, rank, store, theirs.fileno()))
+        self._talk = Sender(self._socket.fileno())
+        self._said: Receiver[FromFollower] = Receiver(self._socket.fileno(), FromFollower)
+        self._closing = False
+        self.heard = 0  # messages, once it takes steps
+        self.ended = False
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def tell(self, message: ToFollower) -> None:
+        """Over the socket; from any thread. Nothing where it is gone: `expect` or `listen` tells."""
+        with contextlib.suppress(ConnectionError):
+            self._talk.send(message)
+
+    def expect(self, kind: type[M]) -> M:
+        """Wait for the next message of a start.
+
+        Raises:
+            EngineStartError: the follower cannot start, or is gone.
+        """
+        message = self._said.receive()
+        if isinstance(message, kind):
+            return message
+        if isinstance(message, StartFailed):
+            raise EngineStartError(f"rank {self.rank}: {message.message}")
+        raise EngineStartError(f"rank {self.rank} ended before it was ready, with code {self._process.wait()}")
+
+    def listen(self, heard: Callable[[int, WasRead], None], gone: Callable[[int, int], None]) -> None:
+        """From now on hand on what it says, on a thread.
+
+        Args:
+            heard: is given its rank and a message.
+            gone: is given its rank and exit code, where it ended untold.
+        """
+        thread = threading.Thread(target=self._listen, args=(heard, gone), name=f"rank-{self.rank}", daemon=True)
+        thread.start()
+
+    def kill(self) -> None:
+        """End it at once, even where it is stopped; `listen` tells."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it, and wait until it has ended. Safe to call twice."""
+        self._closing = True
+        self._input.close()  # both tell it
+        with contextlib.suppress(OSError):  # it was gone before
+            self._socket.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(EXIT_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._socket.close()
+
+    def _listen(self, heard: Callable[[int, WasRead], None], gone: Callable[[int, int], None]) -> None:
+        while (message := self._said.receive()) is not None:
+            self.heard += 1
+            if isinstance(message, WasRead):
+                heard(self.rank, message)
+        self.ended = True
+        if not self._closing:
+            gone(self.rank, self._process.wait())

@@ -1,0 +1,29 @@
+"""How wide the steps were, until somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+
+from loraplex_server.engine.messages import Steps
+from loraplex_server.engine.scheduler import Scheduled
+
+
+class StepLog:
+    """One entry for each step that was launched."""
+
+    def __init__(self) -> None:
+        self._steps = Steps()
+        self.last_tokens = 0  # of the latest step
+
+    def add(self, plan: Seq[Scheduled]) -> None:
+        """A step is launched; none of an empty plan is."""
+        self.last_tokens = sum(scheduled.count for scheduled in plan)
+        self._steps.tokens.append(self.last_tokens)
+        self._steps.sequences.append(len(plan))
+        # A slot holds one adapter, so its number is as good as a name, and shorter to hash.
+        self._steps.adapters.append(len({use.slot for scheduled in plan for use in scheduled.sequence.adapters}))
+
+    def take(self) -> Steps:
+        """The steps since the last call."""
+        steps, self._steps = self._steps, Steps()
+        return steps
