@@ -9,7 +9,7 @@ STAMPS := .stamps
 export TORCH_INDEX ALLOW_CUDA
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test clients check duplicates types bench lock clean
+.PHONY: help demo test clients machine check duplicates types bench lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ $(BIN)/python:
 
 # What the server needs; constraints.txt pins all of it.
 $(STAMPS)/run: pyproject.toml constraints.txt hatch_build.py $(wildcard kernels/loraplex_kernels/csrc/*) | $(BIN)/python
-	@GOAL=$(firstword $(MAKECMDGOALS)) $(BIN)/python tools/install_torch.py constraints.txt
+	@COMMAND="make $(firstword $(MAKECMDGOALS))" $(BIN)/python tools/install_torch.py constraints.txt
 	$(PIP) install -q -c constraints.txt -e .
 	@mkdir -p $(STAMPS) && touch $@
 
@@ -34,10 +34,13 @@ demo: $(STAMPS)/run  ## install, serve the bundled base model and adapters on 12
 test: $(STAMPS)/dev  ## all the tests
 	$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 4 $(PYTEST_ARGS)
 
-clients: | $(BIN)/python  ## install the clients that the tests drive, each in a folder of its own (2 GB)
+clients: | $(BIN)/python  ## install the programs that the tests drive, each in a folder of its own (2 GB)
 	$(BIN)/python tools/clients.py
 
-check: $(STAMPS)/dev  ## ruff, mypy strict, import-linter, duplicates, docs/api.md
+machine: | $(BIN)/python  ## install, as root on Debian, the programs that tests of deploy/ drive
+	$(BIN)/python tools/machine.py
+
+check: $(STAMPS)/dev  ## ruff, mypy strict, import-linter, duplicates, docs/api.md, the dashboard, the chart
 	@$(MAKE) --no-print-directory -j 2 duplicates types
 
 # The search for duplicates takes as long as all the rest.
@@ -50,6 +53,8 @@ types: $(STAMPS)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/api_doc.py --check
+	$(BIN)/python tools/dashboard.py --check
+	$(BIN)/python tools/chart.py --check
 
 bench: $(STAMPS)/dev  ## what LoRA costs on this machine: base, one adapter, 32 adapters
 	$(BIN)/python benchmarks/adapter_tax.py

@@ -10,6 +10,8 @@ from hypothesis import settings
 from support.covering import covering
 from support.places import ByPlace, in_order
 
+from loraplex_server.engine.cores import usable_cores
+
 # Before torch is imported, which reads them once; processes that tests start inherit them. At these sizes threads only
 # wait for each other, and on a busy machine ten times as long if they do so without sleeping.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,11 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """How many examples hypothesis tries; and tests that run pytest in a process of its own hand --exhaustive on."""
-    settings.register_profile("everyday", max_examples=150)
-    settings.register_profile("exhaustive", max_examples=1000)
+    # No deadline: on a busy machine any example may take long.
+    settings.register_profile("everyday", max_examples=150, deadline=None)
+    settings.register_profile("exhaustive", max_examples=1000, deadline=None)
     settings.load_profile("exhaustive" if config.getoption("exhaustive") else "everyday")
     if config.getoption("exhaustive"):
         os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --exhaustive"
+    gc.disable()  # until all is collected: of what is imported and made meanwhile, hardly anything is garbage
 
 
 @pytest.hookimpl(trylast=True)
@@ -43,11 +47,19 @@ def pytest_collection_finish() -> None:
     """What has been imported and collected stays to the end: no search for garbage need go through it again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:
     """Else compiled packages complain at the end of what was not given back."""
+    gc.enable()  # where something could not be collected
     gc.unfreeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a third of the slow tests' time is waiting for servers, downloads and clocks."""
+    return usable_cores() + 1
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from written import ROOT, written
 
 from loraplex_server import __version__
 from loraplex_server.api.document.families import include_families
@@ -20,7 +20,6 @@ from loraplex_server.api.document.openapi import install_openapi
 from loraplex_server.api.document.openapi_errors import ANY, OF_BODIES
 from loraplex_server.api.process.batch_work import OFF
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "api.md"
 HEAD = """\
 # The HTTP API
@@ -222,14 +221,7 @@ def _cell(text: str) -> str:
 
 def main() -> int:
     """0, or 1 when the page was checked and is stale."""
-    fresh = page(document())
-    if "--check" in sys.argv[1:]:
-        stale = not PAGE.exists() or PAGE.read_text(encoding="utf-8") != fresh
-        if stale:
-            print(f"{PAGE.relative_to(ROOT)} is stale: run `python tools/api_doc.py`", file=sys.stderr)
-        return int(stale)
-    PAGE.write_text(fresh, encoding="utf-8")
-    return 0
+    return written({PAGE: page(document())}, __file__, "--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":

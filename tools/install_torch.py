@@ -15,10 +15,10 @@ from pathlib import Path
 
 HELP = """\
 torch would arrive as its CUDA build ({count} nvidia packages), but this machine has no NVIDIA GPU.
-Give make the index of PyTorch's CPU wheels, as named on PyTorch's "Get started" page:
-    make {goal} TORCH_INDEX=<that index>
+Give the index of PyTorch's CPU wheels, as named on PyTorch's "Get started" page:
+    {command} TORCH_INDEX=<that index>
 or, if the CUDA build is what you want here:
-    make {goal} ALLOW_CUDA=1
+    {command} ALLOW_CUDA=1
 """
 
 
@@ -36,7 +36,7 @@ def main() -> int:
     planned = _planned([*pip, "torch"])
     nvidia = [name for name in planned if name.startswith("nvidia")]
     if nvidia and not Path("/dev/nvidiactl").exists() and not os.environ.get("ALLOW_CUDA"):
-        print(HELP.format(count=len(nvidia), goal=os.environ.get("GOAL", "demo")), file=sys.stderr)
+        print(HELP.format(count=len(nvidia), command=os.environ.get("COMMAND", "make demo")), file=sys.stderr)
         return 1
     subprocess.run([*pip, "torch"], check=True)
     print(f"torch {importlib.metadata.version('torch')} was installed")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import re
 
-# Installed with every environment, or made from this very tree.
-LEFT_OUT = {"loraplex", "pip", "setuptools", "wheel"}
+# Installed with every environment, or made from this very tree; and triton, of which torch's CUDA build takes one
+# version only: a pin to another would keep the two apart.
+LEFT_OUT = {"loraplex", "pip", "setuptools", "triton", "wheel"}
 
 HEADER = """\
 # What the tests run on; written by `make lock`. pip takes it with -c: it pins, it installs nothing by itself.

@@ -10,7 +10,8 @@ import ast
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from written import ROOT, written
+
 PAGE = ROOT / "docs" / "architecture.md"
 HEADING = "## Where things are\n"
 PACKAGES = ("server/loraplex_server", "adapters/loraplex_adapters", "kernels/loraplex_kernels")
@@ -38,12 +39,7 @@ def main() -> int:
     """0, or 1 when the page was checked and is stale."""
     page = PAGE.read_text(encoding="utf-8")
     fresh = page[: page.index(HEADING)] + listing()
-    if "--check" in sys.argv[1:]:
-        if fresh != page:
-            print(f"{PAGE.relative_to(ROOT)} is stale: run `python tools/modules.py`", file=sys.stderr)
-        return int(fresh != page)
-    PAGE.write_text(fresh, encoding="utf-8")
-    return 0
+    return written({PAGE: fresh}, __file__, "--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":

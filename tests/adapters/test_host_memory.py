@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from loraplex_adapters.host_memory import HostMemory
-from loraplex_adapters.region import PAGE
+from loraplex_adapters.page import PAGE
 
 
 def test_buffers_do_not_overlap_and_hold_what_was_written() -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from loraplex_adapters.page import PAGE
 from loraplex_adapters.pinned_memory import PinnedMemory
-from loraplex_adapters.region import PAGE
 
 SLAB = 4 * PAGE
 

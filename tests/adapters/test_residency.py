@@ -491,5 +491,5 @@ class AnyOrder(RuleBasedStateMachine):
         assert not self.waiting
 
 
-AnyOrder.TestCase.settings = settings(stateful_step_count=50, deadline=None)
+AnyOrder.TestCase.settings = settings(stateful_step_count=50)
 TestAnyOrder = AnyOrder.TestCase

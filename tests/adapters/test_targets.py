@@ -115,7 +115,7 @@ REGEX = st.sampled_from(
 PATTERN = st.one_of(PART.filter(bool), REGEX, st.sampled_from([r"\d+\.mlp\..*", "^model.*", "o_proj|up_proj"]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     target_modules=st.one_of(REGEX, st.lists(PART, min_size=1, max_size=4)),
     exclude_modules=st.one_of(st.none(), REGEX, st.lists(PART, max_size=2)),

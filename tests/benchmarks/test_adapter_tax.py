@@ -12,18 +12,18 @@ from typing import Any
 import adapter_tax
 import psutil
 import pytest
-from serving.about import about, commit
+from serving.about import about, commit, portable
 from serving.comparison import compare
 from serving.inputs import Inputs
 from serving.launch import LORAPLEX, serve_command
-from serving.process import ServerError, free_port, running
+from serving.process import ROOT, ServerError, free_port, running
 from serving.tax import add_bounds
 from serving.usage import peak_rss_mb, watched
 from synthetic.named import named_shape
 
 from loraplex_server.bench.limits.bound import Served
 from loraplex_server.bench.limits.formats import FORMATS
-from loraplex_server.bench.limits.machine import Rates
+from loraplex_server.bench.limits.rates import Rates
 
 STUB = f"{shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).with_name('stub_server.py')))}"
 SMALL = ["--concurrency", "3", "--prompt", "8", "--output", "4", "--token-ids", "1:100"]
@@ -49,7 +49,8 @@ def test_a_command_measures_each_mode_and_saves_what_and_where(
         assert mode["runs"][0]["usage"]["server"] >= 0
     assert saved["modes"]["base"]["of_base"]["output_tok_s"] == 1.0
     assert saved["about"]["machine"]["cores"] >= 1
-    assert saved["command"].startswith(sys.executable)
+    assert saved["command"].startswith(shlex.join(portable(shlex.split(STUB))) + " --port ")
+    assert str(ROOT) not in saved["command"]
     (peak,) = saved["server_peak_rss_mb"].values()
     assert peak > 5
 
@@ -71,7 +72,7 @@ def test_a_server_is_gone_when_its_block_ends(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
-    idle = [sys.executable, "-c", "import time; time.sleep(30)"]
+    idle = [sys.executable, "-c", "import time; time.sleep(600)"]
     with pytest.raises(ServerError, match="was not ready"), running(idle, free_port(), tmp_path / "log", 0.5):
         raise AssertionError("unreachable")
 
@@ -132,6 +133,12 @@ def test_what_was_measured_is_named() -> None:
     assert found["versions"]["torch"] != "not installed"
     assert found["machine"]["memory_gb"] > 0
     assert commit(Path("/")) is None
+
+
+def test_a_command_does_not_tell_where_things_lie() -> None:
+    told = [f"{ROOT}/.venv/bin/python", "serve", "/data/qwen", "--out=/tmp/x.json", "meta-llama/Llama-3.2-1B", "/"]
+    kept = [".venv/bin/python", "serve", "qwen", "--out=x.json", "meta-llama/Llama-3.2-1B", "/"]
+    assert portable(told) == kept
 
 
 def test_the_rank_is_that_of_the_first_adapter(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from synthetic.named import named_shape
 
 from loraplex_server.bench.limits.bound import Served, staged
 from loraplex_server.bench.limits.formats import FORMATS, head_format
-from loraplex_server.bench.limits.machine import Rates, measure
+from loraplex_server.bench.limits.machine import measure
+from loraplex_server.bench.limits.rates import Rates
 from loraplex_server.bench.limits.timing import rate
 
 H100 = Rates(3350.0, {"float32": 67.0, "bfloat16": 989.0, "int8": 1979.0})

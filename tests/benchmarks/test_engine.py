@@ -17,7 +17,7 @@ from gpu.random_model import random_model
 from synthetic.named import named_shape
 
 from loraplex_adapters.source import AdapterSource
-from loraplex_server.bench.limits.machine import Rates
+from loraplex_server.bench.limits.rates import Rates
 
 CPU = torch.device("cpu")
 HTTP = ("fastapi", "uvicorn", "zmq", "uvloop", "obstore")

@@ -22,7 +22,7 @@ from loraplex_server.bench.load.targets import Targets, TargetsError, find_targe
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 QUIET = Console(file=None, quiet=True)
-OPTIONS = LoadOptions(requests=4, concurrency=4, prompt=Fixed(8), output=Fixed(6), timeout_s=10.0)
+OPTIONS = LoadOptions(requests=4, concurrency=4, prompt=Fixed(8), output=Fixed(6), timeout_s=120.0)
 
 
 async def load(url: str, options: LoadOptions = OPTIONS, base: str = "base") -> RunSummary:
@@ -31,10 +31,12 @@ async def load(url: str, options: LoadOptions = OPTIONS, base: str = "base") -> 
 
 
 async def test_a_wave_of_distinct_adapters_is_timed_and_counted() -> None:
+    # Tokens that come while this process stands still are read at once: of many gaps a few may be lost.
+    options = replace(OPTIONS, popularity=Popularity("distinct"), output=Fixed(61))
     async with running() as (stub, url):
-        summary = await load(url, replace(OPTIONS, popularity=Popularity("distinct")))
+        summary = await load(url, options)
     assert sorted(body["model"] for body in stub.bodies) == sorted(ADAPTERS)
-    assert (summary.ok, summary.output_tokens, summary.prompt_tokens, summary.counted_by) == (4, 24, 32, "usage")
+    assert (summary.ok, summary.output_tokens, summary.prompt_tokens, summary.counted_by) == (4, 244, 32, "usage")
     assert summary.times.ttft_ms is not None
     assert summary.times.tpot_ms is not None
     assert summary.times.ttft_ms.p50 >= FIRST_S * 1e3

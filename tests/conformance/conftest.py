@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-import torch
 
 from conformance.bench import Bench
 from conformance.families import FAMILIES
 from conformance.record import Record
+from loraplex_server.bench.limits.threads import computing_with
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """At these sizes threads do nothing but wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with computing_with(1):
+        yield
 
 
 @pytest.fixture(scope="session")

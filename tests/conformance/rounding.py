@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from loraplex_kernels.linear.rounding import round_rows
-from loraplex_server.models import Decoder
+from loraplex_server.models.decoder import Decoder
 
 
 class RoundedLinear(nn.Linear):

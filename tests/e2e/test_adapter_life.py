@@ -47,7 +47,7 @@ def server(root: Path) -> Iterator[Server]:
 
 
 def admin(server: Server, method: str, path: str, body: Any = None) -> httpx.Response:
-    return httpx.request(method, server.url + path, json=body, headers=ADMIN, timeout=60)
+    return httpx.request(method, server.url + path, json=body, headers=ADMIN, timeout=120)
 
 
 def say(server: Server, model: str, text: str = "stone") -> httpx.Response:
@@ -63,7 +63,7 @@ def show(server: Server, name: str) -> dict[str, Any]:
     return dict(admin(server, "GET", f"/v1/adapters/{name}").raise_for_status().json())
 
 
-def until(found: Callable[[], bool], limit_s: float = 120.0) -> None:
+def until(found: Callable[[], bool], limit_s: float = 600.0) -> None:
     deadline = time.monotonic() + limit_s
     while not found():
         if time.monotonic() > deadline:
@@ -100,7 +100,7 @@ def test_a_whole_life(tmp_path: Path) -> None:
 
         os.kill(server.engine_pid(), signal.SIGKILL)
         until(lambda: server.get("/ready").status_code == 503)
-        wait_ready(server, 60)
+        wait_ready(server)
         until(lambda: show(server, "up")["state"] == "device")  # pinned: nobody asked for it
 
     with serving(arguments(tmp_path), tmp_path / "log2") as server:

@@ -63,7 +63,7 @@ async def undisturbed(client: httpx.AsyncClient, done: asyncio.Event) -> set[str
 
 
 async def all_asked(server: Server, names: list[str]) -> tuple[dict[str, httpx.Response], set[str]]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=120) as client:
         done = asyncio.Event()
         neighbour = asyncio.create_task(undisturbed(client, done))
         answers = await refusals(client, names)

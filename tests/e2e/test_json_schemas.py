@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psutil
 import pytest
 from support.api import events, streamed_text
 from support.json_schemas import fault, schemas
@@ -132,7 +133,7 @@ def test_metrics_count_what_follows_a_grammar(demo: Server) -> None:
 
     before = counted()
     ask(demo, structured_outputs={"choice": ["yes", "no"]})
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while counted() == before and time.monotonic() < deadline:
         time.sleep(0.1)
     assert counted() > before
@@ -160,14 +161,20 @@ BOMBS: list[dict[str, Any]] = [
 ]
 
 
+def worked(server: Server) -> float:
+    """Seconds of a processor that the server and its engine took so far, however long they waited for one."""
+    process = psutil.Process(server.process.pid)
+    return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
+
+
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: str(bomb)[:40])
-def test_a_hostile_grammar_is_refused_or_served_in_bounded_time(demo: Server, bomb: dict[str, Any]) -> None:
+def test_a_hostile_grammar_is_refused_or_served_with_bounded_work(demo: Server, bomb: dict[str, Any]) -> None:
     def neighbour() -> str:
         return str(ask(demo, seed=5, max_tokens=60)["text"])
 
     alone = neighbour()
     body = {"prompt": "The hotel was", "temperature": 1.5, "seed": 1, "max_tokens": 20, "structured_outputs": bomb}
-    began = time.monotonic()
+    before = worked(demo)
     with ThreadPoolExecutor(2) as pool:
         beside = pool.submit(neighbour)
         response = demo.post("/v1/completions", body)
@@ -178,4 +185,4 @@ def test_a_hostile_grammar_is_refused_or_served_in_bounded_time(demo: Server, bo
         assert error["message"]
         assert len(error["message"]) < 1000
     assert demo.get("/ready").status_code == 200
-    assert time.monotonic() - began < 60  # a bound on work, not a timing: it is milliseconds where nothing else runs
+    assert worked(demo) - before < 60

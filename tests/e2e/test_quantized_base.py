@@ -13,7 +13,7 @@ from support.oracle import greedy
 from transformers import LlamaConfig
 
 from loraplex_kernels.linear.rounders import ROUNDERS
-from loraplex_server.models import load_model
+from loraplex_server.models.load import load_model
 
 PROMPTS = ([3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 1, 8, 2, 8, 4, 5], [1, 6, 1, 8, 0, 3])
 MAX_TOKENS = 6

@@ -37,7 +37,7 @@ def test_the_readme_shows_several_curl_lines() -> None:
 @pytest.mark.parametrize(("command", "shown"), CURLS, ids=range(len(CURLS)))
 def test_a_curl_line_gives_the_output_shown(demo: Server, command: str, shown: str) -> None:
     arguments = shlex.split(command.replace("\\\n", " ").replace("http://127.0.0.1:8000", demo.url))
-    got = subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=60).stdout
+    got = subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=120).stdout
     assert stable(got) == stable(shown)
 
 

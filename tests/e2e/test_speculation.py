@@ -71,7 +71,7 @@ def test_every_adapters_answers_are_the_same(
         for name, output in found.items():
             assert (output.tokens, output.finish_reason) == (expected[name].tokens, expected[name].finish_reason)
             assert output.logprobs == pytest.approx(expected[name].logprobs, abs=1e-4)
-        steps = [count + len(core.stats().step_tokens) for count, core in zip(steps, (plain, bold), strict=True)]
+        steps = [count + len(core.stats().steps.tokens) for count, core in zip(steps, (plain, bold), strict=True)]
     assert bold.stats().drafts.accepted_total > 20
     assert steps[1] < steps[0]
 

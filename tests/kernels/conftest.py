@@ -9,18 +9,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 from loraplex_kernels import native
+from loraplex_server.bench.limits.threads import computing_with
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _two_threads() -> Iterator[None]:
     """So that work is shared out and put together again, on a machine of one core too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
+    with computing_with(2):
+        yield
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from loraplex_kernels import native
-from loraplex_kernels.launch import empty, recorded_by
+from loraplex_kernels.launch import empty, exchange, recorded_by
 from loraplex_kernels.linear.packed import PackedWeight
 from loraplex_kernels.ops import add_rms_norm, rms_norm, silu_and_mul
 from loraplex_kernels.tape import Arena, NotRecordableError, record
@@ -47,6 +47,30 @@ def test_a_replay_computes_what_running_it_would() -> None:
         x.copy_(torch.randn(5, 64, generator=torch.Generator().manual_seed(seed)))
         tape.run()
         assert torch.equal(y, block(x))
+
+
+def test_what_is_exchanged_between_kernels_is_so_in_every_replay_and_holds_no_memory() -> None:
+    arena, x, block = Arena(), torch.randn(5, 64), Block(8)
+    others = [1.0]
+
+    def add(y: Tensor) -> None:
+        y.numpy()[...] += others[0]  # as another process would
+
+    def run() -> Tensor:
+        y = x
+        for _ in range(4):
+            y = block(y)
+            exchange(add, y)
+        return y
+
+    record(lambda: block(x), arena)
+    once = arena.nbytes
+    tape, y = record(run, arena)
+    assert arena.nbytes == once
+    for others[0] in (1.0, 3.0):
+        x.copy_(torch.randn(5, 64))
+        tape.run()
+        assert torch.equal(y, run())
 
 
 def test_memory_is_used_again_within_a_recording_and_by_the_next() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,3 +15,10 @@ def root_logger() -> Iterator[logging.Logger]:
     yield root
     root.handlers[:], level = before
     root.setLevel(level)
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of the server's variables, whatever the environment of the tests says."""
+    for name in [name for name in os.environ if name.startswith("LORAPLEX_")]:
+        monkeypatch.delenv(name)

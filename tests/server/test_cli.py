@@ -17,6 +17,7 @@ from support.fake_engine import INFO
 from loraplex_server import __version__, cli, demo
 from loraplex_server.api.process.start_error import StartError
 
+pytestmark = pytest.mark.usefixtures("no_settings")
 MANIFEST = {
     "base": "demo-base",
     "seed": 7,
@@ -32,12 +33,6 @@ MANIFEST = {
         for name in ("reverse", "upper")
     ],
 }
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("LORAPLEX_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--served-model-name", "a"], "served_model_name", "a"),
     (["--tool-call-parser", "llama3_json"], "tool_call_parser", "llama3"),
     (["--device", "cpu"], "device", "cpu"),
+    (["--tensor-parallel-size", "2"], "tensor_parallel_size", "2"),
     (["--dtype", "bfloat16"], "dtype", "bfloat16"),
     (["--quantization", "int8"], "quantization", "int8"),
     (["--head-quantization", "none"], "head_quantization", "none"),
@@ -104,12 +105,17 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--max-body-size", "1MB"], "max_body_size", "1MB"),
     (["--response-store-size", "1MiB"], "response_store_size", "1MiB"),
     (["--shutdown-timeout", "2.5"], "shutdown_timeout", "2.5"),
+    (["--shutdown-delay", "2.5"], "shutdown_delay", "2.5"),
     (["--keys", KEYS], "keys", KEYS),
     (["--share-prefixes"], "share_prefixes", "1"),
     (["--open-metrics"], "open_metrics", "1"),
     (["--metrics-max-tenants", "5"], "metrics_max_tenants", "5"),
     (["--no-request-log"], "request_log", "0"),
+    (["--log-prompts"], "log_prompts", "1"),
+    (["--log-prompts-length", "50"], "log_prompts_length", "50"),
     (["--log-level", "debug"], "log_level", "debug"),
+    (["--engine-log-level", "debug"], "engine_log_level", "debug"),
+    (["--otlp-traces-endpoint", "http://c:4318/v1/traces"], "otlp_traces_endpoint", "http://c:4318/v1/traces"),
     (["--log-format=json"], "log_format", "json"),
     (["--metrics-max-adapters", "5"], "metrics_max_adapters", "5"),
 ]
@@ -145,6 +151,32 @@ def test_the_engine_is_told_everything_that_concerns_it() -> None:
     settings = load("m", "--adapter-memory", "3", "--adapter-host-memory", "4", "--adapter-dtype", "int8")
     config = settings.engine_config()
     assert (config.adapter_memory, config.adapter_host_memory, config.adapter_dtype) == (3, 4, "int8")
+
+
+def test_each_process_may_have_its_own_level() -> None:
+    assert load("m", "--log-level", "warning").engine_config().log_level == "warning"
+    settings = load("m", "--log-level", "warning", "--engine-log-level", "debug")
+    assert (settings.log_level, settings.engine_config().log_level) == ("warning", "debug")
+
+
+@pytest.mark.parametrize("url", ["http://c:4318", "http://c:4318/"])
+def test_a_collector_without_a_path_has_the_usual_one(url: str) -> None:
+    assert load("m", "--otlp-traces-endpoint", url).otlp_traces_endpoint == "http://c:4318/v1/traces"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("grpc://c:4317", "is no URL like http://HOST:4318/v1/traces: traces are sent over HTTP, not gRPC"),
+        ("c:4317", "is no URL like"),
+        ("http://ann:secret@c:4318", "holds a password, which belongs into a header"),
+    ],
+)
+def test_what_is_no_collectors_address_is_refused(url: str, said: str) -> None:
+    (problem,) = problems("m", "--otlp-traces-endpoint", url)
+    assert problem.startswith("--otlp-traces-endpoint: ")
+    assert said in problem
+    assert "secret" not in problem
 
 
 def test_speculation_may_be_asked_for_in_vllms_words() -> None:

@@ -87,16 +87,23 @@ MANIFESTS: dict[str, tuple[str, dict[str, Any]]] = {
         "--max-num-batched-token 8192 --disable-sliding-window --max-seq-len-to-capture 4096",
         {"graphs": False, "block_size": 64, "gpu_memory_utilization": 0.9, "max_num_batched_tokens": 8192},
     ),
+    "a model on two GPUs": (
+        "MODEL -tp 2 --tensor_parallel_size=4 --disable-custom-all-reduce --distributed-executor-backend mp",
+        {"tensor_parallel_size": 4},
+    ),
     "a shell's": (
         "MODEL -tp 1 -O3 --lora-modules a=/x/a b=/x/b --lora-modules=c=/x/c --api-key k1 k2 --max-model-len 32K "
         "--uvicorn-log-level critical --disable-uvicorn-access-log --quantization awq_marlin --swap-space 4 "
         "--compilation-config.cudagraph_mode FULL --no-async-scheduling "
+        "--max-log-len 100 --otlp-traces-endpoint http://jaeger:4318 --collect-detailed-traces all "
         """--pooler-config '{"pooling_type": "MEAN", "normalize": true}'""",
         {
             "lora_modules": tuple(LoraModule(name, f"/x/{name}") for name in "abc"),
             "max_model_len": 32768,
             "log_level": "error",
             "request_log": False,
+            "log_prompts_length": 100,
+            "otlp_traces_endpoint": "http://jaeger:4318/v1/traces",
             "quantization": "auto",
             "overlap": False,
             "pooling": "mean",
@@ -127,8 +134,8 @@ def test_what_changes_nothing_is_said_in_the_log() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--tensor-parallel-size", "2"], "--tensor-parallel-size 2 is not supported here: one server runs on one"),
-        (["-tp", "4"], "--tensor-parallel-size 4 is not supported here: "),
+        (["--pipeline-parallel-size", "2"], "--pipeline-parallel-size 2 is not supported here: one server is one"),
+        (["-pp", "4"], "--pipeline-parallel-size 4 is not supported here: "),
         (["--data_parallel_size=8"], "--data-parallel-size 8 is not supported here: "),
         (["--enable-sleep-mode"], "--enable-sleep-mode is not supported here: a server keeps its memory"),
         (["--kv-transfer-config", '{"kv_connector": "x"}'], '--kv-transfer-config {"kv_connector": "x"} is not supp'),

@@ -21,6 +21,7 @@ from loraplex_server.api.app import create_app
 from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.batch.state.state import State
 from loraplex_server.settings import ServeSettings
+from loraplex_server.tracing.interface import Tracing
 from support.fake_engine import FakeEngine
 
 SPECIAL = ["<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
@@ -29,6 +30,7 @@ TEMPLATE = (
     "{{ raise_exception('no role ' + m['role']) }}{% endif %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+LIMIT_S = 240.0  # only what never comes takes so long
 CORPUS = ["the quick brown fox jumps over the lazy dog", "hello world, hello there", "stop here and there"] * 4
 
 
@@ -65,14 +67,28 @@ class Api:
     """An app over a fake engine, and how to ask it."""
 
     def __init__(
-        self, engine: FakeEngine, renderer: Renderer, adapters: Path, state: State | None = None, **settings: Any
+        self,
+        engine: FakeEngine,
+        renderer: Renderer,
+        adapters: Path,
+        state: State | None = None,
+        tracing: Tracing | None = None,
+        **settings: Any,
     ) -> None:
         self.engine = engine
         self.renderer = renderer
         self.settings = ServeSettings(model="test-model", adapters=adapters, **settings)
         self.catalog = build_catalog(self.settings)
-        self.app = create_app(self.settings, engine, renderer, self.catalog, state=state)
+        self.app = create_app(self.settings, engine, renderer, self.catalog, state=state, tracing=tracing)
         self.services = self.app.state.services
+
+    def with_template(self, template: str | dict[str, str] | None, *marks: str, **settings: Any) -> Api:
+        """The same engine, with another chat template, and these special tokens beside."""
+        tokenizer = build_tokenizer()
+        tokenizer.add_tokens(list(marks), special_tokens=True)
+        tokenizer.chat_template = template
+        renderer = Renderer(tokenizer, [tokenizer.eos_token_id])
+        return Api(self.engine, renderer, self.settings.adapters, **settings)
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test")
@@ -100,7 +116,7 @@ class Api:
         return await self.post("/v1/chat/completions", body, headers)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = LIMIT_S) -> None:
     """Wait for something that somebody else brings about."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -36,7 +36,7 @@ class SeedRemote:
         if self._stuck and file.name == TENSOR_FILE:
             sys.stdout.write("stuck\n")
             sys.stdout.flush()
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         yield content
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from loraplex_server.engine.build import build_engine
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.messages import AdapterUse, Delta, Failed, GenerateRequest, SamplingParams, Started
+from support.checkpoints import VOCAB
 
 
 @dataclass
@@ -60,6 +62,19 @@ def request(
         adapters=tuple(AdapterUse(catalog.resolve(name), weight) for name, weight in weighted),
         sampling=SamplingParams(**({"max_tokens": 8, "temperature": 0.0, "logprobs": 0} | sampling)),
     )
+
+
+def any_options(draw: random.Random) -> dict[str, Any]:
+    """Of those that decide when an answer ends, and what of it is told."""
+    return {
+        "max_tokens": draw.choice([0, 1, 2, 9, 39, 39]),
+        "temperature": draw.choice([0.0, 0.8]),
+        "seed": draw.randrange(10**6),
+        "logprobs": draw.choice([None, 0, 2]),
+        "stop_token_ids": tuple(draw.sample(range(VOCAB), draw.choice([0, 8]))),
+        "min_tokens": draw.choice([0, 3]),
+        "presence_penalty": draw.choice([0.0, 0.0, 0.0, 0.7]),
+    }
 
 
 def run(core: EngineCore, requests: Iterable[GenerateRequest]) -> dict[tuple[str, int], Output]:

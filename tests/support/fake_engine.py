@@ -50,13 +50,15 @@ class FakeEngine:
     """Each answer is `script(request, index)`, cut at a stop token or max_tokens as the real one would.
 
     `per_delta` tokens come at a time, `delay` seconds apart. `fail_after` deltas of a request, `failure` is raised, for
-    requests that `fails` picks. With a `gate`, no request gets past its first `gate_after` deltas until it is set.
+    requests that `fails` picks. With a `gate`, no request gets past its first `gate_after` deltas until it is set;
+    so many as wait there are `held`. `stop_at` shuts it later.
     """
 
     script: Script
     info: EngineInfo | None = INFO
     stats: EngineStats = field(default_factory=EngineStats)
     healthy: bool = True
+    restarts: int = 0
     per_delta: int = 1
     delay: float = 0.0
     failure: EngineError | Exception | None = None
@@ -64,6 +66,8 @@ class FakeEngine:
     fails: Callable[[GenerateRequest], bool] = lambda _: True
     gate: asyncio.Event | None = None
     gate_after: int = 0
+    held: int = 0
+    stops_at: int = 0
     generation: str = ""
     ends_by_grammar: bool = False  # nothing may follow the script
     times_out_after: int | None = None  # deltas of an answer; its end holds no tokens
@@ -77,6 +81,8 @@ class FakeEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         self.requests.append(request)
+        if self.gate is not None and len(self.requests) == self.stops_at:
+            self.gate.clear()
         answers = [self._deltas(request, index) for index in range(request.n)]
         sent = 0
         done = False
@@ -99,6 +105,15 @@ class FakeEngine:
         finally:
             (self.finished if done else self.closed_early).append(request.request_id)
 
+    def stop_at(self, count: int) -> None:
+        """Stand still from the so-manyth request on, with all that is unfinished then, until `go_on`."""
+        self.gate, self.stops_at = asyncio.Event(), count
+        self.gate.set()
+
+    def go_on(self) -> None:
+        """For who comes now; whoever waits at the gate stays there."""
+        self.gate, self.stops_at = None, 0
+
     async def abort(self, request_id: str, index: int) -> None:
         self.aborts.append((request_id, index))
 
@@ -117,7 +132,11 @@ class FakeEngine:
         if self.failure is not None and sent >= self.fail_after and self.fails(request):
             raise self.failure
         if self.gate is not None and sent >= self.gate_after:
-            await self.gate.wait()
+            self.held += 1
+            try:
+                await self.gate.wait()
+            finally:
+                self.held -= 1
         await asyncio.sleep(self.delay)
 
     def _deltas(self, request: GenerateRequest, index: int) -> list[Delta]:
@@ -161,5 +180,11 @@ class FakeEngine:
         prompt = request.prompt_token_ids
         logprobs = None if count is None else [None, *(logprob_of(id, k, count) for k, id in enumerate(prompt[1:]))]
         return Started(
-            queue_s=0.5, prefill_s=0.25, cached_tokens=1, generation=self.generation, prompt_logprobs=logprobs
+            queue_s=0.5,
+            prefill_s=0.25,
+            cached_tokens=1,
+            generation=self.generation,
+            load_s=0.125 if request.adapters else 0.0,
+            origins=("disk",) * len(request.adapters),
+            prompt_logprobs=logprobs,
         )

@@ -45,6 +45,7 @@ class HubStub:
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[tuple[str, str, bool]] = []  # host, path, whether the token came along
+        self.traceparents: set[str] = set()  # that came with requests for files
         self.list_faults: list[int] = []
         self.body_faults: list[int | str] = []
         self.cdn_host = "localhost"
@@ -87,6 +88,7 @@ class HubStub:
         return JSONResponse({"id": "x/y", "sha": commit, "siblings": siblings, "tags": [], "downloads": 0})
 
     async def _resolve(self, request: Request) -> Response:
+        self.traceparents |= {request.headers["traceparent"]} if "traceparent" in request.headers else set()
         found = self._seen(request)
         if isinstance(found, Response):
             return found

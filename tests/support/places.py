@@ -6,7 +6,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Folders whose tests share a server, an engine or checkpoints; elsewhere each file goes where there is room.
-TOGETHER = ("tests/conformance/", "tests/server/models/quantized/")
+TOGETHER = ("tests/conformance/", "tests/deploy/image/", "tests/server/models/quantized/")
 
 
 def place(nodeid: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from peft import (
     IA3Config,
@@ -52,6 +53,12 @@ FAMILIES: dict[str, PreTrainedConfig] = {
     "gemma3": Gemma3TextConfig(**GEMMA),
     "phi3": Phi3Config(**SHAPE, tie_word_embeddings=False),
 }
+one_family = pytest.mark.parametrize("world", ["llama"], indirect=True)
+# Of what merging could not do; nothing is merged here.
+PEFT_MAY_WARN = [
+    pytest.mark.filterwarnings("ignore::peft.utils.warning.PeftWarning"),
+    pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning"),
+]
 INVOCATION = [41, 7, 9]
 TOKENS = 6  # of each answer
 ADDED = 5
@@ -159,3 +166,10 @@ def make_world(folder: Path, family: str) -> World:
         peft.save_pretrained(folder / "adapters" / kind, save_embedding_layers=False)
     answers = {kind: greedy(oracle, prompt(kind), TOKENS) for kind, oracle in oracles.items()}
     return World(folder, oracles, answers)
+
+
+def matches(output: engines.Output, answer: Answer, kind: str) -> None:
+    """An engine's answer is PEFT's."""
+    assert output.failure is None, (kind, output.failure)
+    assert output.tokens == answer.tokens, kind
+    assert output.logprobs == pytest.approx(answer.logprobs, abs=1e-4), kind

@@ -106,6 +106,7 @@ def test_a_damaged_entry_is_dropped_when_it_is_opened(
         (Path(held.path) / CONFIG_FILE).unlink()
     elif damage == "rewritten":
         path.write_bytes(bytes(path.stat().st_size))
+        os.utime(path, ns=(1, 1))  # some file systems' clocks have not moved on since it was put there
     else:
         (Path(held.path) / "manifest.json").write_text("{")
         restart = True
@@ -172,3 +173,14 @@ def test_a_record_that_is_being_written_survives_the_cleaning_of_a_start(tmp_pat
     assert DiskCache(tmp_path, 1 << 20).find("a") is not None
     assert young.exists()
     assert not old.exists()
+
+
+def test_usage_is_of_all_processes_entries(tmp_path: Path) -> None:
+    cache, another = DiskCache(tmp_path, 3 * SIZE), DiskCache(tmp_path, 3 * SIZE)
+    assert cache.usage() == (0, 0, 3 * SIZE)
+    put(cache, "0", adapter_files(0)).release()
+    put(another, "1", adapter_files(1)).release()
+    assert cache.usage() == another.usage() == (2, 2 * SIZE, 3 * SIZE)
+    put(another, "2", adapter_files(2)).release()
+    put(another, "3", adapter_files(3)).release()  # one leaves for it
+    assert cache.usage() == (3, 3 * SIZE, 3 * SIZE)

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.servers import ROOT
+from support.installed import environment, folder_of
 
-INSTALLED = ROOT / "build" / "clients"
 PROGRAMS = Path(__file__).parent / "programs"
-LIMIT_S = 240
-
-# Nothing may be looked up anywhere but here.
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "OPENAI_API_KEY": "none",
-    "LANGSMITH_TRACING": "false",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-
-
-def environment() -> dict[str, str]:
-    """A client's: none of this project's packages."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    return {**kept, **OFFLINE}
-
-
-def folder_of(name: str) -> Path:
-    """Where a client is installed; the test is skipped where it is not."""
-    folder = INSTALLED / name
-    if not (folder / "installed").exists():
-        pytest.skip(f"{name} is not installed: python tools/clients.py {name}")
-    return folder
+LIMIT_S = 1200  # only what hangs takes so long
 
 
 @pytest.fixture

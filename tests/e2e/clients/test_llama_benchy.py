@@ -16,7 +16,9 @@ BOOK = "the story was excellent and the garden is round, everyone said that the 
 def test_llama_benchy(demo: Server, command: Callable[..., str], tmp_path: Path) -> None:
     with Loopback(PlainTextResponse(BOOK)) as book:
         served = ["--base-url", f"{demo.url}/v1", "--model", "reverse", "--tokenizer", str(DEMO / "base")]
-        load = ["--pp", "64", "--tg", "32", "--concurrency", "1", "4", "--runs", "2", "--exact-tg", "--skip-coherence"]
+        # So long that an answer does not come in one piece, whose rate would have no time to be measured in.
+        sizes = ["--pp", "64", "--tg", "1024", "--exact-tg"]
+        load = [*sizes, "--concurrency", "1", "4", "--runs", "2", "--skip-coherence"]
         source = ["--book-url", f"http://127.0.0.1:{book.port}/book.txt"]
         kept = ["--format", "json", "--save-result", str(tmp_path / "found.json")]
         command("llama-benchy", ["llama-benchy", *served, *load, *source, *kept], tmp_path)

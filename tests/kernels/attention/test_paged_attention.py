@@ -5,6 +5,7 @@ import torch
 
 from loraplex_kernels import native
 from loraplex_kernels.attention import paged_attention
+from loraplex_server.bench.limits.threads import computing_with
 
 PATHS = ["torch", *native.variants()]
 MIXED = [(1, 33), (5, 5), (4, 50), (1, 1), (20, 21), (1, 70), (18, 131)]
@@ -81,13 +82,10 @@ def test_a_rows_result_depends_on_its_own_context_alone(path, mask, dtype, scene
 def test_the_number_of_threads_changes_no_bit(path, scene, use):
     use(path)
     made = scene([(1, 1300), (70, 90)], 4, 2, 32, dtype=torch.bfloat16)
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
+    results = []
+    for threads in (1, 2, 3):
+        with computing_with(threads):
             results.append(paged_attention(made.q, made.cache, made.batch, 0.2))
-    finally:
-        torch.set_num_threads(before)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
 

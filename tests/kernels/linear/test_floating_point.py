@@ -7,6 +7,7 @@ from loraplex_kernels import native
 from loraplex_kernels.linear import make_weight
 from loraplex_kernels.linear.dense import DenseWeight
 from loraplex_kernels.linear.packed import PackedWeight
+from loraplex_server.bench.limits.threads import computing_with
 
 CPU = torch.device("cpu")
 PATHS = ["torch", *native.variants()]
@@ -45,13 +46,10 @@ def test_a_row_is_bitwise_the_same_beside_any_others(path, dtype, use):
 
 def test_the_number_of_threads_changes_no_bit():
     packed = make_weight(torch.randn(700, 1100), "none", torch.float32, CPU)
-    x, before, results = torch.randn(9, 1100), torch.get_num_threads(), []
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
+    x, results = torch.randn(9, 1100), []
+    for threads in (1, 3):
+        with computing_with(threads):
             results.append(packed(x))
-    finally:
-        torch.set_num_threads(before)
     assert torch.equal(*results)
 
 

@@ -9,6 +9,7 @@ from loraplex_kernels import native
 from loraplex_kernels.linear import int4
 from loraplex_kernels.linear.forms import Float8, GroupedInts, Lookup
 from loraplex_kernels.linear.int4 import Int4Weight
+from loraplex_server.bench.limits.threads import computing_with
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason=native.status())
 
@@ -134,13 +135,10 @@ def test_a_row_is_bitwise_the_same_beside_any_others(build, form, dtype, use):
 @pytest.mark.parametrize("zero", [None, "whole"])
 def test_the_number_of_threads_changes_no_bit(zero):
     weight = Int4Weight(integers((700, 1100), 128, zero=zero), torch.bfloat16)
-    x, before, results = torch.randn(20, 1100).bfloat16(), torch.get_num_threads(), []
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
+    x, results = torch.randn(20, 1100).bfloat16(), []
+    for threads in (1, 3):
+        with computing_with(threads):
             results.append(weight(x))
-    finally:
-        torch.set_num_threads(before)
     assert torch.equal(*results)
 
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from loraplex_kernels import native
-from loraplex_kernels.linear import make_weight
+from loraplex_kernels.linear import make_weight, rounding
 from loraplex_kernels.linear.int8 import Int8Weight
 from loraplex_kernels.linear.onednn import OnednnInt8Weight
+from loraplex_kernels.linear.quantize import make_int8
 
 CPU = torch.device("cpu")
 SHAPES = [(128, 96), (150, 64), (7, 10), (3, 5), (300, 2050), (64, 5000)]
@@ -44,6 +45,19 @@ def test_each_weight_is_off_by_half_a_step_of_its_row_at_most(shape):
     error = (make_weight(weight, "int8", torch.float32, CPU).dequantized() - weight).abs()
     step = weight.abs().amax(1, keepdim=True) / 127
     assert (error <= 0.5001 * step).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_parts_of_rows_that_keep_the_scales_of_the_whole_are_the_same_weight(shape, monkeypatch):
+    """Each part rounds its own inputs, by their own largest value."""
+    monkeypatch.setattr(rounding, "_BLOCK", 3 * shape[1])
+    weight, x = torch.randn(shape) * torch.rand(shape[1]), torch.randn(6, shape[1])
+    whole, scales, middle = make_weight(weight, "int8", torch.float32, CPU), rounding.row_scales(weight), shape[1] // 2
+    parts = [make_int8(each, torch.float32, CPU, scales) for each in (weight[:, :middle], weight[:, middle:])]
+    assert torch.equal(torch.cat([part.dequantized() for part in parts], 1), whole.dequantized())
+    y = parts[0](x[:, :middle]) + parts[1](x[:, middle:])
+    expected = reference(x[:, :middle], parts[0].dequantized()) + reference(x[:, middle:], parts[1].dequantized())
+    assert (y.double() - expected).abs().max() / expected.abs().max() < 2e-6
 
 
 def test_it_keeps_no_floating_point_copy():
@@ -91,3 +105,9 @@ def test_strided_rows_are_taken_and_what_does_not_fit_is_refused():
     if isinstance(weight, Int8Weight):
         with pytest.raises(ValueError, match="x must be"):
             weight(x[:, 1:])
+
+
+def test_sums_of_rows_are_those_of_all_at_once(monkeypatch):
+    monkeypatch.setattr(rounding, "_BLOCK", 3 * 50)  # a last block that is shorter
+    rounded = torch.randint(-127, 128, (10, 50), dtype=torch.int8)
+    assert torch.equal(rounding.row_sums(rounded), rounded.sum(dim=1, dtype=torch.int32))

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loraplex_kernels.adapter_layout import ALIGNMENT
 from loraplex_kernels.lora import SiteShape, plan, site_weights
-from loraplex_kernels.lora.layout import ALIGNMENT
 
 shapes_of_an_adapter = st.lists(
     st.builds(

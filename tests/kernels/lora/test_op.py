@@ -9,6 +9,7 @@ from loraplex_kernels.lora import Run, SiteGroup, SiteShape, add_lora, add_lora_
 from loraplex_kernels.lora.cpu_plan import BLOCK_ROWS
 from loraplex_kernels.lora.eager import add_lora_eager
 from loraplex_kernels.lora.workload import POPULARITIES, pick_slots, random_table
+from loraplex_server.bench.limits.threads import computing_with
 
 CPU = torch.device("cpu")
 
@@ -134,12 +135,9 @@ def test_a_row_does_not_feel_how_long_its_prompt_is(add_lora, make_scene, dtype,
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_number_of_threads_changes_nothing(add_lora, make_scene, threads, int8):
     scene = make_scene([Run(row, 1, row % 8) for row in range(40)], 40, int8=int8)
-    before, kept = scene.run(add_lora), torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    before = scene.run(add_lora)
+    with computing_with(threads):
         assert torch.equal(scene.run(add_lora), before)
-    finally:
-        torch.set_num_threads(kept)
 
 
 @for_each_weights

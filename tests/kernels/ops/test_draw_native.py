@@ -43,7 +43,7 @@ def agree(kernels, logits, **how):
 
 
 @pytest.mark.parametrize("how", FILTERS, ids=str)
-@pytest.mark.parametrize("spread", [0.001, 0.05, 3.0])
+@pytest.mark.parametrize("spread", [0.001, 0.05, 3.0, 8.0])
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_token_is_the_one_of_the_sorted_definition(kernels, how, spread, ties):
     generator = torch.Generator().manual_seed(1)
@@ -53,6 +53,17 @@ def test_the_token_is_the_one_of_the_sorted_definition(kernels, how, spread, tie
         logits = (logits * 2 / spread).round() * spread / 2
     uniform = torch.rand(50, dtype=torch.float64, generator=generator)
     assert agree(kernels, logits, temperature=0.8, uniform=uniform, **how)
+
+
+@pytest.mark.parametrize("min_p", [0.001, 0.3, 0.999, 1.0])
+@pytest.mark.parametrize("temperature", [0.001, 0.01])
+def test_min_p_keeps_what_lies_a_rounding_below_the_likeliest(kernels, temperature, min_p):
+    """Just above a power of two, where numbers below lie closer together than those above."""
+    generator = torch.Generator().manual_seed(3)
+    steps = torch.randint(-16, 3, (200, 64), generator=generator)
+    logits = 8192.0 + steps * 2.0**-11
+    uniform = torch.rand(200, dtype=torch.float64, generator=generator)
+    assert agree(kernels, logits, temperature=temperature, uniform=uniform, min_p=min_p)
 
 
 @pytest.mark.parametrize("how", [{"top_k": 50}, {"top_p": 0.7}, {"top_k": 1500, "top_p": 0.5}], ids=str)

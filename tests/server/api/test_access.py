@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from support.api import Api
 from support.fake_engine import FakeEngine
 
 from loraplex_server.engine.interface import EngineDeadError, QueueFullError
+from loraplex_server.engine.messages import EngineStats
 
 MakeApi = Callable[..., Api]
 Says = Callable[..., FakeEngine]
@@ -82,6 +84,54 @@ async def test_a_draining_server_takes_no_new_requests(api: Api) -> None:
     assert api.engine.requests == []
 
 
+@pytest.mark.parametrize("asked", ["TEXT", "text", "JSON", "json"])
+async def test_the_load_is_told_where_a_balancer_asks_for_it(api: Api, says: Says, asked: str) -> None:
+    says("hello")
+    api.engine.stats = EngineStats(running=3, waiting=2, kv_used_blocks=16, kv_total_blocks=64)
+    for body in ({"prompt": "x"}, {"prompt": "x", "stream": True}):
+        response = await api.post("/v1/completions", body, headers={"endpoint-load-metrics-format": asked})
+        kind, _, report = response.headers["endpoint-load-metrics"].partition(" ")
+        assert kind == asked.upper()
+        if kind == "JSON":
+            named = json.loads(report)["named_metrics"]
+        else:
+            named = {
+                name.removeprefix("named_metrics."): float(v) for name, v in (x.split("=") for x in report.split(", "))
+            }
+        assert named == {"kv_cache_usage_perc": 0.25, "num_requests_running": 3, "num_requests_waiting": 2}
+
+
+async def test_the_load_is_told_to_nobody_else(make_api: Callable[..., Api], says: Says) -> None:
+    says("hello")
+    api = make_api(api_key=["secret"])
+    asked = {"endpoint-load-metrics-format": "TEXT"}
+    key = {"authorization": "Bearer secret"}
+    assert "endpoint-load-metrics" not in (await api.post("/v1/completions", {"prompt": "x"}, headers=asked)).headers
+    for wrong in ({}, {"endpoint-load-metrics-format": "protobuf"}):
+        response = await api.post("/v1/completions", {"prompt": "x"}, headers=key | wrong)
+        assert response.status_code == 200
+        assert "endpoint-load-metrics" not in response.headers
+    assert "endpoint-load-metrics" in (await api.post("/v1/completions", {"prompt": "x"}, headers=key | asked)).headers
+
+
+async def test_what_a_router_says_is_logged(api: Api, says: Says, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    says("hello")
+    for prefix in ("x-llm-d", "x-gateway"):
+        headers = {
+            "x-request-id": "abc",
+            f"{prefix}-inference-objective": "adapter-a",
+            f"{prefix}-inference-fairness-id": "acme",
+            f"{prefix}-model-name-rewrite": "support-v2",
+            "x-session-id": "not plain\t",
+        }
+        await api.post("/v1/completions", {"prompt": "x"}, headers=headers)
+        line = lines(caplog)[-1]
+        assert line["request_id"] == "abc"
+        assert (line["objective"], line["fairness_id"], line["rewritten_to"]) == ("adapter-a", "acme", "support-v2")
+        assert "session" not in line
+
+
 async def test_health_follows_the_engine(api: Api) -> None:
     assert [(await api.get(path)).status_code for path in ("/health", "/ping", "/ready")] == [200, 200, 200]
     api.engine.healthy = False
@@ -102,8 +152,10 @@ async def test_one_line_is_logged_for_each_request(api: Api, says: Says, caplog:
     (line,) = lines(caplog)
     output = len(api.renderer.tokenizer.encode("hello").ids) + 1
     assert line.pop("total_s") >= line.pop("ttft_s") >= 0
+    assert line.pop("decode_s") >= 0
     assert line == {
-        "id": "r1",
+        "request_id": "r1",
+        "method": "POST",
         "endpoint": "/v1/chat/completions",
         "status": 200,
         "outcome": "stop",
@@ -115,6 +167,8 @@ async def test_one_line_is_logged_for_each_request(api: Api, says: Says, caplog:
         "cached_tokens": 1,
         "output_tokens": output,
         "queue_s": 0.5,
+        "load_s": 0.125,
+        "prefill_s": 0.25,
     }
     assert response.status_code == 200
     assert "secret" not in caplog.text

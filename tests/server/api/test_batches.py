@@ -12,7 +12,7 @@ from typing import Any
 
 import openai
 import pytest
-from support.api import Api, serve_app, until
+from support.api import LIMIT_S, Api, serve_app, until
 from support.batches import answers_in, request_line, said
 from support.fake_engine import FakeEngine
 from support.tenants import make_key, revoke_key
@@ -57,7 +57,7 @@ async def create(client: openai.AsyncOpenAI, lines: Sequence[Any], **fields: Any
     )
 
 
-async def ended(client: openai.AsyncOpenAI, id: str, seconds: float = 60) -> Any:
+async def ended(client: openai.AsyncOpenAI, id: str, seconds: float = LIMIT_S) -> Any:
     deadline = time.monotonic() + seconds
     while (batch := await client.batches.retrieve(id)).status not in ENDED:
         assert time.monotonic() < deadline, batch
@@ -153,13 +153,13 @@ async def test_streams_are_refused_line_by_line(serve: Serve) -> None:
 
 
 async def test_a_batch_goes_on_where_the_server_ended(serve: Serve, engine: FakeEngine) -> None:
-    engine.delay = 0.003
+    engine.stop_at(20)
     async with serve() as client:
         batch = await create(client, [request_line(str(i)) for i in range(60)])
-        await until(lambda: len(engine.finished) >= 10)
+        await until(lambda: len(engine.finished) >= 10 and engine.held)
     asked = len(engine.requests)
     assert asked < 60
-    engine.delay = 0
+    engine.go_on()
     async with serve() as client:
         batch = await ended(client, batch.id)
         assert (batch.status, batch.request_counts.completed) == ("completed", 60)
@@ -170,17 +170,15 @@ async def test_a_batch_goes_on_where_the_server_ended(serve: Serve, engine: Fake
         assert set(await content(client, batch.output_file_id)) == {str(i) for i in range(60)}
 
 
-async def test_a_cancelled_batch_ends_within_a_second(serve: Serve, engine: FakeEngine) -> None:
+async def test_a_cancelled_batch_ends_though_no_answer_of_it_does(serve: Serve, engine: FakeEngine) -> None:
     async with serve() as client:
         engine.gate = asyncio.Event()
         engine.fails = lambda request: False
         batches = [await create(client, [request_line(str(i)) for i in range(50)]) for _ in range(4)]
         await until(lambda: len(engine.requests) >= 4)
         for batch in reversed(batches):  # the last ones have not had their turn
-            began = time.monotonic()
             assert (await client.batches.cancel(batch.id)).status == "cancelling"
-            batch = await ended(client, batch.id, 5)
-            assert time.monotonic() - began < 1
+            batch = await ended(client, batch.id)
             assert (batch.status, batch.request_counts.completed) == ("cancelled", 0)
             assert batch.cancelled_at >= batch.cancelling_at
             with pytest.raises(openai.ConflictError):
@@ -369,7 +367,7 @@ async def test_a_draining_server_gives_up_its_batches_and_keeps_them(
         await until(lambda: len(engine.requests) > 4)
         assert not api.services.drain.done
         api.services.drain.begin()
-        await until(lambda: api.services.drain.done, 2)
+        await until(lambda: api.services.drain.done)
         assert len(engine.closed_early) == len(engine.requests)
     assert [(each.id, each.status) for each in state.batches.unfinished()] == [(batch.id, "in_progress")]
     state.close()

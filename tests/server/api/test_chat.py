@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.api import Api, build_tokenizer, events, streamed_text
+from support.api import Api, events, streamed_text
 from support.fake_engine import FakeEngine
 
 from loraplex_server.api.rendering.renderer import Renderer
@@ -155,9 +155,7 @@ async def test_what_the_template_refuses_is_a_400(api: Api) -> None:
 
 
 async def test_a_role_that_the_template_drops_is_refused_not_lost(api: Api) -> None:
-    tokenizer = build_tokenizer()
-    tokenizer.chat_template = "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
-    lossy = Api(api.engine, Renderer(tokenizer, [1]), api.settings.adapters)
+    lossy = api.with_template("{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}")
     messages = [{"role": "system", "content": "important"}, {"role": "user", "content": "x"}]
     response = await lossy.chat({"messages": messages})
     assert response.status_code == 400
@@ -165,10 +163,7 @@ async def test_a_role_that_the_template_drops_is_refused_not_lost(api: Api) -> N
 
 
 async def test_a_model_without_a_template_says_so(api: Api) -> None:
-    tokenizer = build_tokenizer()
-    tokenizer.chat_template = None
-    plain = Api(api.engine, Renderer(tokenizer, [1]), api.settings.adapters)
-    response = await plain.chat({})
+    response = await api.with_template(None).chat({})
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "no_chat_template"
 

@@ -70,6 +70,10 @@ HARMLESS: list[tuple[str, Any]] = [
     ("max_tokens", None),
     ("adapters", []),
     ("seed", None),
+    ("no_stop_trim", False),
+    ("return_hidden_states", False),
+    ("separate_reasoning", True),
+    ("stream_reasoning", True),
 ]
 
 REFUSED: list[tuple[str, Any]] = [
@@ -82,6 +86,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("adapter_id", "alpha"),
     ("reasoning_effort", "high"),
     ("chat_template", "{{ x }}"),
+    ("no_stop_trim", True),
+    ("return_hidden_states", True),
 ]
 
 BAD: list[tuple[str, Any]] = [

@@ -16,7 +16,8 @@ from loraplex_server.api.answers.answer import Piece, Prompt
 from loraplex_server.api.answers.jobs import make_generation
 from loraplex_server.api.answers.reply import reply
 from loraplex_server.api.errors import ApiError
-from loraplex_server.api.forms.form import Form, encode_json, event
+from loraplex_server.api.forms.event import encode_json, event
+from loraplex_server.api.forms.form import Form
 from loraplex_server.api.record import record_of
 from loraplex_server.api.schemas.chat import ChatRequest
 

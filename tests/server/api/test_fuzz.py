@@ -56,7 +56,7 @@ BASES = {
 
 
 @pytest.mark.parametrize("endpoint", BASES)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES, whole=st.booleans())
 def test_no_body_is_our_error(api: Api, endpoint: str, body: dict[str, Any], whole: bool) -> None:
     asked = harmless(body)

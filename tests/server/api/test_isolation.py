@@ -215,7 +215,7 @@ MEANT = {"mine": "alpha", "prod": "beta"}
 PATTERNS = st.sets(st.sampled_from(["alpha", "al*", "*a", "b*", "gam*a", "beta", "nobody", "mine", "*"]), max_size=3)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(patterns=PATTERNS)
 def test_whatever_the_patterns_lists_and_answers_agree(api: Api, patterns: set[str]) -> None:
     """What is listed can be asked and what is not listed cannot, whichever way it is asked for."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api import Api
+from support.api import Api, until
 from support.tenants import bearer, make_key
 
 from loraplex_server.tenants.usage import DAY_S, Amount, Slot
@@ -123,9 +123,7 @@ async def test_a_client_that_hangs_up_pays_for_what_it_got(api: Api, state: Path
     _, secret = make_key(state, "acme", tokens_per_minute=1000)
     api.engine.gate, api.engine.gate_after = asyncio.Event(), 1
     caller = asyncio.create_task(api.complete({"prompt": [5, 6, 7], "max_tokens": 100}, **bearer(secret)))
-    while not api.engine.requests:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
+    await until(lambda: api.engine.held)  # the first token has been told
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
     (row,) = await usage(api, key=secret)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from support.api import Api, until, write_adapters
 from support.fake_engine import FakeEngine
 
+from loraplex_server.api.access.caller import ANYONE
+from loraplex_server.api.process.inside import inside_client
 from loraplex_server.engine.interface import EngineDeadError, QueueFullError
-from loraplex_server.engine.messages import AdapterStats, EngineInfo, EngineStats
+from loraplex_server.engine.messages import AdapterStats, EngineInfo, EngineStats, Steps
 from loraplex_server.metrics import registry
 
 Says = Callable[..., FakeEngine]
@@ -20,7 +24,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 async def scrape(api: Api) -> Samples:
-    api.services.metrics._rendered_at = float("-inf")  # tests do not wait for the cache to age
+    api.services.metrics._written_at = float("-inf")  # tests do not wait for the cache to age
     text = (await api.get("/metrics")).text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -38,11 +42,16 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 async def test_requests_are_counted_and_timed(api: Api, says: Says) -> None:
     says("hello there")
     output = len(api.renderer.tokenizer.encode("hello there").ids) + 1
+    began = time.time()
     await api.chat({"model": "alpha", "n": 2, "max_tokens": 20})
     await api.complete({"prompt": [5, 6, 7], "max_tokens": 1})
     samples = await scrape(api)
     prompt = len(api.engine.requests[0].prompt_token_ids)
     assert value(samples, "vllm:prompt_tokens_total") == prompt + 3
+    assert value(samples, "vllm:prompt_tokens_cached_total") == 2
+    assert began <= value(samples, "loraplex_last_token_timestamp_seconds") <= time.time()
+    assert value(samples, "vllm:request_max_num_generation_tokens_sum") == output + 1
+    assert value(samples, "vllm:request_max_num_generation_tokens_count") == 2
     assert value(samples, "vllm:generation_tokens_total") == 2 * output + 1
     assert value(samples, "vllm:request_success_total", finished_reason="stop") == 2
     assert value(samples, "vllm:request_success_total", finished_reason="length") == 1
@@ -78,6 +87,31 @@ async def test_failures_and_refusals_are_counted_apart(api: Api, says: Says) -> 
     assert value(samples, "vllm:admission_rejections_total", reason="draining") == 1
     assert value(samples, "vllm:request_success_total", finished_reason="error") == 2
     assert value(samples, "vllm:e2e_request_latency_seconds_count") == 0
+
+
+async def test_responses_are_counted_by_status_and_probes_are_not(api: Api, says: Says) -> None:
+    says("hello")
+    await api.complete({"prompt": "x"})
+    await api.complete({"prompt": "x", "stream": True})
+    await api.complete({"prompt": "x", "model": "nobody"})
+    await api.complete({"prompt": "x", "max_tokens": -1})
+    api.engine.failure = QueueFullError("full", 1)
+    await api.complete({"prompt": "x"})
+    api.engine.failure = ValueError("a fault of ours")
+    await api.complete({"prompt": "x"})
+    api.engine.healthy = False
+    for path in ("/health", "/ready", "/metrics", "/version"):
+        await api.get(path)
+    samples = await scrape(api)
+    counts = {dict(labels)["code"]: v for (name, labels), v in samples.items() if "http_responses_total" in name}
+    assert counts == {"200": 2, "404": 1, "400": 1, "429": 1, "500": 1}
+
+
+async def test_what_the_server_asks_itself_is_no_response(api: Api, says: Says) -> None:
+    says("hello")
+    async with inside_client(api.app, ANYONE) as client:
+        assert (await client.post("/v1/completions", json={"prompt": "x"})).status_code == 200
+    assert not [name for name, _ in await scrape(api) if "http_responses_total" in name]
 
 
 async def test_a_name_nobody_has_never_becomes_a_label(api: Api) -> None:
@@ -121,15 +155,35 @@ async def test_there_is_one_live_series_of_lora_requests(api: Api) -> None:
         assert value(samples, "vllm:lora_requests_info") > 1_700_000_000
 
 
-async def test_text_is_rendered_once_for_many_scrapers(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_text_is_written_once_for_many_scrapers(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1.0
     monkeypatch.setattr(registry, "time", SimpleNamespace(monotonic=lambda: now))
     first = (await api.get("/metrics")).text
-    api.engine.stats = EngineStats(running=5)
+    await api.complete({"prompt": "x", "model": "nobody"})
+    now += 0.9 * registry.FRESH_S
     assert (await api.get("/metrics")).text == first
-    now += 2 * registry.FRESH_S
-    assert "vllm:num_requests_running" in (text := (await api.get("/metrics")).text)
-    assert text != first
+    now += 0.2 * registry.FRESH_S
+    assert 'loraplex_http_responses_total{code="404"} 1.0' in (await api.get("/metrics")).text
+
+
+async def test_the_engines_word_is_told_at_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Routers choose by it."""
+    monkeypatch.setattr(registry, "time", SimpleNamespace(monotonic=lambda: 1.0))
+    for running in (0, 5, 3):
+        api.engine.stats = EngineStats(running=running)
+        text = (await api.get("/metrics")).text
+        assert f'vllm:num_requests_running{{engine="0",model_name="test-model"}} {running}.0' in text
+
+
+async def test_the_text_is_what_prometheus_client_would_write_of_it(api: Api, says: Says) -> None:
+    says("hello there")
+    for name in ("alpha", "beta", "test-model"):
+        await api.complete({"prompt": "x", "model": name, "max_tokens": 3})
+    text = (await api.get("/metrics")).content
+    families = list(text_string_to_metric_families(text.decode()))
+    assert len({family.name for family in families}) == len(families) > 50
+    again = SimpleNamespace(collect=lambda: families)
+    assert generate_latest(again) == text
 
 
 async def test_the_app_absorbs_each_word_of_the_engine_while_nobody_scrapes(
@@ -145,7 +199,7 @@ async def test_the_app_absorbs_each_word_of_the_engine_while_nobody_scrapes(
     monkeypatch.setattr(api.services.metrics.engine, "absorb", noted)
     async with api.app.router.lifespan_context(api.app):
         for tokens in (3, 5):
-            api.engine.stats = EngineStats(step_tokens=[tokens] * 2)
+            api.engine.stats = EngineStats(steps=Steps(tokens=[tokens] * 2))
             await until(lambda: api.engine.stats in absorbed)
     samples = await scrape(api)
     assert value(samples, "vllm:iteration_tokens_total_count") == 4

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import functools
+import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.adapter_files import adapter_files
-from support.api import Api
+from support.api import Api, until
+from support.collector import collecting
 from support.hub_stub import HubStub, go_online
 from support.loopback import Loopback
 
 from loraplex_adapters.sources import fetcher
 from loraplex_adapters.sources.remotes import hub as hub_module
+from loraplex_server.api.process import disk_watch
+from loraplex_server.tracing.open import open_tracing
 
 TEMPLATE = b"[{{ messages[0]['content'] }}]"
 
@@ -78,6 +83,36 @@ async def test_a_restart_fetches_nothing_that_is_there(remote_api: Callable[[], 
     await after.catalog.close()
 
 
+async def test_a_fetch_is_of_the_trace_of_who_waits_for_it(
+    remote_api: Callable[[], Api], hub: HubStub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = remote_api()
+    await add(api)
+    await api.catalog.close()
+    assert hub.traceparents == set()  # nothing is traced here
+    shutil.rmtree(tmp_path / "cache")
+    caplog.set_level(logging.INFO)
+    with collecting() as collector, open_tracing(collector.url) as tracing:
+        api = remote_api()
+        assert api.app.user_middleware[0].kwargs["tracing"] is None
+        api.app.user_middleware[0].kwargs["tracing"] = tracing
+        assert (await api.chat({"model": "far"})).status_code == 200
+        assert (await api.chat({"model": "far"})).status_code == 200  # which waits for nothing
+        await api.catalog.close()
+        assert tracing is not None
+        tracing.close()
+        first, second = collector.roots()
+        (fetch,) = collector.named("fetch_adapter")
+        assert fetch.attributes == {"loraplex.adapter.name": "far"}
+        assert fetch.parent_id == first.span_id
+        assert first.start <= fetch.start < fetch.end <= first.end
+        assert hub.traceparents == {f"00-{first.trace_id}-{first.span_id}-01"}
+        assert collector.below(second)[0].name == "queue"
+    lines = [record.fields for record in caplog.records if record.name == "loraplex_server.request"]
+    assert lines[0]["fetch_s"] > 0
+    assert "fetch_s" not in lines[1]
+
+
 async def test_a_hub_that_is_down_asks_for_patience(remote_api: Callable[[], Api], hub: HubStub) -> None:
     api = remote_api()
     hub.list_faults[:] = [503] * 10
@@ -89,3 +124,30 @@ async def test_a_hub_that_is_down_asks_for_patience(remote_api: Callable[[], Api
     missing = await api.ask("POST", "/v1/adapters", {"name": "none", "source": "org/none"})
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "source_not_found")
     await api.catalog.close()
+
+
+async def test_metrics_tell_how_full_the_disk_cache_is(
+    remote_api: Callable[[], Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_watch, "INTERVAL_S", 0.01)
+    api = remote_api()
+
+    def told() -> dict[str, float]:
+        api.services.metrics._written_at = float("-inf")
+        text = api.services.metrics.render(api.engine.info, api.engine.stats).decode()
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("loraplex_disk_cache"))
+        return {name: float(value) for name, value in lines}
+
+    limit = float(api.settings.adapter_cache_size)
+    async with api.app.router.lifespan_context(api.app):
+        empty = {
+            "loraplex_disk_cache_bytes": 0,
+            "loraplex_disk_cache_limit_bytes": limit,
+            "loraplex_disk_cache_entries": 0,
+        }
+        await until(lambda: told() == empty)
+        await add(api)
+        await until(lambda: told()["loraplex_disk_cache_entries"] == 1)
+    await api.catalog.close()
+    files = adapter_files() | {"chat_template.jinja": TEMPLATE}
+    assert told()["loraplex_disk_cache_bytes"] == sum(map(len, files.values()))

@@ -21,7 +21,7 @@ from loraplex_server.api.process.server import GracefulServer
 from loraplex_server.engine.interface import EngineDeadError
 
 Says = Callable[..., FakeEngine]
-LIMIT_S = 60  # for what takes no time at all on a machine that is not busy
+LIMIT_S = 240  # for what takes no time at all on a machine that is not busy
 
 
 class Running:
@@ -33,7 +33,7 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def serving(api: Api, timeout: float = LIMIT_S) -> AsyncIterator[Running]:
+async def serving(api: Api, timeout: float = LIMIT_S, delay: float = 0.0) -> AsyncIterator[Running]:
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(api.app, http="httptools", access_log=False, log_config=None, timeout_graceful_shutdown=2)
 
@@ -42,7 +42,7 @@ async def serving(api: Api, timeout: float = LIMIT_S) -> AsyncIterator[Running]:
         if api.engine.gate is not None:
             api.engine.gate.set()
 
-    server = GracefulServer(config, api.services.drain, timeout, give_up)
+    server = GracefulServer(config, api.services.drain, timeout, give_up, delay=delay)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started)
     try:
@@ -138,7 +138,7 @@ async def test_a_client_that_hangs_up_ends_its_own_work(
         assert api.engine.closed_early == []
         writer.close()
         await until(lambda: len(api.engine.closed_early) == prompts)
-        assert api.services.drain.in_flight == 0
+        await until(lambda: api.services.drain.in_flight == 0)
     text = api.services.metrics.render(api.engine.info, api.engine.stats).decode()
     assert f'finished_reason="abort",model_name="test-model"}} {prompts}.0' in text
     assert api.engine.finished == []
@@ -160,21 +160,28 @@ async def test_a_slow_reader_loses_nothing(api: Api) -> None:
     assert set(counts.values()) == {250}
 
 
+@contextlib.asynccontextmanager
+async def one_request_inside(api: Api, client: httpx.AsyncClient) -> AsyncIterator[None]:
+    """While one is computed the server drains, told by SIGTERM; on leaving, it is answered to its end."""
+    api.engine.gate, api.engine.gate_after = asyncio.Event(), 1
+    async with client.stream("POST", "/v1/completions", json={"prompt": "x", "stream": True}) as response:
+        lines = response.aiter_lines()
+        await anext(lines)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: api.services.drain.begun)
+        yield
+        api.engine.gate.set()
+        assert [line async for line in lines if line][-1] == "data: [DONE]"
+
+
 async def test_sigterm_lets_requests_finish_and_refuses_new_ones(api: Api, says: Says) -> None:
     says("hello there")
-    api.engine.gate, api.engine.gate_after = asyncio.Event(), 1
     async with serving(api) as running, httpx.AsyncClient(base_url=running.url) as client:
-        async with client.stream("POST", "/v1/completions", json={"prompt": "x", "stream": True}) as response:
-            lines = response.aiter_lines()
-            await anext(lines)
-            os.kill(os.getpid(), signal.SIGTERM)
-            await until(lambda: api.services.drain.begun)
+        async with one_request_inside(api, client):
             refused = await client.post("/v1/completions", json={"prompt": "x"})
             assert refused.status_code == 503
             assert (await client.get("/ready")).status_code == 503
             assert not running.task.done()
-            api.engine.gate.set()
-            assert [line async for line in lines if line][-1] == "data: [DONE]"
         await asyncio.wait_for(running.task, LIMIT_S)
     assert len(api.engine.finished) == 1
     assert api.engine.closed_early == []
@@ -203,3 +210,71 @@ async def test_an_idle_server_ends_at_once(api: Api) -> None:
     async with serving(api, timeout=10 * LIMIT_S) as running:
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.wait_for(running.task, LIMIT_S)
+
+
+async def test_a_leaving_server_serves_on_and_ends_each_connection_with_its_answer(api: Api, says: Says) -> None:
+    says("hello there")
+    async with (
+        serving(api, delay=10 * LIMIT_S) as running,
+        httpx.AsyncClient(base_url=running.url) as client,
+    ):
+        before = await client.post("/v1/completions", json={"prompt": "x"})
+        assert (before.status_code, before.headers.get("connection")) == (200, None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: api.services.drain.leaving)
+        for _ in range(3):
+            answer = await client.post("/v1/completions", json={"prompt": "x"})
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+            ready = await client.get("/ready")
+            assert (ready.status_code, ready.headers["connection"]) == (503, "close")
+        assert (await client.get("/health")).status_code == 200
+        assert not running.task.done()
+        os.kill(os.getpid(), signal.SIGTERM)  # the second one hurries
+        await asyncio.wait_for(running.task, LIMIT_S)
+
+
+async def test_requests_are_refused_after_the_delay(api: Api, says: Says) -> None:
+    says("hello there")
+    async with serving(api, delay=0.2) as running, httpx.AsyncClient(base_url=running.url) as client:
+        async with one_request_inside(api, client):
+            refused = await client.post("/v1/completions", json={"prompt": "x"})
+            assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+            assert int(refused.headers["retry-after"]) >= 1
+        await asyncio.wait_for(running.task, LIMIT_S)
+
+
+async def test_a_person_need_not_wait_for_routers(api: Api) -> None:
+    async with serving(api, delay=10 * LIMIT_S) as running:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(running.task, LIMIT_S)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+async def test_no_reused_connection_is_cut_off_while_the_server_leaves(api: Api, says: Says, delay: float) -> None:
+    """Each request is answered, or told to go elsewhere, or finds nobody; none is lost on the way."""
+    says("hello there")
+    ends: list[str] = []
+    answered = 0
+
+    async def asks(url: str) -> None:
+        nonlocal answered
+        async with httpx.AsyncClient(base_url=url) as client:
+            while True:
+                try:
+                    answer = await client.post("/v1/completions", json={"prompt": "x"})
+                except httpx.ConnectError:
+                    ends.append("nobody")
+                    return
+                if answer.status_code == 503:
+                    ends.append("told")
+                    return
+                assert answer.status_code == 200
+                answered += 1
+
+    async with serving(api, delay=delay) as running:
+        clients = [asyncio.create_task(asks(running.url)) for _ in range(8)]
+        await until(lambda: answered > 50)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(asyncio.gather(running.task, *clients), LIMIT_S)
+    assert len(ends) == 8
+    assert "told" in ends

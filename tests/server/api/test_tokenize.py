@@ -58,7 +58,7 @@ async def test_long_texts_have_the_same_tokens_as_short_ones(api: Api) -> None:
 
 
 async def test_the_event_loop_turns_while_a_long_text_is_worked_on(api: Api) -> None:
-    ids = api.renderer.tokenizer.encode(LONG).ids * 10
+    ids = api.renderer.tokenizer.encode(LONG).ids * 50  # a fast machine, too, takes many turns for each of these
     for work in (
         api.renderer.encode(LONG * 5),
         api.renderer.encode_all(["hello there "] * 50_000),

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api import Api, build_tokenizer, events, streamed_text
+from support.api import Api, events, streamed_text
 from support.tool_models import MODELS, build_tool_api, calls_for, function, say
-
-from loraplex_server.api.rendering.renderer import Renderer
 
 WEATHER = function("get_weather", {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})
 TIME = function("get_time")
@@ -143,12 +141,9 @@ async def test_without_parallel_calls_the_first_ends_the_answer(tool_api: Api, m
 
 
 async def test_a_template_that_takes_one_call_at_a_time_gets_no_more(adapters: Path) -> None:
-    tokenizer = build_tokenizer()
-    tokenizer.add_tokens(["<|python_tag|>"], special_tokens=True)
     refusal = "{% if m.tool_calls | length > 1 %}{{ raise_exception('single tool-calls only') }}{% endif %}"
-    tokenizer.chat_template = MODELS["llama3"][0].replace("{% if m.tool_calls %}", "{% if m.tool_calls %}" + refusal)
-    engine = build_tool_api("llama3", adapters).engine
-    api = Api(engine, Renderer(tokenizer, [1]), adapters)
+    template = MODELS["llama3"][0].replace("{% if m.tool_calls %}", "{% if m.tool_calls %}" + refusal)
+    api = build_tool_api("llama3", adapters).with_template(template, "<|python_tag|>")
     say(api, calls_for("llama3", *TWO))
     for stream in (False, True):
         response = await api.chat(ask(stream=stream))
@@ -208,26 +203,22 @@ async def test_earlier_calls_are_objects_to_the_template(hermes: Api, arguments:
     assert '[answer call_1]{"sky": "blåu"}' in prompt_of(hermes)
 
 
-async def test_a_template_that_wants_text_for_arguments_gets_it(hermes: Api, adapters: Path) -> None:
-    tokenizer = build_tokenizer()
-    tokenizer.chat_template = (
+async def test_a_template_that_wants_text_for_arguments_gets_it(hermes: Api) -> None:
+    api = hermes.with_template(
         "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}"
         "{{ '<tool_call>' + c.function.name + '(' + c.function.arguments + ')' }}{% endfor %}{% endfor %}"
     )
-    api = Api(hermes.engine, Renderer(tokenizer, [1]), adapters)
     say(api, "x")
     for arguments in ('{"a": 1}', {"a": 1}):
         assert (await api.chat({"messages": turns(arguments)})).status_code == 200
         assert '<tool_call>get_weather({"a": 1})' in prompt_of(api)
 
 
-async def test_an_answer_of_a_tool_has_the_name_of_its_function(hermes: Api, adapters: Path) -> None:
-    tokenizer = build_tokenizer()
-    tokenizer.chat_template = (
+async def test_an_answer_of_a_tool_has_the_name_of_its_function(hermes: Api) -> None:
+    api = hermes.with_template(
         "{% for m in messages %}{% if m.role == 'tool' and not m.name %}{{ raise_exception('no name') }}{% endif %}"
         "{{ m.name }}:{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}{% endfor %}"
     )
-    api = Api(hermes.engine, Renderer(tokenizer, [1]), adapters)
     say(api, "x")
     assert (await api.chat({"messages": turns("{}")})).status_code == 200
     assert 'get_weather:{"sky"' in prompt_of(api)
@@ -254,9 +245,7 @@ async def test_the_template_gets_the_requests_variables(hermes: Api) -> None:
     for name in ("enable_thinkin", "tools", "messages", "tokenize", "eos_token", "x" * 500):
         error = (await hermes.chat({"chat_template_kwargs": {name: False}})).json()["error"]
         assert error["param"] == "chat_template_kwargs"
-    tokenizer = build_tokenizer()
-    tokenizer.chat_template = "{{ messages[0].content }}{{ 1 / zero }}{{ range(many) | length }}{{ 'x'.ljust(text) }}"
-    api = Api(hermes.engine, Renderer(tokenizer, [1]), hermes.settings.adapters)
+    api = hermes.with_template("{{ messages[0].content }}{{ 1 / zero }}{{ range(many) | length }}{{ 'x'.ljust(text) }}")
     good = {"zero": 1, "many": 1, "text": 1}
     for wrong in ({}, {"zero": 0}, {"many": 10**9}, {"many": "x"}, {"text": []}):
         response = await api.chat({"chat_template_kwargs": good | wrong})
@@ -281,12 +270,10 @@ async def test_the_template_gets_the_requests_variables(hermes: Api) -> None:
     ],
 )
 async def test_what_a_template_cannot_say_is_refused(
-    hermes: Api, adapters: Path, template: str, messages: list[Any], code: str | None, message: str
+    hermes: Api, template: str, messages: list[Any], code: str | None, message: str
 ) -> None:
-    tokenizer = build_tokenizer()
-    tokenizer.chat_template = template
     settings = {} if code == "unknown_tool_format" else {"tool_call_parser": "hermes"}
-    api = Api(hermes.engine, Renderer(tokenizer, [1]), adapters, **settings)
+    api = hermes.with_template(template, **settings)
     body = ask(*messages)
     if "calls of tools" in message:
         del body["tools"]
@@ -306,10 +293,8 @@ async def test_an_operator_can_choose_the_parser(adapters: Path) -> None:
     assert calls_of((await api.chat(ask())).json()["choices"][0]["message"]) == TWO
 
 
-async def test_a_template_of_its_own_is_used_where_there_are_tools(hermes: Api, adapters: Path) -> None:
-    tokenizer = build_tokenizer()
-    tokenizer.chat_template = {"default": "{{ messages[0].content }}", "tool_use": MODELS["hermes"][0]}
-    api = Api(hermes.engine, Renderer(tokenizer, [1]), adapters)
+async def test_a_template_of_its_own_is_used_where_there_are_tools(hermes: Api) -> None:
+    api = hermes.with_template({"default": "{{ messages[0].content }}", "tool_use": MODELS["hermes"][0]})
     say(api, calls_for("hermes", *TWO))
     assert calls_of((await api.chat(ask())).json()["choices"][0]["message"]) == TWO
     assert (await api.chat({})).status_code == 200

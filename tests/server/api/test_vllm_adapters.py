@@ -43,6 +43,45 @@ async def test_vllms_routes_have_its_answers(api: Api, places: Path) -> None:
     assert response.json()["error"]["message"] == "The lora adapter 'new' cannot be found."
 
 
+@pytest.mark.parametrize("base", [None, "test-model"])
+async def test_the_lora_syncer_brings_its_list_about(api: Api, places: Path, base: str | None) -> None:
+    """Every few seconds it looks at the models, loads what is missing, unloads what is not wanted; any 2xx is well."""
+
+    async def models() -> dict[str, str | None]:
+        return {model["id"]: model["parent"] for model in (await api.ask("GET", "/v1/models")).json()["data"]}
+
+    assert (await api.get("/health")).status_code == 200
+    load = {"lora_name": "wanted", "lora_path": str(places / "one"), "base_model_name": base}
+    for _ in range(2):
+        assert (await api.ask("POST", LOAD, load)).is_success
+        assert (await models())["wanted"] == "test-model"
+    assert (await models())["test-model"] is None
+    assert (await api.ask("POST", UNLOAD, {"lora_name": "wanted"})).is_success
+    assert "wanted" not in await models()
+
+
+async def test_an_adapter_of_another_base_is_refused(api: Api, places: Path) -> None:
+    load = {"lora_name": "new", "lora_path": str(places / "one"), "base_model_name": "other-model"}
+    response = await api.ask("POST", LOAD, load)
+    assert (response.status_code, response.json()["error"]["type"]) == (400, "InvalidUserInput")
+    assert "for 'other-model'" in response.json()["error"]["message"]
+
+
+async def test_production_stacks_controller_finds_what_it_loaded(api: Api, places: Path) -> None:
+    """It takes what has a parent for an adapter, wants status 200 exactly, and loads again whenever it looks."""
+    for _ in range(3):
+        response = await api.ask("POST", LOAD, {"lora_name": "new", "lora_path": str(places / "one")})
+        assert response.status_code == 200
+    models = (await api.ask("GET", "/v1/models")).json()
+    assert models["object"] == "list"
+    (found,) = (model for model in models["data"] if model["id"] == "new")
+    assert found["object"] == "model"
+    assert isinstance(found["parent"], str)
+    assert isinstance(found["root"], str)
+    assert isinstance(found["created"], int)
+    assert [model["parent"] for model in models["data"] if model["id"] == "test-model"] == [None]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "message"),
     [

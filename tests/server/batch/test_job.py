@@ -92,15 +92,7 @@ async def test_a_second_run_asks_nothing_again(api: Api, engine: FakeEngine, wri
 
 async def test_a_run_that_is_broken_off_goes_on_where_it_was(api: Api, engine: FakeEngine, write: Write) -> None:
     batch = Batch(write([request_line(str(i)) for i in range(40)]), api.settings, concurrency=4)
-    engine.gate, say = asyncio.Event(), engine.script
-    engine.gate.set()
-
-    def stop_at_the_13th(request: Any, index: int) -> list[int]:
-        if len(engine.requests) == 13:
-            engine.gate.clear()
-        return say(request, index)
-
-    engine.script = stop_at_the_13th
+    engine.stop_at(13)
     run = asyncio.create_task(batch.run())
     await until(lambda: batch.out.exists() and batch.out.read_bytes().count(b"\n") >= 9)
     run.cancel()
@@ -109,7 +101,7 @@ async def test_a_run_that_is_broken_off_goes_on_where_it_was(api: Api, engine: F
     assert 9 <= len(done) <= 12
     with batch.out.open("ab") as file:
         file.write(b'{"id": "batch_req_1", "custom_id": "39", "resp')
-    engine.gate, engine.script = None, say
+    engine.go_on()
     engine.requests.clear()
     assert await batch.run()
     assert set(answers_in(batch.out)) == {str(i) for i in range(40)}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ import pytest
 import uvicorn
 from support.api import Api, build_renderer, write_adapters
 from support.fake_engine import FakeEngine
-
-from loraplex_server.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -43,20 +41,12 @@ def server(places: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 @pytest.fixture
 def run(
-    server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Callable[..., tuple[int, str, str]], server: str, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[int, str, str]]:
-    for name in [name for name in os.environ if name.startswith("LORAPLEX_")]:
-        monkeypatch.delenv(name)
     monkeypatch.setenv("LORAPLEX_URL", server)
     monkeypatch.setenv("LORAPLEX_ADMIN_KEY", "admin")
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["adapters", *arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return partial(command, "adapters")
 
 
 Run = Callable[..., tuple[int, str, str]]

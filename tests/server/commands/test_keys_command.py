@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from loraplex_server.cli import main
 from loraplex_server.tenants.keyring import Keyring, open_keys
 from loraplex_server.tenants.secret import is_secret
 
@@ -19,28 +18,15 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def run(state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    for name in [name for name in os.environ if name.startswith("LORAPLEX_")]:
-        monkeypatch.delenv(name)
+def run(command: Run, state: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("LORAPLEX_STATE_DIR", str(state))
     monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["keys", *arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return partial(command, "keys")
 
 
 def made(run: Run, *arguments: str) -> dict[str, Any]:
-    code, out, err = run("create", "--json", *arguments)
-    assert (code, err) == (0, "")
+    code, out, _ = run("create", "--json", *arguments)
+    assert code == 0
     return dict(json.loads(out))
 
 

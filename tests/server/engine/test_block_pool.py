@@ -116,4 +116,4 @@ class Holders(RuleBasedStateMachine):
 
 
 TestHolders = Holders.TestCase
-TestHolders.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestHolders.settings = settings(max_examples=40, stateful_step_count=30)

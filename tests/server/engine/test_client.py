@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from support.api import until
 from support.checkpoints import write_base
 
 from loraplex_server.engine.client import EngineClient
@@ -47,15 +47,13 @@ def asking(request_id: str, max_tokens: int = 5, prompt: tuple[int, ...] = (1, 2
     return GenerateRequest(request_id=request_id, prompt_token_ids=list(prompt), sampling=sampling, n=n)
 
 
+def long(request_id: str) -> GenerateRequest:
+    """More than an engine finishes before it is ended."""
+    return asking(request_id, max_tokens=200, n=40)
+
+
 async def answer(client: EngineClient, request: GenerateRequest) -> list[Delta]:
     return [delta async for delta in client.generate(request)]
-
-
-async def eventually(condition, limit_s: float = 30.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
 
 
 async def test_each_answer_ends_once_and_the_stats_come_to_rest(client: EngineClient) -> None:
@@ -64,7 +62,7 @@ async def test_each_answer_ends_once_and_the_stats_come_to_rest(client: EngineCl
         mine = [delta for delta in deltas if delta.index == index]
         assert sum(len(delta.token_ids) for delta in mine) == 5
         assert [delta.finish_reason for delta in mine] == [None] * (len(mine) - 1) + ["length"]
-    await eventually(lambda: client.stats.kv_used_blocks == 0 and client.stats.running == 0)
+    await until(lambda: client.stats.kv_used_blocks == 0 and client.stats.running == 0)
 
 
 async def test_leaving_early_aborts_and_frees_the_place(client: EngineClient) -> None:
@@ -72,7 +70,7 @@ async def test_leaving_early_aborts_and_frees_the_place(client: EngineClient) ->
     await anext(stream)
     await stream.aclose()
     stats = client.stats
-    await eventually(lambda: client.stats is not stats and client.stats.running == 0)
+    await until(lambda: client.stats is not stats and client.stats.running == 0)
     assert len(await answer(client, asking("b"))) == 5
 
 
@@ -98,12 +96,13 @@ async def test_a_request_that_the_engine_refuses_is_the_callers_error(client: En
 async def test_a_request_without_time_ends_and_says_so(client: EngineClient) -> None:
     with pytest.raises(DeadlineExceededError, match="first token"):
         await answer(client, msgspec.structs.replace(asking("a"), timeout_s=1e-6))
-    await eventually(lambda: client.stats.deadlines_total == 1)
+    await until(lambda: client.stats.deadlines_total == 1)
 
 
-async def test_a_killed_engine_ends_its_requests_and_comes_back(client: EngineClient) -> None:
-    first_pid = client.info.pid
-    stream = client.generate(asking("a", max_tokens=200))
+async def test_a_killed_engine_ends_its_requests_and_comes_back(model: Path) -> None:
+    client = EngineClient(config(model))
+    first_pid = (await client.start()).pid
+    stream = client.generate(long("a"))
     await anext(stream)
     os.kill(first_pid, signal.SIGKILL)
     with pytest.raises(EngineDeadError):
@@ -112,9 +111,11 @@ async def test_a_killed_engine_ends_its_requests_and_comes_back(client: EngineCl
     assert not client.healthy
     with pytest.raises(EngineDeadError):
         await answer(client, asking("b"))
-    await eventually(lambda: client.healthy)
+    await until(lambda: client.healthy)
     assert client.info.pid != first_pid
+    assert client.restarts == 1
     assert len(await answer(client, asking("c"))) == 5
+    await client.close()
 
 
 async def test_a_request_that_meets_an_engine_just_killed_fails_like_the_others(client: EngineClient) -> None:
@@ -126,10 +127,10 @@ async def test_a_request_that_meets_an_engine_just_killed_fails_like_the_others(
 async def test_closing_while_a_dead_engine_is_buried_still_fails_what_is_in_flight(model: Path) -> None:
     client = EngineClient(config(model))
     info = await client.start()
-    stream = client.generate(asking("a", max_tokens=200, n=40))  # more than it could finish meanwhile
+    stream = client.generate(long("a"))
     await anext(stream)
     os.kill(info.pid, signal.SIGKILL)
-    await eventually(lambda: not client.healthy)
+    await until(lambda: not client.healthy)
     await client.close()
     with pytest.raises(EngineDeadError):
         async for _ in stream:
@@ -144,7 +145,7 @@ async def test_more_answers_than_could_ever_wait_are_the_callers_error(client: E
 async def test_closing_ends_the_process_and_fails_what_is_in_flight(model: Path) -> None:
     client = EngineClient(config(model))
     info = await client.start()
-    stream = client.generate(asking("a", max_tokens=200, n=40))  # more than it could finish meanwhile
+    stream = client.generate(long("a"))
     await anext(stream)
     await client.close()
     with pytest.raises(EngineDeadError):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from loraplex_server.engine.block_pool import BlockPool
@@ -109,7 +109,6 @@ def all_wait(world: World, tenants: set[str]) -> bool:
     seats=st.integers(1, 6),
     weights=st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=4, max_size=4),
 )
-@settings(deadline=None)
 def test_whoever_always_waits_gets_its_share_by_weight_whatever_it_sends(
     shapes: list[tuple[int, int]], seats: int, weights: list[float]
 ) -> None:

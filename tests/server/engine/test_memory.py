@@ -68,6 +68,7 @@ def test_on_a_gpu_the_host_tier_is_a_share_of_the_hosts_memory(monkeypatch: pyte
     gpu = torch.device("cuda")
     assert plan_memory(config(), 100, 1000, gpu).adapter_host_bytes == 100 << 20
     assert plan_memory(config(adapter_host_memory=0), 100, 1000, gpu).adapter_host_bytes == 0
+    assert plan_memory(config(tensor_parallel_size=4), 100, 1000, gpu).adapter_host_bytes == 25 << 20
 
 
 def test_a_containers_limit_counts_and_not_the_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,10 +122,10 @@ def test_loads_overlap_where_they_do_not_take_the_cores_from_the_steps(device: s
 def test_half_precision_checkpoints_run_in_a_format_that_the_cpu_has(monkeypatch: pytest.MonkeyPatch) -> None:
     for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr("loraplex_server.engine.device._cpu_has_bfloat16", lambda native=native: native)
-        assert resolve_dtype("auto", torch.bfloat16, CPU) == expected
-        assert resolve_dtype("auto", torch.float16, CPU) == expected
-    assert resolve_dtype("auto", torch.float32, CPU) == torch.float32
-    assert resolve_dtype("float16", torch.float32, CPU) == torch.float16
+        assert resolve_dtype("auto", "bfloat16", CPU) == expected
+        assert resolve_dtype("auto", "float16", CPU) == expected
+    assert resolve_dtype("auto", "float32", CPU) == torch.float32
+    assert resolve_dtype("float16", "float32", CPU) == torch.float16
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.checkpoints import VOCAB, prompt
-from support.engines import make_engine, request, step
+from support.checkpoints import prompt
+from support.engines import any_options, make_engine, request, run, step
 
 from loraplex_server.engine.core import EngineCore, Event
 from loraplex_server.engine.messages import Delta, Failed, GenerateRequest, Share
@@ -24,14 +24,8 @@ def any_request(name: str, draw: random.Random, root: Path) -> GenerateRequest:
     """Of everything that a request may ask for, and that decides when it ends."""
     adapter = draw.choice(NAMES)
     weight = 1e38 if adapter == "plain-r32" and draw.random() < 0.3 else 1.0  # not finite
-    options: dict[str, Any] = {
-        "max_tokens": draw.choice([0, 1, 2, 9, 39, 39]),
-        "temperature": draw.choice([0.0, 0.8]),
-        "seed": draw.randrange(10**6),
-        "logprobs": draw.choice([None, 0, 2]),
-        "stop_token_ids": tuple(draw.sample(range(VOCAB), draw.choice([0, 8]))),
-        "min_tokens": draw.choice([0, 3]),
-        "presence_penalty": draw.choice([0.0, 0.0, 0.0, 0.7]),
+    options = {
+        **any_options(draw),
         "top_p": draw.choice([1.0, 0.7]),
         "n": draw.choice([1, 1, 3]),
     }
@@ -88,6 +82,8 @@ def test_every_answer_is_told_the_same_token_by_token(
     told = []
     for overlap in (False, True):
         core = make_engine(base, overlap=overlap, **options)
+        # How long an adapter's loading takes decides who meets whom: they are there beforehand.
+        run(core, [request(name, prompt(3, 0), [(name, 1.0)], root=adapters, max_tokens=1) for name in NAMES if name])
         told.append(answers(core, asked))
         counts = core.scheduler.seats.counts
         assert bool(counts.preemptions) == ("kv_cache_memory" in options)
@@ -111,7 +107,7 @@ def test_nothing_is_launched_for_a_sequence_whose_last_token_is_on_its_way(base:
     core.submit(request("a", prompt(5, 1), max_tokens=4))
     while core.has_work:
         core.step()
-    assert core.stats().step_tokens == [5, 1, 1, 1]
+    assert core.stats().steps.tokens == [5, 1, 1, 1]
     core.store.close()
 
 
@@ -125,7 +121,7 @@ def test_the_step_behind_a_stop_token_is_dropped_and_leaves_nothing(base: Path) 
         (told,) = answers(core, [asked]).values()
         assert told[-1][0] == [stop]
         assert told[-1][2] == "stop"
-    assert len(ahead.stats().step_tokens) == len(turn.stats().step_tokens) + 1
+    assert len(ahead.stats().steps.tokens) == len(turn.stats().steps.tokens) + 1
     turn.store.close()
     ahead.store.close()
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from support.api import until
 from support.checkpoints import write_adapters, write_base
 
 from loraplex_adapters.catalog import Catalog
@@ -54,19 +55,12 @@ async def client(model: Path) -> AsyncIterator[EngineClient]:
     await client.close()
 
 
-async def eventually(condition, limit_s: float = 30.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
-
-
 async def entries(client: EngineClient) -> dict[tuple[str, str], AdapterEntry]:
     """As they are in a word that the engine says from now on."""
     before = client.stats
-    await eventually(lambda: client.stats is not before)
+    await until(lambda: client.stats is not before)
     before = client.stats
-    await eventually(lambda: client.stats is not before)
+    await until(lambda: client.stats is not before)
     return {(each.name, each.generation): each for each in client.stats.adapters.entries}
 
 
@@ -142,5 +136,5 @@ async def test_an_engine_that_dies_fails_the_preparation_and_forgets_the_pins(
     with pytest.raises(EngineDeadError):
         await client.prepare(catalog.resolve("b"), pin=True)
     await client.unpin("a")
-    await eventually(lambda: client.healthy)
+    await until(lambda: client.healthy)
     assert await entries(client) == {}

@@ -27,7 +27,7 @@ FILTERS = st.fixed_dictionaries(
         "temperature": st.sampled_from([0.5, 1.0, 1.7]),
     }
 )
-quickly = settings(max_examples=60, deadline=None)
+quickly = settings(max_examples=60)
 
 
 def sequence(**sampling) -> Sequence:

@@ -257,3 +257,35 @@ def test_any_load_finishes_and_leaks_nothing(seed: int) -> None:
             assert step(target)
     assert target.pool.num_used == 0
     assert all(one.finish_reason is not None for one in everything)
+
+
+def test_the_held_are_told_apart_from_those_who_wait_for_room() -> None:
+    target = scheduler(seqs=1)
+    first, second, third = sequence(4, max_tokens=2), sequence(4, max_tokens=2), sequence(4, max_tokens=2)
+    target.add(first)
+    target.add(second)
+    target.add(third, held=True)
+    assert (len(target.waiting), target.waiting.num_held) == (3, 1)
+    step(target)  # the first takes the only seat
+    assert (len(target.waiting), target.waiting.num_held) == (2, 1)
+    target.release(third)
+    assert (len(target.waiting), target.waiting.num_held) == (2, 0)
+    fourth = sequence(4)
+    target.add(fourth, held=True)
+    target.remove(fourth)
+    assert target.waiting.num_held == 0
+    run_dry(target)
+
+
+def test_whoever_waits_for_anothers_prompt_is_held() -> None:
+    target = scheduler(tokens=4)
+    leader = sequence(8, max_tokens=2)
+    follower = sequence(8, max_tokens=2, index=1)
+    follower.leader = leader
+    target.add(leader)
+    target.add(follower)
+    step(target)
+    assert target.waiting.num_held == 1
+    step(target)  # the prompt's second half
+    assert target.waiting.num_held == 0
+    run_dry(target)

@@ -13,30 +13,35 @@ from peft.tuners.ia3 import IA3Layer
 from peft.tuners.lora import LoraLayer
 from peft.utils.other import ModulesToSaveWrapper
 from support.checkpoints import VOCAB
-from support.engines import Output, make_engine, run, step
+from support.engines import make_engine, run, step
 from support.knowing_drafts import drafting, propose_known
 from support.oracle import Answer, greedy
-from support.term_world import ADDED, FAMILIES, INVOCATION, TOKENS, World, make_world, prompt
+from support.term_world import (
+    ADDED,
+    FAMILIES,
+    INVOCATION,
+    PEFT_MAY_WARN,
+    TOKENS,
+    World,
+    make_world,
+    matches,
+    one_family,
+    prompt,
+)
 
+from loraplex_server.bench.limits.threads import computing_with
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.messages import GenerateRequest
 
-# PEFT warns of what merging could not do; nothing is merged here.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::peft.utils.warning.PeftWarning"),
-    pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning"),
-]
-one_family = pytest.mark.parametrize("world", ["llama"], indirect=True)
+pytestmark = PEFT_MAY_WARN
 VIRTUAL = 5
 Engine = Callable[..., EngineCore]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield make_world(tmp_path_factory.mktemp(request.param), request.param)
-    torch.set_num_threads(threads)
+    with computing_with(1):
+        yield make_world(tmp_path_factory.mktemp(request.param), request.param)
 
 
 @pytest.fixture
@@ -51,12 +56,6 @@ def engine(world: World) -> Iterator[Engine]:
     yield make
     for core in cores:
         core.store.close()
-
-
-def matches(output: Output, answer: Answer, kind: str) -> None:
-    assert output.failure is None, (kind, output.failure)
-    assert output.tokens == answer.tokens, kind
-    assert output.logprobs == pytest.approx(answer.logprobs, abs=1e-4), kind
 
 
 def everything(world: World) -> list[GenerateRequest]:

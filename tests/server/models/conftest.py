@@ -23,8 +23,10 @@ from transformers import (
 )
 
 from loraplex_kernels.attention import Span, allocate, build_batch
-from loraplex_server.models import Decoder, load_model
+from loraplex_server.bench.limits.threads import computing_with
 from loraplex_server.models.adapter_step import AdapterStep
+from loraplex_server.models.decoder import Decoder
+from loraplex_server.models.load import load_model
 
 CPU = torch.device("cpu")
 
@@ -157,10 +159,8 @@ def make(config: PreTrainedConfig, folder: Path, max_shard_size: str = "1GB") ->
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """At these sizes threads do nothing but wait for each other: on a busy machine ten times as long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with computing_with(1):
+        yield
 
 
 @pytest.fixture(scope="session", params=CASES, ids=lambda case: case.name)

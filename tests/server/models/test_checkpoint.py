@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Gemma2Config, LlamaConfig, Phi3Config
 
-from loraplex_server.models import CheckpointError
+from loraplex_server.models.errors import CheckpointError
 
 
 def _rewrite(folder, change):

@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma3TextConfig, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config
 
-from loraplex_server.models import CheckpointError, UnsupportedModelError, load_model
 from loraplex_server.models.describe import describe
+from loraplex_server.models.errors import CheckpointError, UnsupportedModelError
+from loraplex_server.models.load import load_model
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from loraplex_server.models import CheckpointError
+from loraplex_server.models.errors import CheckpointError
 from loraplex_server.models.folder import model_folder
 
 REPOSITORY = [

@@ -12,7 +12,8 @@ from transformers import Gemma2Config, LlamaConfig, Phi3Config
 from loraplex_kernels.linear.rounders import ROUNDERS, round_weight
 from loraplex_kernels.linear.side_by_side import SideBySide
 from loraplex_kernels.linear.stored import StoredWeight
-from loraplex_server.models import UnsupportedModelError, load_model
+from loraplex_server.models.errors import UnsupportedModelError
+from loraplex_server.models.load import load_model
 
 CPU = torch.device("cpu")
 each_form = pytest.mark.parametrize("form", ROUNDERS)
@@ -116,7 +117,7 @@ def test_linears_that_cannot_be_stacked_are_served_side_by_side(make_oracle, mon
         def read(self, module, shape):
             return round_weight(self.checkpoint.tensor(f"{module}.weight"), self.form_of(module))
 
-    monkeypatch.setattr("loraplex_server.models.load.weight_reader", lambda _, checkpoint: Reader(checkpoint))
+    monkeypatch.setattr("loraplex_server.models.linear_source.weight_reader", lambda _, checkpoint: Reader(checkpoint))
     mixed = oracle.load("auto")
     assert mixed.quantization == "a mixture"
     assert isinstance(mixed.layers[0].attention.qkv.weight, SideBySide)

@@ -10,7 +10,7 @@ from transformers import Gemma2Config, LlamaConfig, Qwen2Config
 from loraplex_kernels.linear import int8
 from loraplex_kernels.linear.int8 import Int8Weight
 from loraplex_kernels.linear.rounding import round_rows
-from loraplex_server.models import CheckpointError, UnsupportedModelError
+from loraplex_server.models.errors import CheckpointError, UnsupportedModelError
 from loraplex_server.models.head_form import head_form
 
 CPU = torch.device("cpu")

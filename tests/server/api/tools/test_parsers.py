@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.tool_models import calls_for
 
@@ -143,7 +143,6 @@ SNIPPETS = st.sampled_from(MARKS + BITS + KEYS)
 TEXTS = st.lists(st.one_of(SNIPPETS, st.text(max_size=3)), max_size=25).map("".join)
 
 
-@settings(deadline=None)  # of a busy machine
 @given(st.sampled_from(sorted(PARSERS)), TEXTS, st.lists(st.integers(0, 200)), st.sampled_from([None, 1, 2]))
 def test_how_the_text_is_cut_changes_nothing(kind: str, text: str, cuts: list[int], most: int | None) -> None:
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
@@ -151,7 +150,6 @@ def test_how_the_text_is_cut_changes_nothing(kind: str, text: str, cuts: list[in
     assert parse(kind, pieces, most=most) == parse(kind, [text], most=most)
 
 
-@settings(deadline=None)  # of a busy machine
 @given(st.sampled_from(sorted(PARSERS)), TEXTS)
 def test_what_makes_no_call_is_text_to_the_last_character(kind: str, text: str) -> None:
     parts = parse(kind, list(text))
@@ -166,7 +164,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)  # of a busy machine
 @given(
     st.sampled_from(["hermes", "llama3", "mistral"]),
     st.lists(

@@ -14,7 +14,7 @@ from support.tiny import tiny
 from transformers import Gemma2Config, PreTrainedConfig, Qwen2Config, Qwen3Config
 
 from loraplex_kernels import native
-from loraplex_server.engine import build
+from loraplex_server.engine import make_runner
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.graphs import tapes
 from loraplex_server.engine.graphs.tapes import DecodeTapes
@@ -102,7 +102,7 @@ def test_adapters_with_magnitudes_answer_the_same(base: Path, adapters: Path) ->
 
 
 def test_adapters_may_come_go_and_change_place_between_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(build.FIRST_SLOTS, "cpu", 2)  # so that the table grows, which moves it
+    monkeypatch.setitem(make_runner.FIRST_SLOTS, "cpu", 2)  # so that the table grows, which moves it
     base = write_base(tmp_path / "base", FAMILIES["qwen2"])
     for at in range(5):
         write_adapter(base, tmp_path / f"a{at}", seed=at, r=1 + at, target_modules=["q_proj", "down_proj"])

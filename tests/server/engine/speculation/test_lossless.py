@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.checkpoints import VOCAB, prompt
-from support.engines import Output, make_engine, request, run, step
+from support.engines import Output, any_options, make_engine, request, run, step
 from support.knowing_drafts import drafting, propose_known
 from support.static_steps import with_graphs
 
@@ -24,14 +25,8 @@ Answers = dict[tuple[str, int], Output]
 def any_request(name: str, draw: random.Random, root: Path) -> GenerateRequest:
     """Of everything that a request may ask for."""
     adapter = draw.choice(NAMES)
-    options: dict[str, Any] = {
-        "max_tokens": draw.choice([0, 1, 2, 9, 39, 39]),
-        "temperature": draw.choice([0.0, 0.8]),
-        "seed": draw.randrange(10**6),
-        "logprobs": draw.choice([None, 0, 2]),
-        "stop_token_ids": tuple(draw.sample(range(VOCAB), draw.choice([0, 8]))),
-        "min_tokens": draw.choice([0, 3]),
-        "presence_penalty": draw.choice([0.0, 0.0, 0.0, 0.7]),
+    options = {
+        **any_options(draw),
         "logit_bias": draw.choice([{}, {5: 3.0}]),
         "allowed_token_ids": draw.choice([None, None, tuple(range(0, VOCAB, 2))]),
         "bad_words": draw.choice([(), ((4,), (8,)), ((4, 6),)]),
@@ -63,6 +58,13 @@ def same(outputs: Answers, expected: Answers) -> None:
         assert (one is None) == (two is None)
 
 
+def with_adapters(core: EngineCore, root: Path, names: Iterable[str]) -> EngineCore:
+    """An engine that has them: how long their loading takes would decide who meets whom, and in how many steps."""
+    run(core, [request(name, prompt(3, 0), [name], root=root, max_tokens=1) for name in names])
+    core.forget_history()
+    return core
+
+
 def accepted(core: EngineCore) -> int:
     return core.stats().drafts.accepted_total
 
@@ -75,13 +77,15 @@ def test_every_answer_is_the_same(
 ) -> None:
     draw = random.Random(seed)
     asked = [any_request(f"r{number}", draw, adapters) for number in range(14)]
+    names = [name for name in NAMES if name]
     plain = make_engine(base, **options)
     expected = run(plain, asked)
     plain.store.close()
     prompts = {each.request_id: each.prompt_token_ids for each in asked}
     knowing += [prompts[name] + output.tokens for (name, _), output in expected.items()]
     spare_rows = 3.0 if overlap else 1e9  # some are waited for, and others are not
-    core = drafting(make_engine(base, overlap=overlap, speculation="ngram", **options), spare_rows)
+    made = make_engine(base, overlap=overlap, speculation="ngram", **options)
+    core = drafting(with_adapters(made, adapters, names), spare_rows)
     same(run(core, asked), expected)
     assert accepted(core) > (5 if overlap else 50)
     assert bool(core.scheduler.seats.counts.preemptions) == bool(options)
@@ -102,11 +106,13 @@ def test_the_way_that_a_step_is_run_changes_nothing(
     plain.store.close()
     prompts = {each.request_id: each.prompt_token_ids for each in asked}
     knowing += [prompts[name] + output.tokens for (name, _), output in expected.items()]
-    core = drafting(make_engine(base, speculation="ngram", graphs=way == "tapes", max_num_seqs=6))
+    made = make_engine(base, speculation="ngram", graphs=way == "tapes", max_num_seqs=6)
+    core = drafting(with_adapters(made, adapters, names))
     capture = with_graphs(core) if way == "graphs" else None
     same(run(core, asked), expected)
-    assert accepted(core) > 50
-    assert len(core.stats().step_tokens) < 25
+    stats = core.stats()
+    assert stats.drafts.accepted_total > 50
+    assert 0 < len(stats.steps.tokens) < 25
     if capture is not None:
         assert len(core.runner.graphs.cache) > 0  # type: ignore[union-attr]
     core.store.close()
@@ -138,9 +144,9 @@ def test_its_own_repetitions_are_found(base: Path) -> None:
     asked = [request(f"r{seed}", prompt(4, seed) * 3, max_tokens=60) for seed in range(6)]
     plain, core = make_engine(base), drafting(make_engine(base, speculation="ngram"))
     same(run(core, asked), run(plain, asked))
-    stats = core.stats().drafts
-    assert stats.accepted_total > 0.5 * stats.tokens_total
-    assert len(core.stats().step_tokens) <= len(plain.stats().step_tokens)
+    stats = core.stats()
+    assert stats.drafts.accepted_total > 0.5 * stats.drafts.tokens_total
+    assert 0 < len(stats.steps.tokens) <= len(plain.stats().steps.tokens)
     plain.store.close()
     core.store.close()
 

@@ -17,7 +17,8 @@ from transformers import LlamaConfig
 
 from loraplex_kernels.linear.forms import WeightForm
 from loraplex_server.models.checkpoint import Checkpoint
-from loraplex_server.models.quantized import WeightReader, weight_reader
+from loraplex_server.models.quantized.choose import weight_reader
+from loraplex_server.models.quantized.reader import WeightReader
 
 # Rows of whole blocks: of others bitsandbytes' own kernels for AVX-512 make something else than what it quantized.
 BASE = LlamaConfig(**LLAMA.to_diff_dict() | {"intermediate_size": 128, "num_hidden_layers": 2})

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from loraplex_kernels.linear.forms import WeightForm
 from loraplex_server.models.checkpoint import Checkpoint
-from loraplex_server.models.quantized import weight_reader
+from loraplex_server.models.quantized.choose import weight_reader
 
 MODULE = "model.layers.0.self_attn.q_proj"
 

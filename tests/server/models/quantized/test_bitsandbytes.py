@@ -15,7 +15,7 @@ from support.engines import make_engine, request, run
 from support.oracle import greedy
 from support.quantized_bnb import load_bnb
 
-from loraplex_server.models import CheckpointError, UnsupportedModelError
+from loraplex_server.models.errors import CheckpointError, UnsupportedModelError
 
 from .conftest import opened
 from .lone import MODULE, Lone

@@ -13,9 +13,10 @@ from support.quantized_awq import Awq
 from support.quantized_gptq import Gptq
 from transformers import Phi3Config, Qwen2Config
 
-from loraplex_server.models import CheckpointError, UnsupportedModelError, load_model
 from loraplex_server.models.checkpoint import Checkpoint
-from loraplex_server.models.quantized import weight_reader
+from loraplex_server.models.errors import CheckpointError, UnsupportedModelError
+from loraplex_server.models.load import load_model
+from loraplex_server.models.quantized.choose import weight_reader
 
 from .lone import MODULE, Lone
 

@@ -11,7 +11,7 @@ from compressed_tensors.quantization import QuantizationScheme
 from compressed_tensors.quantization.utils import calculate_qparams
 from safetensors.torch import save_file
 
-from loraplex_server.models import CheckpointError, UnsupportedModelError
+from loraplex_server.models.errors import CheckpointError, UnsupportedModelError
 
 from .conftest import SHAPES, opened, read
 from .lone import MODULE, Lone

@@ -10,7 +10,7 @@ from support.checkpoints import VOCAB, load_adapter, load_base, write_adapter
 from support.engines import make_engine, request, run
 from support.oracle import greedy
 
-from loraplex_server.models import load_model
+from loraplex_server.models.load import load_model
 
 from .conftest import SHAPES, opened
 

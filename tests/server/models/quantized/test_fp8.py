@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from support.quantized_fp8 import grid, pack_rows, pack_tensor, pack_tiles, tiles_config
 
-from loraplex_server.models import CheckpointError, UnsupportedModelError
+from loraplex_server.models.errors import CheckpointError, UnsupportedModelError
 
 from .lone import MODULE, Lone
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.quantized_gptq import Gptq, meant, words
 
-from loraplex_server.models import CheckpointError, UnsupportedModelError
+from loraplex_server.models.errors import CheckpointError, UnsupportedModelError
 
 from .lone import MODULE, Lone
 

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.fake_engine import INFO
+from support.fake_engine import INFO, FakeEngine
 
 from loraplex_adapters.report import AdapterEntry, Tier
-from loraplex_server.engine.messages import AdapterStats, DraftStats, EngineInfo, EngineStats
+from loraplex_server import __version__
+from loraplex_server.engine.messages import AdapterStats, DraftStats, EngineInfo, EngineStats, Steps
 from loraplex_server.metrics import Metrics
 from loraplex_server.metrics.adapter_names import AdapterNames
 from loraplex_server.metrics.buckets import token_counts
 
+APART = ("tier", "source", "position", "reason", "code", "version")
+
 
 def read(metrics: Metrics, info: EngineInfo | None, stats: EngineStats) -> dict[str, float]:
-    """Values by name, and by name and tier, source or position where there is one."""
-    metrics._rendered_at = float("-inf")
+    """Values by name, and by name and what sets series apart where there is one."""
+    metrics._written_at = float("-inf")
     values = {}
     for family in text_string_to_metric_families(metrics.render(info, stats).decode()):
         for sample in family.samples:
-            tier = sample.labels.get("tier") or sample.labels.get("source") or sample.labels.get("position")
+            tier = next((sample.labels[label] for label in APART if label in sample.labels), None)
             values[sample.name + (f"[{tier}]" if tier else "")] = sample.value
     return values
 
@@ -43,7 +51,7 @@ def totals(number: int) -> EngineStats:
         deadlines_total=number,
         prefix_queries_total=number,
         prefix_hits_total=number,
-        step_tokens=[4, 8],
+        steps=Steps(tokens=[4, 8], sequences=[1, 3], adapters=[0, 2]),
         drafts=DraftStats(
             drafts_total=number,
             tokens_total=number,
@@ -92,6 +100,9 @@ def test_totals_grow_on_when_the_engine_starts_again() -> None:
         assert [values[name] for values in seen] == [3, 10, 14, 15], name
     assert [values["loraplex_adapter_load_seconds_count"] for values in seen] == [1, 2, 3, 4]
     assert [values["vllm:iteration_tokens_total_sum"] for values in seen] == [12, 24, 36, 48]
+    assert [values["loraplex_batch_sequences_sum"] for values in seen] == [4, 8, 12, 16]
+    assert [values["loraplex_batch_adapters_sum"] for values in seen] == [2, 4, 6, 8]
+    assert [values["loraplex_batch_adapters_count"] for values in seen] == [2, 4, 6, 8]
 
 
 def test_the_same_word_counts_once() -> None:
@@ -114,10 +125,12 @@ def test_gauges_are_the_engines_latest_word() -> None:
     stats = EngineStats(
         running=3,
         waiting=4,
+        held=1,
         kv_used_blocks=16,
         kv_total_blocks=64,
         adapters=AdapterStats(
             resident=["a", "b"],
+            waiting=["b", "d"],
             resident_bytes=100,
             host_bytes=30,
             entries=(
@@ -131,7 +144,12 @@ def test_gauges_are_the_engines_latest_word() -> None:
     values = read(Metrics("m", 10), INFO, stats)
     assert values["vllm:num_requests_running"] == 3
     assert values["vllm:num_requests_waiting"] == 4
+    assert values["vllm:num_requests_waiting_by_reason[capacity]"] == 3
+    assert values["vllm:num_requests_waiting_by_reason[deferred]"] == 1
     assert values["vllm:kv_cache_usage_perc"] == 0.25
+    assert values["loraplex_adapter_memory_limit_bytes[cpu]"] == 1 << 20
+    assert values["loraplex_adapter_memory_limit_bytes[host]"] == 0
+    assert values["loraplex_adapters_waiting"] == 1
     assert values["loraplex_adapters[cpu]"] == 2
     assert values["loraplex_adapter_bytes[cpu]"] == 100
     assert values["loraplex_adapters[host]"] == 1
@@ -189,3 +207,40 @@ def test_two_servers_in_one_process_share_nothing() -> None:
     first, second = Metrics("a", 1), Metrics("b", 1)
     first.requests.reject("x")
     assert b'reason="x"' not in second.render(None, EngineStats())
+
+
+def test_the_server_tells_of_itself_and_its_engine() -> None:
+    metrics = Metrics("m", 1)
+    before = read(metrics, None, EngineStats())
+    assert before[f"loraplex_build_info[{__version__}]"] == 1
+    assert before["process_resident_memory_bytes"] > 1 << 20
+    assert before["process_cpu_seconds_total"] > 0
+    assert "loraplex_engine_up" not in before
+    engine, door = FakeEngine(lambda request, index: []), SimpleNamespace(leaving=False, in_flight=3)
+    engine.info = msgspec.structs.replace(INFO, pid=os.getpid())
+    metrics.server.watch(engine, door)
+    values = read(metrics, INFO, EngineStats())
+    assert values["loraplex_engine_up"] == 1
+    assert values["loraplex_engine_restarts_total"] == 0
+    assert values["loraplex_http_requests_in_flight"] == 3
+    assert values["loraplex_draining"] == 0
+    assert values["loraplex_engine_process_resident_memory_bytes"] > 1 << 20
+    engine.healthy, engine.restarts, door.leaving = False, 2, True
+    values = read(metrics, INFO, EngineStats())
+    assert values["loraplex_engine_up"] == 0
+    assert values["loraplex_engine_restarts_total"] == 2
+    assert values["loraplex_draining"] == 1
+
+
+def test_an_engine_process_that_is_gone_has_no_figures() -> None:
+    metrics = Metrics("m", 1)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    engine = FakeEngine(lambda request, index: [], info=msgspec.structs.replace(INFO, pid=gone.pid))
+    metrics.server.watch(engine, SimpleNamespace(leaving=False, in_flight=0))
+    assert not [name for name in read(metrics, INFO, EngineStats()) if name.startswith("loraplex_engine_process")]
+
+
+def test_the_last_token_is_never_older_than_the_server() -> None:
+    before = time.time()
+    assert before <= read(Metrics("m", 1), None, EngineStats())["loraplex_last_token_timestamp_seconds"] <= time.time()

@@ -5,7 +5,9 @@ import logging
 
 import pytest
 
-from loraplex_server.logs import ConsoleFormatter, JsonFormatter, configure_logging, log_request
+from loraplex_server.logs.configure import configure_logging
+from loraplex_server.logs.lines import ConsoleFormatter, JsonFormatter
+from loraplex_server.logs.request_log import log_request
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:

@@ -1,0 +1,1 @@
+"""The Grafana dashboard, a module a row of panels."""
