@@ -19,10 +19,10 @@ from typing import Any
 
 import uvloop
 from rich.console import Console
-from serving.about import about
+from serving.about import about, portable
 from serving.arguments import parse
 from serving.comparison import compare, print_comparison
-from serving.inputs import Inputs, made
+from serving.inputs import Inputs, made, token_ids
 from serving.launch import serve_command
 from serving.process import Running, ServerError, free_port, running
 from serving.tax import add_bounds, all_modes
@@ -31,12 +31,13 @@ from synthetic.model import ModelFolderError
 
 from loraplex_server.bench.limits.bound import Served
 from loraplex_server.bench.limits.formats import FORMATS, head_format
-from loraplex_server.bench.limits.machine import cores, measure
+from loraplex_server.bench.limits.machine import measure
 from loraplex_server.bench.limits.model import model_shape
 from loraplex_server.bench.load.lengths import Fixed
 from loraplex_server.bench.load.options import LoadOptions
 from loraplex_server.bench.load.table import report_console
 from loraplex_server.bench.load.targets import TargetsError, find_targets
+from loraplex_server.engine.cores import usable_cores
 
 # Bounds need the rates to a few percent, and no matrix that takes a slow machine a minute.
 MEASURE_SCALE = 0.5
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measured(given: argparse.Namespace, console: Console) -> dict[str, Any]:
     inputs = _inputs(given, console)
-    rates = None if given.no_roofline or inputs is None else measure(cores(), MEASURE_SCALE).best
+    rates = None if given.no_roofline or inputs is None else measure(usable_cores(), MEASURE_SCALE).best
     options = LoadOptions(
         requests=given.concurrency,
         concurrency=given.concurrency,
@@ -95,8 +96,7 @@ def _measured(given: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _token_ids(inputs: Inputs | None) -> tuple[int, int]:
     """Ids that this model, or any that runs already, should have."""
-    vocabulary = 16000 if inputs is None else model_shape(str(inputs.model)).vocabulary
-    return min(1000, vocabulary // 2), min(16000, vocabulary)
+    return token_ids(16000 if inputs is None else model_shape(str(inputs.model)).vocabulary)
 
 
 def _inputs(given: argparse.Namespace, console: Console) -> Inputs | None:
@@ -120,7 +120,7 @@ def _server(given: argparse.Namespace, inputs: Inputs | None, console: Console) 
     )
     console.print(shlex.join(command), markup=False, style="dim")
     with tempfile.TemporaryDirectory() as folder, running(command, port, Path(folder) / "log") as server:
-        yield server, shlex.join(command)
+        yield server, shlex.join(portable(command))
 
 
 def _saved(result: dict[str, Any], folder: Path) -> Path:

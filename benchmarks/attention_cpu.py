@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import time
-from collections.abc import Callable
 
 import torch
 
 from loraplex_kernels import native
 from loraplex_kernels.attention import Span, allocate, build_batch, bytes_per_block, paged_attention
 from loraplex_kernels.attention.sequence import sequence_attention
+from loraplex_server.bench.limits.timing import fastest
 
 BLOCK = 16
 POOL = 512 << 20  # bytes
@@ -28,21 +27,10 @@ SHAPES = [
 ]
 
 
-def seconds(call: Callable[[], object], budget: float) -> float:
-    """The fastest of as many calls as the budget holds, at least five: whatever else runs can only add to it."""
-    call()
-    taken: list[float] = []
-    while sum(taken) < budget or len(taken) < 5:
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
-
-
 def read_bandwidth(budget: float) -> float:
     """Bytes a second that torch's sum reads, of far more than the caches hold."""
     data = torch.ones(1 << 27)
-    return data.nbytes / seconds(data.sum, budget)
+    return data.nbytes / fastest(data.sum, budget)
 
 
 def decode(shape: tuple[str, int, int, int], sequences: int, context: int, dtype: torch.dtype, budget: float) -> float:
@@ -65,7 +53,7 @@ def decode(shape: tuple[str, int, int, int], sequences: int, context: int, dtype
         * context
         * each
         / BLOCK
-        / seconds(lambda: paged_attention(q, layer, next(turn), head_dim**-0.5), budget)
+        / fastest(lambda: paged_attention(q, layer, next(turn), head_dim**-0.5), budget)
     )
 
 
@@ -81,8 +69,8 @@ def prefill(
     batch = build_batch([Span(count, context, torch.randperm(blocks).tolist())], BLOCK, CPU)
     q = torch.randn(count, heads, head_dim, dtype=dtype)
     operations = 4 * heads * head_dim * (count * context - count * (count - 1) // 2)
-    ours = seconds(lambda: paged_attention(q, layer, batch, head_dim**-0.5), budget)
-    torchs = seconds(lambda: sequence_attention(q, layer, batch, 0, head_dim**-0.5), budget)
+    ours = fastest(lambda: paged_attention(q, layer, batch, head_dim**-0.5), budget)
+    torchs = fastest(lambda: sequence_attention(q, layer, batch, 0, head_dim**-0.5), budget)
     return operations / ours, operations / torchs
 
 

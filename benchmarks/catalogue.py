@@ -24,8 +24,10 @@ import httpx
 import uvloop
 from rich.console import Console
 from rich.table import Table
-from serving.launch import FORMAT_ARGUMENTS, LORAPLEX, serve_command
+from serving.inputs import token_ids
+from serving.launch import LORAPLEX, serve_command
 from serving.process import Running, ServerError, free_port, running
+from serving.wave import parse_wave, wave_parser
 
 from loraplex_server.bench.limits.model import model_shape
 from loraplex_server.bench.load.counts import positive
@@ -43,14 +45,14 @@ LISTINGS = 5
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 2 where the command cannot be carried out, or a request failed."""
     console = report_console()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    ours = given[: given.index("--")] if "--" in given else given
-    options = _parser().parse_args(ours)
+    parser = wave_parser("catalogue.py", __doc__, concurrency=32)
+    parser.add_argument("--more", type=positive, default=1000, metavar="N", help="adapters that nobody asks for")
+    options = parse_wave(parser, sys.argv[1:] if arguments is None else arguments)
     port = free_port()
     try:
-        with _folder(options.adapters or options.model / "adapters") as folder:
+        with _folder(options.adapters) as folder:
             command = serve_command(
-                LORAPLEX, options.model, folder, options.format, options.concurrency, port, given[len(ours) + 1 :]
+                LORAPLEX, options.model, folder, options.format, options.concurrency, port, options.serve
             )
             with running(command, port, folder.parent / "log") as server:
                 _compare(options, server, folder, console)
@@ -109,9 +111,9 @@ def _run(options: argparse.Namespace, server: Running, seed: int, console: Conso
         prompt=Fixed(options.prompt),
         output=Fixed(options.output if seed >= 0 else WARMUP_TOKENS),
         popularity=Popularity("distinct"),
-        token_ids=(min(1000, vocabulary // 2), min(16000, vocabulary)),
+        token_ids=token_ids(vocabulary),
     )
-    names = sorted(path.name for path in (options.adapters or options.model / "adapters").iterdir() if path.is_dir())
+    names = sorted(path.name for path in options.adapters.iterdir() if path.is_dir())
     targets = find_targets(server.url, adapters=names[: options.concurrency])
     summary = uvloop.run(run_load(load, targets, max(seed, 0), console, f"run {seed + 1}")).summary
     if summary.ok < summary.requests:
@@ -123,19 +125,6 @@ def _listing(server: Running) -> float:
     start = time.perf_counter()
     httpx.get(f"{server.url}/v1/models", timeout=60).raise_for_status()
     return (time.perf_counter() - start) * 1000
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="catalogue.py", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a folder")
-    parser.add_argument("--adapters", type=Path, metavar="DIR", help="MODEL/adapters if not given")
-    parser.add_argument("--format", choices=FORMAT_ARGUMENTS, default="bfloat16", help="of the base")
-    parser.add_argument("--more", type=positive, default=1000, metavar="N", help="adapters that nobody asks for")
-    parser.add_argument("--concurrency", type=positive, default=32, metavar="C", help="requests at once")
-    parser.add_argument("--prompt", type=positive, default=128, help="tokens")
-    parser.add_argument("--output", type=positive, default=64, help="tokens")
-    parser.add_argument("--runs", type=positive, default=3, help="of each, in turns")
-    return parser
 
 
 if __name__ == "__main__":

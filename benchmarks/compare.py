@@ -27,17 +27,17 @@ from contest.measure import ADAPTERS, Task, measure
 from contest.record import Record, read
 from contest.report import markdown
 from rich.console import Console
-from serving.about import about
+from serving.about import about, portable
 from serving.inputs import Inputs, made
 from serving.process import ServerError
 from synthetic.model import ModelFolderError
 
-from loraplex_server.bench.limits.machine import cores
 from loraplex_server.bench.limits.machine import measure as measure_machine
 from loraplex_server.bench.limits.model import ModelShape, model_shape
 from loraplex_server.bench.load.plot import PlotError, pyplot
 from loraplex_server.bench.load.table import report_console
 from loraplex_server.bench.load.targets import TargetsError
+from loraplex_server.engine.cores import usable_cores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +77,7 @@ def _inputs(given: argparse.Namespace, console: Console) -> Inputs:
 def _all_servers(given: argparse.Namespace, inputs: Inputs, shape: ModelShape, console: Console) -> int:
     """How many could not be measured. Those that were not asked for by name, and are not installed, are left out."""
     settings = {"shape": shape.name, "rank": inputs.rank, "runs": given.runs, "seed": given.seed}
-    found = {**about(), "command": shlex.join(sys.argv)}
+    found = {**about(), "command": shlex.join(portable(sys.argv))}
     record = Record(given.out, settings, found, given.fresh)
     contest = [contender(name, given.serve) for name in given.servers or NAMES]
     for each in contest:
@@ -102,7 +102,7 @@ def _one_server(each: Contender, rows: Sequence[str], task: Task, record: Record
     console.print(f"\n{each.label}", style="bold", markup=False)
     try:
         each.prepare(task.inputs, console)
-        rates = asdict(measure_machine(cores(), scale).best)
+        rates = asdict(measure_machine(usable_cores(), scale).best)
         uvloop.run(measure(each, task, rows, partial(_kept, each, record, rates, console)))
     except (ContestError, ServerError, TargetsError) as error:
         console.print(f"{each.label}: {error}", style="red", markup=False)

@@ -30,7 +30,7 @@ from gpu.results import RESULTS, card, save, table
 from synthetic.named import named_shape
 from synthetic.shapes import SHAPES
 
-from loraplex_server.bench.limits.machine import Rates
+from loraplex_server.bench.limits.rates import Rates
 from loraplex_server.models.decoder import Decoder
 
 COLD_ADAPTERS = 2 * RESIDENT

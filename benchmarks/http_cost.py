@@ -22,10 +22,11 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 from serving.alone import engine_alone, run_alone
-from serving.launch import FORMAT_ARGUMENTS, LORAPLEX, serve_command
+from serving.inputs import token_ids
+from serving.launch import LORAPLEX, serve_command
 from serving.process import Running, ServerError, free_port, running
+from serving.wave import parse_wave, wave_parser
 
-from loraplex_server.bench.load.counts import positive
 from loraplex_server.bench.load.lengths import Fixed
 from loraplex_server.bench.load.medians import medians
 from loraplex_server.bench.load.options import LoadOptions
@@ -42,14 +43,13 @@ WARMUP_TOKENS = 4
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 1 where a request failed; 2 where the command cannot be carried out."""
     console = report_console()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    ours = given[: given.index("--")] if "--" in given else given
-    options = _parser().parse_args(ours)
+    parser = wave_parser("http_cost.py", __doc__, concurrency=64)
+    options = parse_wave(parser, sys.argv[1:] if arguments is None else arguments)
     port = free_port()
     try:
         command = serve_command(
-            *(LORAPLEX, options.model, options.adapters or options.model / "adapters", options.format),
-            *(options.concurrency, port, given[len(ours) + 1 :]),
+            *(LORAPLEX, options.model, options.adapters, options.format),
+            *(options.concurrency, port, options.serve),
         )
         with tempfile.TemporaryDirectory() as folder, running(command, port, Path(folder) / "log") as server:
             found = _measured(options, server, console)
@@ -70,7 +70,7 @@ def _measured(options: argparse.Namespace, server: Running, console: Console) ->
         concurrency=options.concurrency,
         prompt=Fixed(options.prompt),
         output=Fixed(options.output),
-        token_ids=(min(1000, vocabulary // 2), min(16000, vocabulary)),
+        token_ids=token_ids(vocabulary),
     )
     brief = LoadOptions(**{**vars(load), "output": Fixed(WARMUP_TOKENS)})
     found: dict[str, list[dict[str, Any]]] = {"engine alone": [], "over HTTP": []}
@@ -123,18 +123,6 @@ def _print(console: Console, options: argparse.Namespace, found: Mapping[str, Ma
             cells += ["-", "-"] if not value or not whole else [f"{value:.1f}", f"{value / whole:.1%}"]
         table.add_row(*cells, *(f"{middle[name]:.3f}" if name in middle else "" for name in SECONDS))
     console.print(table)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="http_cost.py", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a folder")
-    parser.add_argument("--adapters", type=Path, metavar="DIR", help="MODEL/adapters if not given")
-    parser.add_argument("--format", choices=FORMAT_ARGUMENTS, default="bfloat16", help="of the base")
-    parser.add_argument("--concurrency", type=positive, default=64, metavar="C", help="streams at once")
-    parser.add_argument("--prompt", type=positive, default=128, help="tokens")
-    parser.add_argument("--output", type=positive, default=64, help="tokens")
-    parser.add_argument("--runs", type=positive, default=3, help="of each way, in turns")
-    return parser
 
 
 if __name__ == "__main__":

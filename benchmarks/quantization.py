@@ -28,7 +28,8 @@ from loraplex_server.engine.build import build_engine
 from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.messages import AdapterUse, Delta, Failed, GenerateRequest, SamplingParams
-from loraplex_server.models import Decoder, load_model
+from loraplex_server.models.decoder import Decoder
+from loraplex_server.models.load import load_model
 
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo"
 HEADS = ("form", "bytes", "largest", "rms", "base ppl", "adapters ppl", "base right", "adapters right")

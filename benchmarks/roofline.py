@@ -13,9 +13,11 @@ from synthetic.named import named_shape
 
 from loraplex_server.bench.limits.bound import Served
 from loraplex_server.bench.limits.formats import FORMATS, Format, head_format
-from loraplex_server.bench.limits.machine import GEMM_SIZES, Rates, cores, measure
+from loraplex_server.bench.limits.machine import GEMM_SIZES, measure
+from loraplex_server.bench.limits.rates import Rates
 from loraplex_server.bench.limits.report import bound_row, bound_table, legend, machine_table
 from loraplex_server.bench.load.counts import positive
+from loraplex_server.engine.cores import usable_cores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt", type=positive, default=128)
     parser.add_argument("--output", type=positive, default=64)
     parser.add_argument("--context", type=float, help="of the decode step; the middle of the answers if not given")
-    parser.add_argument("--threads", type=positive, default=cores())
+    parser.add_argument("--threads", type=positive, default=usable_cores())
     parser.add_argument("--scale", type=float, default=1.0, help="of the measurement's sizes; under 1 only to try it")
     parser.add_argument(
         "--rates", type=_rates, metavar="read=GB/S,TYPE=T/S,..",

@@ -8,8 +8,8 @@ from typing import Any
 from contest.rows import Row
 from loraplex_server.bench.limits.bound import Served
 from loraplex_server.bench.limits.formats import FORMATS
-from loraplex_server.bench.limits.machine import Rates
 from loraplex_server.bench.limits.model import ModelShape
+from loraplex_server.bench.limits.rates import Rates
 
 
 def served(model: ModelShape, server: Mapping[str, Any], result: Mapping[str, Any], rank: int) -> Served:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from serving.about import portable
-from serving.inputs import Inputs
+from serving.inputs import Inputs, token_ids
 from serving.process import Running, free_port, running
 from serving.tax import SEEDS_APART
 from serving.usage import peak_rss_mb, watched
@@ -42,8 +42,7 @@ class Task:
     @property
     def token_ids(self) -> tuple[int, int]:
         """Ids that prompts are drawn from."""
-        vocabulary = model_shape(self.inputs.model).vocabulary
-        return min(1000, vocabulary // 2), min(16000, vocabulary)
+        return token_ids(model_shape(self.inputs.model).vocabulary)
 
 
 async def measure(contender: Contender, task: Task, rows: Sequence[str], found: Found) -> None:

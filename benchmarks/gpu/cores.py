@@ -14,9 +14,10 @@ from loraplex_kernels.lora import AdapterTable
 from loraplex_server.bench.engine.drive import LOADING_POLL_S
 from loraplex_server.engine.block_pool import BlockPool
 from loraplex_server.engine.core import EngineCore
+from loraplex_server.engine.cores import usable_cores
 from loraplex_server.engine.grammars.library import GrammarLibrary
 from loraplex_server.engine.graphs.build import decode_graphs, decode_tapes
-from loraplex_server.engine.loaders import loader_threads, usable_cores
+from loraplex_server.engine.loaders import loader_threads
 from loraplex_server.engine.messages import AdapterUse, Delta, Failed, GenerateRequest, SamplingParams
 from loraplex_server.engine.runner import ModelRunner
 from loraplex_server.engine.scheduler import Scheduler

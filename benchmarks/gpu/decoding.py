@@ -12,8 +12,8 @@ from loraplex_adapters.source import AdapterSource
 from loraplex_kernels.lora.workload import pick_slots
 from loraplex_server.bench.limits.bound import Served
 from loraplex_server.bench.limits.formats import Format
-from loraplex_server.bench.limits.machine import Rates
 from loraplex_server.bench.limits.model import ModelShape
+from loraplex_server.bench.limits.rates import Rates
 
 MODES = ("none", "one", "zipf", "distinct", "mixed")
 CATALOGUE = 100  # adapters that zipf draws from

@@ -12,6 +12,7 @@ import torch
 from synthetic.shapes import SHAPES
 from torch import Tensor
 
+from loraplex_adapters.shard import SitePart
 from loraplex_kernels.linear import Quantization
 from loraplex_server.models.blueprint import blueprint
 from loraplex_server.models.build import build
@@ -20,6 +21,7 @@ from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.decoder import Decoder
 from loraplex_server.models.describe import describe
 from loraplex_server.models.linear_weights import LinearWeights, Target
+from loraplex_server.models.parted import WHOLE, pieces
 
 
 class RandomCheckpoint(Checkpoint):
@@ -62,8 +64,10 @@ class RandomCheckpoint(Checkpoint):
         tensor = torch.empty(shape, device=self._device, dtype=self._dtype)
         return tensor.normal_(0, shape[-1] ** -0.5, generator=generator)
 
-    def stack(self, names: Sequence[str], dtype: torch.dtype) -> Tensor:
-        return torch.cat([self.tensor(name) for name in names]).to(dtype)
+    def stack(self, names: Sequence[str], dtype: torch.dtype, cuts: Sequence[SitePart] = ()) -> Tensor:
+        cuts = cuts or (WHOLE,) * len(names)
+        parts = [piece for name, cut in zip(names, cuts, strict=True) for piece in pieces(self.tensor(name), cut)]
+        return torch.cat(parts).to(dtype)
 
 
 def shape_config(shape: str, max_model_len: int) -> DecoderConfig:
@@ -81,4 +85,4 @@ def random_model(
     config = shape_config(shape, max_model_len)
     checkpoint = RandomCheckpoint(blueprint(config).tensors(), device, dtype)
     weights = LinearWeights(checkpoint, Target(device, dtype, form), None, None)
-    return build(config, checkpoint, weights, lambda: None)
+    return build(config, weights, lambda: None)

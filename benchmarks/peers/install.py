@@ -9,9 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of all benchmarks, as for its own scripts
 
-from loraplex_server.bench.limits.machine import cores
 from loraplex_server.bench.load.counts import positive
 from loraplex_server.bench.load.table import report_console
+from loraplex_server.engine.cores import usable_cores
 from peers import llama_install, vllm_install
 from peers.steps import PeerError
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0; 1 where one could not be installed."""
     parser = argparse.ArgumentParser(prog="install.py", description=__doc__)
     parser.add_argument("peers", nargs="*", choices=[*NAMES, []], default=list(NAMES), metavar="vllm|llama")
-    parser.add_argument("--jobs", type=positive, default=cores(), help="of llama.cpp's build")
+    parser.add_argument("--jobs", type=positive, default=usable_cores(), help="of llama.cpp's build")
     given = parser.parse_args(arguments)
     console = report_console()
     failed = 0

@@ -15,7 +15,7 @@ from serving.inputs import Inputs
 from serving.process import Running
 
 from loraplex_server.bench.limits.formats import FORMATS, Format
-from loraplex_server.bench.limits.machine import cores
+from loraplex_server.engine.cores import usable_cores
 from peers import llama_install
 from peers.llama_files import LlamaFiles
 from peers.steps import PeerError
@@ -59,7 +59,7 @@ class Llama:
 
     def starts(self, inputs: Inputs, rows: Mapping[str, Row], port: int) -> Sequence[Start]:
         """One for each number of slots."""
-        files, threads = LlamaFiles(inputs, self.quantization), str(cores())
+        files, threads = LlamaFiles(inputs, self.quantization), str(usable_cores())
         adapters = ",".join(str(path) for path in files.adapters(ADAPTERS))
         starts = []
         for slots in SLOTS:

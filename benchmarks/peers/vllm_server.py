@@ -14,7 +14,7 @@ from serving.inputs import Inputs
 from serving.process import Running
 
 from loraplex_server.bench.limits.formats import FORMATS, Format
-from loraplex_server.bench.limits.machine import cores
+from loraplex_server.engine.cores import usable_cores
 from peers import tcmalloc, vllm_install
 
 MOST_AT_ONCE = 32
@@ -65,7 +65,7 @@ def _environment() -> dict[str, str]:
         **os.environ,
         "LD_PRELOAD": f"{malloc}:{vllm_install.OPENMP}",
         "VLLM_CPU_KVCACHE_SPACE": str(KV_CACHE_GIB),
-        "VLLM_CPU_OMP_THREADS_BIND": f"0-{cores() - 1}",
+        "VLLM_CPU_OMP_THREADS_BIND": f"0-{usable_cores() - 1}",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -12,10 +13,12 @@ from typing import Any
 
 import psutil
 
-from loraplex_server.bench.limits.machine import cores
+from loraplex_server.engine.cores import usable_cores
 from serving.process import ROOT
 
 PACKAGES = ("loraplex", "torch", "transformers", "tokenizers", "peft", "uvicorn", "uvloop")
+# At the beginning of a word, or behind its `=`: all of an absolute path but its last name.
+_ELSEWHERE = re.compile(r"(^|(?<==))/(?:[^/]+/)*(?=[^/])")
 
 
 def about() -> dict[str, Any]:
@@ -24,7 +27,7 @@ def about() -> dict[str, Any]:
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": {
             "cpu": _cpu_model(),
-            "cores": cores(),
+            "cores": usable_cores(),
             "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
             "system": f"{platform.system()} {platform.release()}",
         },
@@ -44,8 +47,11 @@ def commit(root: Path = ROOT) -> str | None:
 
 
 def portable(command: Sequence[str]) -> list[str]:
-    """A command as it would be given from the project's root: where that lies is nobody's business."""
-    return [word.replace(f"{ROOT}/", "") for word in command]
+    """A command as it would be given from the project's root; of paths elsewhere, only the last name is kept.
+
+    Where things lie on the machine that measured is nobody's business.
+    """
+    return [_ELSEWHERE.sub(r"\1", word.replace(f"{ROOT}/", "")) for word in command]
 
 
 def _cpu_model() -> str:

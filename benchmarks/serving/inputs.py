@@ -37,6 +37,11 @@ class Inputs:
         return int(json.loads(configs[0].read_text(encoding="utf-8"))["r"])
 
 
+def token_ids(vocabulary: int) -> tuple[int, int]:
+    """Ids to draw prompts from, the second not included: no special ones, and such as every server of the model has."""
+    return min(1000, vocabulary // 2), min(16000, vocabulary)
+
+
 def made(shape: str, adapters: int, console: Console) -> Inputs:
     """A synthetic model of this shape with at least so many adapters, made the first time.
 

@@ -61,6 +61,21 @@ SHAPES: dict[str, dict[str, Any]] = {
         "rope_parameters": _llama3_rope(8.0),
         "tie_word_embeddings": False,
     },
+    # For tests that weigh a server: large enough that 5 % of it means something.
+    "small": {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": 32000,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "tie_word_embeddings": False,
+    },
     # For tests: every part of a model, and nothing to wait for.
     "tiny": {
         "model_type": "llama",
