@@ -62,7 +62,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 async def client(ray: RayServe) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=ray.url, headers=KEY, timeout=120, verify=NO_TLS) as client:
+    async with httpx.AsyncClient(base_url=ray.url, headers=KEY, timeout=STARTED_S, verify=NO_TLS) as client:
         yield client
 
 
@@ -73,7 +73,9 @@ def chat(model: str, **fields: Any) -> dict[str, Any]:
 async def metric(client: httpx.AsyncClient, name: str, **labels: str) -> dict[str, float]:
     """Values by replica, those of a replica added up."""
     found: Counter[str] = Counter()
-    for family in text_string_to_metric_families((await client.get("/metrics")).text):
+    page = await client.get("/metrics", headers={"x-prometheus-scrape-timeout-seconds": str(STARTED_S)})
+    assert page.status_code == 200, page.text
+    for family in text_string_to_metric_families(page.text):
         for sample in family.samples:
             if sample.name == name and labels.items() <= sample.labels.items():
                 found[sample.labels["replica"]] += sample.value
@@ -210,8 +212,10 @@ async def test_a_client_that_leaves_ends_the_work_for_it(client: httpx.AsyncClie
     await _counted(client, lambda aborted, running: (aborted, running) == (before + MANY, 0))
 
     whole = asyncio.create_task(client.post("/v1/chat/completions", json=many | {"stream": False}))
-    await _counted(client, lambda aborted, running: running > 0)
-    whole.cancel()  # before anything has come
+    try:
+        await _counted(client, lambda aborted, running: running > 0)
+    finally:
+        whole.cancel()  # before anything has come
     await _counted(client, lambda aborted, running: (aborted, running) == (before + 2 * MANY, 0))
 
 
@@ -236,6 +240,18 @@ async def read(client: httpx.AsyncClient, body: dict[str, Any], begun: asyncio.F
         return text
 
 
+async def test_a_scrape_that_a_replica_keeps_waiting_says_so_in_time(ray: RayServe, client: httpx.AsyncClient) -> None:
+    one, *_ = ray.engines().values()
+    os.kill(one, signal.SIGSTOP)
+    try:
+        late = await client.get("/metrics", headers={"x-prometheus-scrape-timeout-seconds": "1"})
+    finally:
+        os.kill(one, signal.SIGCONT)
+    assert (late.status_code, late.json()["error"]["code"]) == (503, "replica_late")
+    assert "did not answer within 0.8 s" in late.json()["error"]["message"]
+    assert set(await metric(client, "vllm:num_requests_running")) == set(ray.engines())
+
+
 async def test_a_killed_replica_loses_only_its_own_requests_and_is_replaced(
     ray: RayServe, client: httpx.AsyncClient
 ) -> None:
@@ -257,13 +273,15 @@ async def test_a_killed_replica_loses_only_its_own_requests_and_is_replaced(
     os.kill(engines[lost], signal.SIGKILL)
 
     places = [future.result() for future in begun]
-    for place, text in zip(places, await asyncio.gather(*streams), strict=True):
+    ends = []
+    for text in await asyncio.gather(*streams):
         *_, last, done, rest = text.split("\n\n")
         assert (done, rest) == ("data: [DONE]", "")
-        if place == lost:
-            assert json.loads(last.removeprefix("data: "))["error"]["code"] == "replica_lost"
-        else:
-            assert text.count('"finish_reason":"length"') == FEW
+        whole = text.count('"finish_reason":"length"') == FEW
+        ends.append("whole" if whole else json.loads(last.removeprefix("data: "))["error"]["code"])
+    ended = {which: {end for place, end in zip(places, ends, strict=True) if place == which} for which in engines}
+    assert ended[kept] <= {"whole"}
+    assert {"replica_lost"} <= ended[lost] <= {"replica_lost", "whole"}  # what began first may have come to its end
     answers = await asyncio.gather(*wholes)
     assert {answer.headers[REPLICA] for answer in answers if answer.status_code == 200} <= {kept}
     failed = [answer for answer in answers if answer.status_code != 200]

@@ -15,9 +15,11 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.serve._private.api import serve_start
+from ray.serve._private import api
 from ray.serve.schema import ServeDeploySchema
 
+# For the proxy; Ray's own minute is too short on a machine that builds an image meanwhile.
+START_S = 300
 # Ray prints what it likes where it likes: answers have a channel of their own.
 _answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
@@ -32,7 +34,8 @@ def main(port: int, folder: str) -> None:
         object_store_memory=80 * 2**20,
         log_to_driver=False,
     )
-    client = serve_start(http_options={"host": "127.0.0.1", "port": port})
+    api.HTTP_PROXY_TIMEOUT = START_S
+    client = api.serve_start(http_options={"host": "127.0.0.1", "port": port})
     _say("up")
     try:
         for line in sys.stdin:

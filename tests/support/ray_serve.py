@@ -86,8 +86,7 @@ def environment() -> dict[str, str]:
 def ray_serve(log: Path) -> Iterator[RayServe]:
     """Ray and Serve without an application; when the block ends, all its processes have ended."""
     port = free_port()
-    # Not pytest's folder: paths of sockets must be short.
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder, log.open("w") as sink:
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=_place()) as folder, log.open("w") as sink:
         process = subprocess.Popen(
             [sys.executable, str(HOST), str(port), folder],
             stdin=subprocess.PIPE,
@@ -106,6 +105,13 @@ def ray_serve(log: Path) -> Iterator[RayServe]:
             process.stdin.close()
             process.stdout.close()
             _end(process, started)
+
+
+def _place() -> str:
+    """In memory, where there is such a place: Ray's actors write log lines and wait for them, which beside a test that
+    fills the disk's queue takes many seconds. Not pytest's folder: paths of sockets must be short.
+    """
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
 
 
 def _end(process: subprocess.Popen[str], started: list[Any]) -> None:

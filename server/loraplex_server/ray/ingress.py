@@ -8,19 +8,17 @@ from typing import Any, cast
 
 from fastapi import Request, Response
 from ray.serve.handle import DeploymentHandle
-from starlette.types import Message
 
+from loraplex_server.api.errors import unavailable
 from loraplex_server.api.forms.responses import error_response
 from loraplex_server.metrics.registry import CONTENT_TYPE
 from loraplex_server.ray.affinity import Affinity
 from loraplex_server.ray.failures import failure_of
 from loraplex_server.ray.forwarded import Answer, Forwarded
 from loraplex_server.ray.question import Question, question_of
-from loraplex_server.ray.scrape import merged
+from loraplex_server.ray.scrape import answered, merged, patience
 
 METRICS = "/metrics"
-# A scrape that takes longer is given up by Prometheus.
-SCRAPE_S = 8.0
 
 
 class Ingress:
@@ -63,12 +61,15 @@ class Ingress:
 
     async def _metrics(self, question: Question) -> Response:
         """Of all replicas: any one's alone would be taken for the whole."""
-        answers: list[tuple[str, list[Message]]] = await self._engines.broadcast("whole", question).results_async(
-            timeout_s=SCRAPE_S
-        )
+        asked = self._engines.broadcast("whole", question)
+        seconds = patience(question.headers)
+        try:
+            found = await asked.results_async(timeout_s=seconds, return_exceptions=True)
+        except TimeoutError:
+            late = unavailable(f"A replica did not answer within {seconds:g} s; try again in a moment", "replica_late")
+            return error_response(late, METRICS)
         texts = {}
-        for replica, said in answers:
-            start, *rest = said
+        for replica, (start, *rest) in answered(found):
             body = b"".join(each.get("body", b"") for each in rest)
             if start["status"] != 200:
                 return Response(body, start["status"], media_type="application/json")

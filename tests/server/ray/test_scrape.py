@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from ray.exceptions import ActorDiedError
+from starlette.types import Message
 
-from loraplex_server.ray.scrape import merged
+from loraplex_server.ray.scrape import answered, merged, patience
 
 ONE = """\
 # HELP vllm:num_requests_running Running.
@@ -43,3 +45,34 @@ def test_each_series_is_there_for_each_replica_and_families_stay_together() -> N
 def test_what_is_no_sample_is_an_error() -> None:
     with pytest.raises(ValueError, match="no sample"):
         merged({"r1": "not a sample at all {"})
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (b"1", 0.8),
+        (b"0.5", 0.4),
+        (None, 8.0),
+        (b"", 8.0),
+        (b"soon", 8.0),
+        (b"0", 8.0),
+        (b"-1", 8.0),
+        (b"nan", 8.0),
+        (b"inf", 8.0),
+    ],
+)
+def test_replicas_have_a_little_less_time_than_the_scrape(said: bytes | None, seconds: float) -> None:
+    headers = [(b"host", b"here")] + ([] if said is None else [(b"x-prometheus-scrape-timeout-seconds", said)])
+    assert patience(headers) == pytest.approx(seconds)
+
+
+def test_a_replica_that_died_takes_only_its_own_series_with_it() -> None:
+    one: tuple[str, list[Message]] = ("r1", [{"type": "http.response.start", "status": 200}])
+    assert answered([ActorDiedError(), one]) == [one]
+    with pytest.raises(ActorDiedError):
+        answered([ActorDiedError()])
+
+
+def test_what_goes_wrong_in_a_replica_is_not_left_out() -> None:
+    with pytest.raises(ZeroDivisionError):
+        answered([("r1", []), ZeroDivisionError()])
