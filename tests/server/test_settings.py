@@ -104,6 +104,7 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     (["--batch-concurrency", "3"], "batch_concurrency", "3"),
     (["--max-body-size", "1MB"], "max_body_size", "1MB"),
     (["--response-store-size", "1MiB"], "response_store_size", "1MiB"),
+    (["--engine-step-timeout", "2.5"], "engine_step_timeout", "2.5"),
     (["--shutdown-timeout", "2.5"], "shutdown_timeout", "2.5"),
     (["--shutdown-delay", "2.5"], "shutdown_delay", "2.5"),
     (["--keys", KEYS], "keys", KEYS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -20,6 +21,11 @@ from loraplex_server.engine.wire import Launch, decode_from_engine, encode
 
 # How long a process that was asked to end may take before it is killed.
 EXIT_GRACE_S = 10.0
+# What hangs in the kernel, as in a GPU's driver, does not even die of that; all else is gone once the kernel has taken
+# back its memory, which of a hundred pinned gigabytes takes seconds.
+KILLED_S = 15.0
+
+logger = logging.getLogger(__name__)
 
 
 class EngineChild:
@@ -38,6 +44,7 @@ class EngineChild:
             socket.set_hwm(0)
             socket.linger = 0
         self._process: asyncio.subprocess.Process | None = None
+        self.heard = 0  # messages of the engine so far
 
     @property
     def pid(self) -> int:
@@ -78,7 +85,9 @@ class EngineChild:
     async def messages(self) -> AsyncIterator[FromEngine]:
         """What the engine says, until the iterator is closed."""
         while True:
-            yield decode_from_engine(await self._replies.recv())
+            message = decode_from_engine(await self._replies.recv())
+            self.heard += 1
+            yield message
 
     async def wait(self) -> int:
         """The process's exit code, once it ended."""
@@ -87,7 +96,7 @@ class EngineChild:
         return await self._process.wait()
 
     async def stop(self, *, gently: bool) -> None:
-        """End the process and let go of everything. Safe to call on one that is dead.
+        """End the process, unless it cannot be ended, and let go of everything. Safe to call on one that is dead.
 
         Args:
             gently: let it finish the step in progress; one that is still loading would not look for a long time.
@@ -111,4 +120,7 @@ class EngineChild:
             pass  # killed below
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        try:
+            await asyncio.wait_for(process.wait(), KILLED_S)
+        except asyncio.TimeoutError:
+            logger.critical("the engine process %d is killed and does not end; it is left behind", process.pid)

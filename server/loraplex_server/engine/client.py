@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -37,6 +38,7 @@ from loraplex_server.engine.messages import (
     UnpinAdapter,
 )
 from loraplex_server.engine.room import Room
+from loraplex_server.engine.silence import Silence
 from loraplex_server.tasks import cancel
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 # An engine that lived this long was a good one: its death starts the backoff anew.
 GOOD_LIFE_S = 60.0
+# Between looks whether the engine has said something: it does so after each step, and four times a second without one.
+LOOK_S = 1.0
 
 _ERRORS: dict[str, type[EngineError]] = {
     "adapter": AdapterUnusableError,
@@ -187,12 +191,13 @@ class EngineClient:
         """One life of the engine process; returns how it ended."""
         child = EngineChild(self._config)
         listener: asyncio.Task[None] | None = None
+        still = False
         self._start_error = None
         try:
             await child.start()
             self._child = child
             listener = asyncio.create_task(self._listen(child))
-            code = await child.wait()
+            still = await self._stands_still(child)
         except OSError as error:
             return f"the engine process could not be started: {error}"
         finally:
@@ -205,8 +210,24 @@ class EngineClient:
             finally:
                 self._stats = EngineStats()
                 self._fail_all("the engine process ended before the request was finished")
-                await child.stop(gently=was_ready)
-        return self._start_error or f"the engine process ended with code {code}"
+                await child.stop(gently=was_ready and not still)
+        if still:
+            return f"the engine process has said nothing for {self._config.engine_step_timeout:g} s, and was killed"
+        return self._start_error or f"the engine process ended with code {await child.wait()}"
+
+    async def _stands_still(self, child: EngineChild) -> bool:
+        """Wait until the process has ended by itself; True: it is there, but a step of it, or all of it, hangs."""
+        most = self._config.engine_step_timeout / LOOK_S or math.inf
+        ended = asyncio.create_task(child.wait())
+        silence = Silence(child.heard)
+        try:
+            while not ended.done():
+                await asyncio.wait({ended}, timeout=LOOK_S)
+                if silence.look(child.heard) >= most and self.healthy:
+                    return True
+            return False
+        finally:
+            await cancel(ended)
 
     async def _listen(self, child: EngineChild) -> None:
         async for message in child.messages():

@@ -51,5 +51,6 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     speculation_min_match: int | None = None  # tokens that must have stood before; None: 2
     speculation_max_match: int = 4  # tokens that are looked for first
     threads: int | None = None
+    engine_step_timeout: float = 600.0  # seconds in which the process must say something once it is ready; 0: never
     log_level: str = "info"
     log_format: Literal["json", "console"] = "console"

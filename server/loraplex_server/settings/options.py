@@ -18,6 +18,7 @@ from loraplex_server.engine.config import (
     Quantization,
     Speculation,
 )
+from loraplex_server.settings.life_options import LifeOptions
 from loraplex_server.settings.log_options import LogOptions
 from loraplex_server.settings.option import option as _option
 from loraplex_server.settings.quantity import Bytes
@@ -42,7 +43,7 @@ from loraplex_server.settings.values import (
 _ENGINE = EngineConfig(model="")
 
 
-class ServeSettings(LogOptions):
+class ServeSettings(LifeOptions, LogOptions):
     """A server's settings, frozen. Where several sources set one, the first wins: command line, environment, file."""
 
     model: CliPositionalArg[Model] = _option(..., "Model", "MODEL", "a checkpoint's folder, or a Hugging Face hub id")
@@ -242,23 +243,6 @@ class ServeSettings(LogOptions):
     response_store_size: Bytes = _option(
         64 * 2**20, "HTTP", "SIZE", "memory for responses that later ones may go on from (`previous_response_id`)", ge=0
     )
-    shutdown_delay: float = _option(
-        0.0,
-        "HTTP",
-        "SECONDS",
-        "after SIGTERM, say 503 at /ready but go on serving for this long, until routers have seen it",
-        ge=0,
-        allow_inf_nan=False,
-    )
-    shutdown_timeout: float = _option(
-        60.0,
-        "HTTP",
-        "SECONDS",
-        "after SIGTERM and the delay, let requests in flight finish for this long",
-        ge=0,
-        allow_inf_nan=False,
-    )
-
     config: Path | None = _option(None, "Settings", "FILE", "YAML file of these settings, by the same names")
 
     @field_validator("speculation_min_match")

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from pydantic_settings import CliSettingsSource
 
-from loraplex_server.settings import log_options
+from loraplex_server.settings import life_options, log_options
 from loraplex_server.settings.errors import SettingsError, did_you_mean
 from loraplex_server.settings.options import ServeSettings
 from loraplex_server.settings.told import PREFIX
@@ -32,6 +32,7 @@ GROUPS = (
     "Batches",
     "HTTP",
     "Tenants",
+    life_options.GROUP,
     log_options.GROUP,
     "Settings",
 )

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 from support.api import until
 from support.checkpoints import write_base
@@ -116,6 +117,31 @@ async def test_a_killed_engine_ends_its_requests_and_comes_back(model: Path) -> 
     assert client.restarts == 1
     assert len(await answer(client, asking("c"))) == 5
     await client.close()
+
+
+async def test_an_engine_that_stands_still_ends_its_requests_and_is_replaced(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = EngineClient(config(model, engine_step_timeout=5.0))
+    stuck = (await client.start()).pid
+    stream = client.generate(long("a"))
+    await anext(stream)
+    os.kill(stuck, signal.SIGSTOP)
+    with pytest.raises(EngineDeadError):
+        async for _ in stream:
+            pass
+    await until(lambda: client.healthy)
+    assert client.info.pid != stuck
+    assert not psutil.pid_exists(stuck)
+    assert len([line for line in caplog.messages if "said nothing for 5 s, and was killed; restart" in line]) == 1
+    assert len(await answer(client, asking("b"))) == 5
+    await client.close()
+
+
+async def test_an_engine_without_work_goes_on_saying_that_it_is_there(client: EngineClient) -> None:
+    child = client._child
+    before = child.heard
+    await until(lambda: child.heard >= before + 3)
 
 
 async def test_a_request_that_meets_an_engine_just_killed_fails_like_the_others(client: EngineClient) -> None:

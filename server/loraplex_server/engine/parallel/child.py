@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import subprocess
 import sys
@@ -22,10 +23,14 @@ from loraplex_server.engine.parallel.messages import (
     WasRead,
 )
 
+logger = logging.getLogger(__name__)
+
 M = TypeVar("M")
 
 # How long a follower that was told to end may take before it is killed.
 EXIT_GRACE_S = 5.0
+# What hangs in the kernel does not even die of that.
+KILLED_S = 15.0
 
 
 class FollowerChild:
@@ -100,7 +105,7 @@ class FollowerChild:
         self._process.kill()
 
     def close(self) -> None:
-        """End it, and wait until it has ended. Safe to call twice."""
+        """End it, and wait until it has ended, unless it cannot be ended. Safe to call twice."""
         self._closing = True
         self._input.close()  # both tell it
         with contextlib.suppress(OSError):  # it was gone before
@@ -108,9 +113,15 @@ class FollowerChild:
         try:
             self._process.wait(EXIT_GRACE_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._kill()
         self._socket.close()
+
+    def _kill(self) -> None:
+        self._process.kill()
+        try:
+            self._process.wait(KILLED_S)
+        except subprocess.TimeoutExpired:
+            logger.critical("rank %d is killed and does not end; it is left behind", self.rank)
 
     def _listen(self, heard: Callable[[int, WasRead], None], gone: Callable[[int, int], None]) -> None:
         while (message := self._said.receive()) is not None:

@@ -3,6 +3,7 @@
 A process that was stopped, frozen or lost in the kernel does not die, and rank 0 would wait for it in an exchange. How
 long a step takes says nothing of this: the word comes from a thread of its own, which needs the interpreter for
 microseconds, and what computes has let go of that. A step that never ends ends with the exchange: see `distributed`.
+Rank 0 itself is watched by the HTTP process: see `EngineClient`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NoReturn, Protocol
 
 from loraplex_server.engine.parallel.channel import Sender
 from loraplex_server.engine.parallel.messages import Beat
+from loraplex_server.engine.silence import Silence
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +53,6 @@ class Heard(Protocol):
 class Watch:
     """Rank 0's look at the followers.
 
-    What is counted are looks without a word between them, not seconds: while this process stands still too, as in a
-    container that is paused, nobody is silent.
-
     Args:
         followers: all of them, ready.
         gone: is given the rank and the exit code of one that was killed and does not end.
@@ -62,8 +61,7 @@ class Watch:
     def __init__(self, followers: Sequence[Heard], gone: Callable[[int, int], None]) -> None:
         self._followers = followers
         self._gone = gone
-        self._heard = [follower.heard for follower in followers]
-        self._missed = [0] * len(followers)
+        self._silences = [Silence(follower.heard) for follower in followers]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ranks", daemon=True)
 
@@ -73,18 +71,16 @@ class Watch:
 
     def look(self) -> None:
         """Once; whoever has been silent for too long is killed, which is noticed as any death is."""
-        for place, follower in enumerate(self._followers):
-            silent = follower.heard == self._heard[place]
-            self._heard[place] = follower.heard
-            self._missed[place] = self._missed[place] + 1 if silent else 0
-            if self._missed[place] == MOST_MISSED:
+        for follower, silence in zip(self._followers, self._silences, strict=True):
+            missed = silence.look(follower.heard)
+            if missed == MOST_MISSED:
                 logger.critical(
                     "rank %d of the model stands still: not a word for %.0f s; it is killed",
                     follower.rank,
                     MOST_MISSED * BEAT_S,
                 )
                 follower.kill()
-            elif self._missed[place] == MOST_MISSED + KILLED_S and not follower.ended:
+            elif missed == MOST_MISSED + KILLED_S and not follower.ended:
                 logger.critical("rank %d of the model is killed and does not end; it is left behind", follower.rank)
                 self._gone(follower.rank, -signal.SIGKILL)
 
