@@ -9,6 +9,7 @@ from support.adapter_files import Files, adapter_files
 from loraplex_adapters.errors import DiskFullError
 from loraplex_adapters.fingerprint import CONFIG_FILE, TENSOR_FILE
 from loraplex_adapters.sources import DiskCache, HeldFolder
+from loraplex_adapters.sources.cache.file_lock import FileLock
 from loraplex_adapters.sources.cache.manifest import Manifest, ManifestFile, sha256_of
 
 SIZE = sum(len(content) for content in adapter_files().values())
@@ -161,6 +162,39 @@ def test_what_was_published_is_not_counted_twice_while_its_staging_still_stands(
         cache.publish(staging, Manifest(tuple(found)), "a", "1").release()
         cache.stage(SIZE).discard()
         assert len(entries(tmp_path)) == 1
+
+
+def test_what_is_given_up_while_others_look_at_it_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = DiskCache(tmp_path, 2 * SIZE)
+    another = cache.stage(SIZE)
+    acquire = FileLock.acquire
+
+    def acquired(lock: FileLock, **how: bool) -> bool:
+        has = acquire(lock, **how)
+        if not has:
+            another.discard()  # now that it was seen that somebody has it
+        return has
+
+    monkeypatch.setattr(FileLock, "acquire", acquired)
+    cache.stage(2 * SIZE).discard()
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_what_another_process_evicted_and_fetched_again_is_good(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, another = DiskCache(tmp_path, SIZE), DiskCache(tmp_path, SIZE)
+    put(cache, "0", adapter_files(0)).release()
+    put(another, "1", adapter_files(1)).release()  # 0 leaves for it
+    put(another, "0", adapter_files(0)).release()
+    record = cache.find("0")
+    assert record is not None
+    assert not cache.is_checked(record.entry)
+    held = cache.hold(record.entry)
+    assert held is not None
+    assert cache.is_checked(record.entry)
+    held.release()
+    assert caplog.messages == []
 
 
 def test_a_record_that_is_being_written_survives_the_cleaning_of_a_start(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class DiskCache:
 
     def is_checked(self, entry: str) -> bool:
         """Whether `hold` need not read it all."""
-        return entry in self._manifests
+        return self._known(entry, self._path("entries", entry)) is not None
 
     def peek(self, entry: str) -> str | None:
         """The folder of an entry whose sizes and times are right; neither read nor held, so good for a listing."""
@@ -185,14 +185,18 @@ class DiskCache:
     def _releaser(self, entry: str) -> Callable[[], None]:
         return lambda: self._release(entry)
 
+    def _known(self, entry: str, path: str) -> Manifest | None:
+        """Of what was checked and has not changed since; another process may have evicted it and fetched it again."""
+        manifest = self._manifests.get(entry)
+        return manifest if manifest is not None and changed(path, manifest) is None else None
+
     def _damage(self, entry: str, path: str) -> str | None:
-        known = self._manifests.get(entry)
-        manifest = known or read_manifest(path)
+        if self._known(entry, path) is not None:
+            return None
+        manifest = read_manifest(path)
         if manifest is None or manifest.key != entry:
             return "its manifest is damaged"
-        reason = changed(path, manifest)
-        if reason is None and known is None:
-            reason = corrupt(path, manifest)
+        reason = changed(path, manifest) or corrupt(path, manifest)
         if reason is None:
             self._manifests[entry] = manifest
         return reason

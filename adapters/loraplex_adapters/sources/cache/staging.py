@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -60,8 +61,9 @@ def sweep(parent: str) -> int:
             lock.release()
             continue
         living.add(name.removesuffix(LOCK))
+        # What is given up needs no lock of the cache's for that, so its file may just have gone.
         if name.removesuffix(LOCK) in names:
-            with open(os.path.join(parent, name)) as file:
+            with contextlib.suppress(FileNotFoundError), open(os.path.join(parent, name)) as file:
                 reserved += int(file.read() or 0)
     for name in names:
         if not name.endswith(LOCK) and name not in living:
