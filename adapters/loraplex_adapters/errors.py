@@ -55,7 +55,7 @@ class SourceUnavailableError(SourceError):
 
 
 class SourceTooLargeError(SourceError):
-    """A file is larger than the settings let one be."""
+    """A file is larger than the settings let one be, or all of them than the disk cache."""
 
 
 class SourceDamagedError(SourceError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import json
 import os
@@ -14,9 +13,10 @@ from io import FileIO
 
 from safetensors import SafetensorError, safe_open
 
-from loraplex_adapters.errors import DiskFullError, SourceDamagedError, SourceUnavailableError
+from loraplex_adapters.errors import SourceDamagedError, SourceUnavailableError
 from loraplex_adapters.fingerprint import CONFIG_FILE, TENSOR_FILE
 from loraplex_adapters.sources.address import Address
+from loraplex_adapters.sources.cache.files import telling_full
 from loraplex_adapters.sources.cache.manifest import Manifest, ManifestFile
 from loraplex_adapters.sources.listing import Listing, Remote, RemoteFile
 from loraplex_adapters.sources.threads import on_thread
@@ -46,14 +46,11 @@ async def download(remote: Remote, address: Address, listing: Listing, folder: s
     """
     patience = PATIENCE_S + listing.nbytes / SLOWEST
     try:
-        files = await asyncio.wait_for(_files(remote, address, listing, folder), patience)
-        await on_thread(lambda: _require_sound(address, folder))
+        with telling_full(f"'{address.text}' cannot be fetched"):
+            files = await asyncio.wait_for(_files(remote, address, listing, folder), patience)
+            await on_thread(lambda: _require_sound(address, folder))
     except asyncio.TimeoutError as error:
         raise SourceUnavailableError(f"'{address.text}' sends too slowly: not done after {patience:.0f} s") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"this server's disk is full: '{address.text}' cannot be fetched") from error
-        raise
     return Manifest(tuple(sorted(files, key=lambda file: file.name)))
 
 

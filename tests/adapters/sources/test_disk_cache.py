@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 from support.adapter_files import Files, adapter_files
 
-from loraplex_adapters.errors import DiskFullError
+from loraplex_adapters.errors import DiskFullError, SourceTooLargeError
 from loraplex_adapters.fingerprint import CONFIG_FILE, TENSOR_FILE
 from loraplex_adapters.sources import DiskCache, HeldFolder
 from loraplex_adapters.sources.cache.file_lock import FileLock
@@ -68,6 +69,59 @@ def test_when_all_is_held_there_is_no_room_and_nothing_is_lost(tmp_path: Path) -
     holds[0].release()
     put(cache, "2", adapter_files(2))
     assert len(entries(tmp_path)) == 2
+
+
+def test_nothing_leaves_in_vain(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path, 3 * SIZE)
+    held = put(cache, "0", adapter_files(0))
+    for seed in (1, 2):
+        put(cache, str(seed), adapter_files(seed)).release()
+    with pytest.raises(DiskFullError):
+        cache.stage(3 * SIZE)
+    with pytest.raises(SourceTooLargeError, match=f"{3 * SIZE + 1} bytes is larger than all"):
+        cache.stage(3 * SIZE + 1)
+    with cache.stage(2 * SIZE), pytest.raises(DiskFullError):
+        cache.stage(2 * SIZE)
+    held.release()
+    assert get(cache, "0") is not None
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["pwrite", "mkdir"])
+def test_what_cannot_be_staged_on_a_full_disk_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    cache = DiskCache(tmp_path, 1 << 20)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, call, full)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with pytest.raises(DiskFullError, match="disk is full"):
+                cache.stage(10)
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert not list((tmp_path / "staging").iterdir())
+    put(cache, "a", adapter_files()).release()
+
+
+@pytest.mark.parametrize("write", [1, 2])
+def test_what_cannot_be_published_on_a_full_disk_is_held_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    """The first write is that of the manifest, the second that of the record."""
+    cache = DiskCache(tmp_path, SIZE)
+    written = []
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "replace", lambda *names: full() if len(written) == write - 1 else written.append(names))
+        disk.setattr(os, "fsync", lambda _: None)
+        with pytest.raises(DiskFullError, match="'a' cannot be kept"):
+            put(cache, "a", adapter_files())
+    assert not cache._holds
+    assert not list((tmp_path / "staging").iterdir())
+    assert not list((tmp_path / "index").iterdir())
+    put(cache, "b", adapter_files(1)).release()  # there is room for one: the other leaves
 
 
 def test_room_is_reserved_while_something_is_fetched(tmp_path: Path) -> None:

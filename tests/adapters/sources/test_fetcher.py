@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import AsyncGenerator
@@ -168,6 +169,35 @@ async def test_a_place_that_is_down_is_not_asked_on_every_request(
     held = await fetcher.open(at("a"))
     assert (Path(held.path) / TENSOR_FILE).read_bytes() == adapter_files(1)[TENSOR_FILE]
     held.release()
+
+
+async def test_what_is_there_is_served_though_the_disk_is_full(
+    fetch: Fetch, remote: GatedRemote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = fetch("s3", remote, revalidate_s=0.2)
+    remote.places |= {"a": adapter_files(), "b": adapter_files(1)}
+    (await fetcher.open(at("a"))).release()
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    await asyncio.sleep(0.25)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        for _ in range(3):
+            (await fetcher.open(at("a"))).release()
+        with pytest.raises(DiskFullError, match="'s3://bucket/b' cannot be fetched"):
+            await fetcher.open(at("b"))
+        remote.places["a"] = adapter_files(2)
+        await asyncio.sleep(0.25)
+        old = await fetcher.open(at("a"))
+        assert (Path(old.path) / TENSOR_FILE).read_bytes() == adapter_files()[TENSOR_FILE]
+        old.release()
+    assert not list((tmp_path / "cache" / "staging").iterdir())
+    await asyncio.sleep(0.25)
+    new = await fetcher.open(at("a"))
+    assert (Path(new.path) / TENSOR_FILE).read_bytes() == adapter_files(2)[TENSOR_FILE]
+    new.release()
 
 
 async def test_more_than_fits_is_an_error_and_room_comes_with_the_next_release(

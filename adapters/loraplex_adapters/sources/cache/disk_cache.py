@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from loraplex_adapters.errors import DiskFullError
+from loraplex_adapters.errors import DiskFullError, SourceTooLargeError
 from loraplex_adapters.sources.cache.cleaning import clean
 from loraplex_adapters.sources.cache.file_lock import FileLock
-from loraplex_adapters.sources.cache.files import sync_folder, write_atomically
+from loraplex_adapters.sources.cache.files import sync_folder, telling_full, write_atomically
 from loraplex_adapters.sources.cache.index import Index, IndexRecord
 from loraplex_adapters.sources.cache.manifest import FILE, Manifest, changed, corrupt, read_manifest
 from loraplex_adapters.sources.cache.staging import Staging, sweep
@@ -69,8 +69,13 @@ class DiskCache:
         return self._index.find(key)
 
     def touch(self, record: IndexRecord) -> None:
-        """Say that a source was looked at just now, and is as it was."""
-        self._index.put(msgspec.structs.replace(record, checked=time.time()))
+        """Say that a source was looked at just now, and is as it was.
+
+        Raises:
+            DiskFullError: that cannot be written down.
+        """
+        with telling_full(f"that '{record.key}' is as it was cannot be kept"):
+            self._index.put(msgspec.structs.replace(record, checked=time.time()))
 
     def fetching(self, key: str) -> FileLock:
         """The lock of whoever fetches a source; to be deleted and released."""
@@ -120,9 +125,14 @@ class DiskCache:
         """Room for a new entry, made by evicting those that nobody holds, the least recently used first.
 
         Raises:
-            DiskFullError: there is not enough, even without them.
+            SourceTooLargeError: there could never be enough.
+            DiskFullError: there is not enough, even without them, and none is evicted; or the disk itself is full.
         """
-        with self._alone():
+        if nbytes > self._budget:
+            raise SourceTooLargeError(
+                f"an adapter of {nbytes} bytes is larger than all of this server's disk cache, {self._budget} bytes"
+            )
+        with telling_full(f"there is no room for {nbytes} bytes of an adapter"), self._alone():
             reserved = sweep(self._path("staging"))
             evicted = self._make_room(nbytes, reserved)
             staging = Staging(self._path("staging"), nbytes)
@@ -138,7 +148,14 @@ class DiskCache:
             manifest: of the files.
             key: of the source.
             revision: of its content.
+
+        Raises:
+            DiskFullError: the disk is full.
         """
+        with telling_full(f"'{key}' cannot be kept"):
+            return self._publish(staging, manifest, key, revision)
+
+    def _publish(self, staging: Staging, manifest: Manifest, key: str, revision: str) -> HeldFolder:
         entry = manifest.key
         write_atomically(os.path.join(staging.path, FILE), msgspec.json.encode(manifest))
         sync_folder(staging.path)
@@ -151,7 +168,11 @@ class DiskCache:
                 sync_folder(self._path("entries"))
                 self._manifests[entry] = manifest
             self._claim(entry)  # nobody can be evicting it: that needs the lock that is held here
-            self._index.put(IndexRecord(key, revision, entry, time.time()))  # nor cleaning the index
+            try:
+                self._index.put(IndexRecord(key, revision, entry, time.time()))  # nor cleaning the index
+            except BaseException:
+                self._release(entry)
+                raise
         if damaged is not None:
             shutil.rmtree(damaged, ignore_errors=True)
         return HeldFolder(path, revision, self._releaser(entry))
@@ -210,29 +231,34 @@ class DiskCache:
                 shutil.rmtree(self._set_aside(entry), ignore_errors=True)
 
     def _make_room(self, nbytes: int, reserved: int) -> list[str]:
-        """Set entries aside until there is room; under the lock."""
+        """Set entries aside until there is room, or none of them where there would not be; under the lock."""
         entries = sorted((os.stat(each.path).st_mtime_ns, each.name) for each in os.scandir(self._path("entries")))
         sizes = {name: self._nbytes(name) for _, name in entries}
         free = self._budget - reserved - sum(sizes.values())
-        evicted = []
-        for _, name in entries:
-            if free >= nbytes:
-                break
-            lock = FileLock(self._path("holds", name))
-            if not lock.acquire(wait=False):
-                continue
-            evicted.append(self._set_aside(name))
-            lock.delete()
-            lock.release()
-            self._manifests.pop(name, None)
-            free += sizes[name]
-        if free >= nbytes:
-            return evicted
-        for path in evicted:
-            shutil.rmtree(path, ignore_errors=True)
-        raise DiskFullError(
-            f"there is no room on this server's disk for {nbytes} more bytes of adapters: all that is there is in use"
-        )
+        leaving: dict[str, FileLock] = {}
+        try:
+            for _, name in entries:
+                if free >= nbytes or nbytes + reserved > self._budget:
+                    break
+                lock = FileLock(self._path("holds", name))
+                if lock.acquire(wait=False):
+                    leaving[name] = lock
+                    free += sizes[name]
+            if free < nbytes:
+                raise DiskFullError(
+                    f"there is no room on this server's disk for {nbytes} more bytes of adapters: "
+                    "all that is there is in use"
+                )
+            return [self._evict(name, lock) for name, lock in leaving.items()]
+        finally:
+            for lock in leaving.values():
+                lock.release()
+
+    def _evict(self, entry: str, lock: FileLock) -> str:
+        path = self._set_aside(entry)
+        lock.delete()
+        self._manifests.pop(entry, None)
+        return path
 
     def _set_aside(self, entry: str) -> str:
         path = self._path("staging", uuid.uuid4().hex)

@@ -19,14 +19,21 @@ class Staging:
     Args:
         parent: on the file system of the entries.
         nbytes: that will be written.
+
+    Raises:
+        OSError: it cannot be made; nothing is left of it.
     """
 
     def __init__(self, parent: str, nbytes: int) -> None:
         self.path = os.path.join(parent, uuid.uuid4().hex)
         self._lock = FileLock(self.path + LOCK)
         self._lock.acquire()
-        self._lock.write(str(nbytes))
-        os.mkdir(self.path)
+        try:
+            self._lock.write(str(nbytes))
+            os.mkdir(self.path)
+        except BaseException:
+            self.discard()
+            raise
 
     def discard(self) -> None:
         """Remove the folder, if it was not moved away, and give the room back; twice is once."""
