@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -35,14 +37,7 @@ class EngineChild:
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
-        self._directory = tempfile.TemporaryDirectory(prefix="loraplex-")  # mode 0700: only this user can connect
-        self._context = zmq.asyncio.Context()
-        # Not an asyncio socket: with no limit on what is queued, a send never has to wait.
-        self._requests: zmq.Socket[bytes] = zmq.Context(self._context).socket(zmq.PUSH)
-        self._replies = self._context.socket(zmq.PULL)
-        for socket in (self._requests, self._replies):
-            socket.set_hwm(0)
-            socket.linger = 0
+        self._open = contextlib.ExitStack()  # sockets and their folder
         self._process: asyncio.subprocess.Process | None = None
         self.heard = 0  # messages of the engine so far
 
@@ -52,10 +47,17 @@ class EngineChild:
         return 0 if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start the process. It tells by EngineInfo or EngineFailed what became of that."""
-        addresses = [f"ipc://{Path(self._directory.name) / name}" for name in ("requests", "replies")]
-        self._requests.bind(addresses[0])
-        self._replies.bind(addresses[1])
+        """Start the process. It tells by EngineInfo or EngineFailed what became of that.
+
+        Raises:
+            OSError: it cannot be started, for want of space, memory or file descriptors; `stop` lets go of the rest.
+        """
+        folder = self._open.enter_context(tempfile.TemporaryDirectory(prefix="loraplex-"))  # mode 0700: for this user
+        addresses = [f"ipc://{Path(folder) / name}" for name in ("requests", "replies")]
+        try:
+            self._bind(*addresses)
+        except zmq.ZMQError as error:
+            raise OSError(error.errno, f"no sockets for it: {error}") from error
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -70,6 +72,19 @@ class EngineChild:
         # It stays open: when this process ends, in whatever way, the engine reads the end of file and ends too.
         stdin.write(msgspec.json.encode(Launch(self._config, addresses[0], addresses[1])) + b"\n")
         await stdin.drain()
+
+    def _bind(self, requests: str, replies: str) -> None:
+        context = zmq.asyncio.Context()
+        self._open.callback(context.term)
+        # Not an asyncio socket: with no limit on what is queued, a send never has to wait.
+        self._requests: zmq.Socket[bytes] = zmq.Context(context).socket(zmq.PUSH)
+        self._open.callback(self._requests.close)
+        self._replies = context.socket(zmq.PULL)
+        self._open.callback(self._replies.close)
+        for socket, address in ((self._requests, requests), (self._replies, replies)):
+            socket.set_hwm(0)
+            socket.linger = 0
+            socket.bind(address)
 
     def send(self, message: ToEngine) -> None:
         """Queue a message for the engine; returns at once.
@@ -105,10 +120,7 @@ class EngineChild:
             if self._process is not None and self._process.returncode is None:
                 await self._end(self._process, gently)
         finally:
-            self._requests.close()
-            self._replies.close()
-            self._context.term()
-            self._directory.cleanup()
+            self._open.close()
 
     async def _end(self, process: asyncio.subprocess.Process, gently: bool) -> None:
         try:
@@ -118,8 +130,9 @@ class EngineChild:
                 return
         except (ConnectionError, asyncio.TimeoutError):
             pass  # killed below
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter is how macOS says the former
+            # With its followers, which are in its group: one that is stopped would not see that it is gone.
+            os.killpg(process.pid, signal.SIGKILL)
         try:
             await asyncio.wait_for(process.wait(), KILLED_S)
         except asyncio.TimeoutError:

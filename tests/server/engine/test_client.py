@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -136,6 +137,35 @@ async def test_an_engine_that_stands_still_ends_its_requests_and_is_replaced(
     assert len([line for line in caplog.messages if "said nothing for 5 s, and was killed; restart" in line]) == 1
     assert len(await answer(client, asking("b"))) == 5
     await client.close()
+
+
+async def test_an_engine_that_cannot_be_started_again_now_is_started_later(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = EngineClient(config(model))
+    first_pid = (await client.start()).pid
+    with monkeypatch.context() as folders:
+        folders.setattr(tempfile, "tempdir", str(tmp_path / "deleted"))
+        os.kill(first_pid, signal.SIGKILL)
+        await until(lambda: any("could not be started: [Errno 2]" in line for line in caplog.messages))
+        assert not client.healthy
+    await until(lambda: client.healthy)
+    assert client.restarts >= 2
+    assert len(await answer(client, asking("a"))) == 5
+    await client.close()
+
+
+async def test_an_engine_without_sockets_is_a_failed_start(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("long" * 40)  # an address in it is longer than a socket's may be
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    client = EngineClient(config(model))
+    with pytest.raises(EngineStartError, match="could not be started: .*no sockets for it"):
+        await client.start()
+    await client.close()
+    assert not list(deep.iterdir())
 
 
 async def test_an_engine_without_work_goes_on_saying_that_it_is_there(client: EngineClient) -> None:

@@ -18,6 +18,7 @@ from loraplex_server.api.adapters.catalogue import build_catalog
 from loraplex_server.api.app import create_app
 from loraplex_server.api.process.batch_work import kept_batches
 from loraplex_server.api.process.drain import Drain
+from loraplex_server.api.process.open_files import allow_open_files
 from loraplex_server.api.process.server import LAST_WORDS_S, GracefulServer
 from loraplex_server.api.process.start_error import StartError
 from loraplex_server.api.process.starting import load_renderer_beside, raise_start_error
@@ -51,6 +52,7 @@ def run(settings: ServeSettings, on_ready: OnReady | None = None, lines: Iterabl
     """
     begin_log(settings)
     log_everything()
+    allow_open_files()
     for line in lines:
         logger.info("%s", line)
     with (

@@ -137,6 +137,20 @@ async def test_a_follower_that_is_stopped_is_killed_and_all_ranks_start_anew(cli
     assert len(await answer(client, asking("again", 3))) == 3
 
 
+async def test_ranks_that_all_stand_still_are_killed_together(base: Path) -> None:
+    """Who is stopped does not see that the others are gone, and would keep its memory from those that follow."""
+    config = EngineConfig(model=str(base), device="cpu", threads=1, kv_cache_memory=4 << 20, tensor_parallel_size=2)
+    client = EngineClient(msgspec.structs.replace(config, engine_step_timeout=5.0))
+    await client.start()
+    engine = engine_pid(client)
+    follower = follower_pid(engine)
+    for pid in (follower, engine):
+        os.kill(pid, signal.SIGSTOP)
+    await until(lambda: gone(engine) and gone(follower))
+    await until(lambda: client.healthy and engine_pid(client) != engine)
+    await client.close()
+
+
 async def test_without_rank_0_no_follower_stays(client: EngineClient) -> None:
     engine = engine_pid(client)
     follower = follower_pid(engine)
