@@ -2,12 +2,12 @@
 
 from loraplex_kernels.attention.batch import AttentionBatch, Span, build_batch
 from loraplex_kernels.attention.cache import KVLayer, allocate, bytes_per_block
+from loraplex_kernels.attention.decode_rows import DecodeRows
 from loraplex_kernels.attention.op import paged_attention, write_kv
-from loraplex_kernels.attention.static import DecodeBuffers
 
 __all__ = [
     "AttentionBatch",
-    "DecodeBuffers",
+    "DecodeRows",
     "KVLayer",
     "Span",
     "allocate",

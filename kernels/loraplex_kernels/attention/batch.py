@@ -36,8 +36,8 @@ class AttentionBatch:
 
     **Captured in a CUDA graph.** The kernels read lengths on the device alone: `query_start`, `context`,
     `block_table` and `slot_mapping`. The tuples on the host only size their grids. So a batch whose tensors stay where
-    they are and whose tuples are bounds serves every step that is written into its tensors: `static.DecodeBuffers`
-    makes and fills such batches, with `static=True`. What holds for them:
+    they are and whose tuples are bounds serves every step that is written into its tensors: `DecodeRows` makes and
+    fills such batches, with `static=True`. What holds for them:
 
     - every sequence has one row: `query_start = [0, 1, ..., B]`, `query_counts = (1,) * B`;
     - `context_lens` is the longest context that will ever be written into `context`. It sizes the grid and never

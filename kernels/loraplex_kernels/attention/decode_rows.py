@@ -1,37 +1,44 @@
-"""Decoding steps of every size at fixed addresses, so that a tape recorded once computes every step written there."""
+"""Decoding steps at fixed addresses, so that what was recorded once, a CUDA graph or a tape, computes every step written there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from loraplex_kernels.attention.batch import AttentionBatch, Span
 from loraplex_kernels.attention.decode_shape import DecodeShape, StepTensors
+from loraplex_kernels.upload import packed, unpacked, upload
 
 
 class DecodeRows:
-    """Tensors of up to `rows` sequences that decode, on the CPU.
+    """Tensors of up to `rows` sequences that decode. A batch of n rows is the first n of the same memory.
 
-    `DecodeBuffers` are for GPUs: one for each size that is captured, with padding, filled by one copy. Here a batch of
-    n rows is the first n of the same memory, there is no padding, and no row beyond those of a step is touched.
+    All rows past the step's own are padding, as AttentionBatch says, so a step may be read by a batch that is larger.
+
+    A block table is as wide as the longest context that is allowed, 2 MB for 64 rows of 131,072 tokens in blocks of 16.
+    From one step to the next a sequence gets a block at most, so what the tensor holds is remembered, and only cells
+    that change are written.
 
     Args:
         rows: the most sequences.
-        max_context: tokens of the longest sequence.
+        max_context: tokens of the longest sequence. The grids of a GPU's kernels are sized for it.
         block_size: of the KV cache.
+        device: where the tensors lie.
 
     Raises:
         ValueError: a size is not positive.
     """
 
-    def __init__(self, rows: int, max_context: int, block_size: int) -> None:
-        self.shape = DecodeShape(rows, max_context, block_size)
-        self._positions = torch.zeros(rows, dtype=torch.int64)
-        self._slots = torch.full((rows,), -1, dtype=torch.int64)
-        self._query_start = torch.arange(rows + 1, dtype=torch.int32)
-        self._context = torch.zeros(rows, dtype=torch.int32)
-        self._table = torch.zeros(rows, self.shape.blocks, dtype=torch.int32)
+    def __init__(self, rows: int, max_context: int, block_size: int, device: torch.device) -> None:
+        self.shape, self._device = DecodeShape(rows, max_context, block_size), device
+        arrays = self._arrays(())
+        self._bytes = packed(arrays, device).to(device)
+        self._positions, self._slots, self._context = unpacked(self._bytes, arrays)
+        self._query_start = torch.arange(rows + 1, dtype=torch.int32, device=device)
+        self._table = torch.zeros(rows, self.shape.blocks, dtype=torch.int32, device=device)
+        self._known: list[Sequence[int]] = [()] * rows  # what each row of the table begins with
         self._batches: dict[int, AttentionBatch] = {}
 
     def batch(self, rows: int) -> AttentionBatch:
@@ -49,7 +56,7 @@ class DecodeRows:
         return self._batches[rows]
 
     def load(self, spans: Sequence[Span]) -> None:
-        """Write a step.
+        """Write a step, in the order of the current stream; the host does not wait for it.
 
         Args:
             spans: one row each, in the order of the rows.
@@ -58,15 +65,35 @@ class DecodeRows:
             ValueError: they do not fit.
         """
         self.shape.check(spans)
-        block_size = self.shape.block_size
-        positions, slots, context, table = (
-            tensor.numpy() for tensor in (self._positions, self._slots, self._context, self._table)
-        )
-        width = table.shape[1]
+        self._bytes.copy_(packed(self._arrays(spans), self._device), non_blocking=True)
+        self._load_table(spans)
+
+    def _load_table(self, spans: Sequence[Span]) -> None:
+        width = self.shape.blocks
+        changed: dict[int, Sequence[int]] = {}
+        places, blocks = [], []
         for row, span in enumerate(spans):
-            last = span.context - 1
-            positions[row] = last
-            slots[row] = span.block_table[last // block_size] * block_size + last % block_size
-            context[row] = span.context
-            blocks = span.block_table[:width]  # one more may be reserved already
-            table[row, : len(blocks)] = blocks
+            wanted, known = span.block_table[:width], self._known[row]  # one more may be reserved already
+            shared = min(len(wanted), len(known))
+            first = shared if wanted[:shared] == known[:shared] else 0
+            if first < len(wanted):
+                changed[row] = wanted
+                places.append(np.arange(row * width + first, row * width + len(wanted)))
+                blocks.append(np.array(wanted[first:], dtype=np.int32))
+        if changed:
+            where, what = upload([np.concatenate(places), np.concatenate(blocks)], self._device)
+            self._table.view(-1).index_copy_(0, where, what)
+            for row, wanted in changed.items():
+                self._known[row] = wanted
+
+    def _arrays(self, spans: Sequence[Span]) -> list[np.ndarray]:
+        """Positions, slots and contexts of all rows."""
+        block_size = self.shape.block_size
+        contexts = np.zeros(self.shape.rows, dtype=np.int32)
+        slots = np.full(self.shape.rows, -1, dtype=np.int64)
+        for row, span in enumerate(spans):
+            contexts[row] = span.context
+            block, offset = divmod(span.context - 1, block_size)
+            slots[row] = span.block_table[block] * block_size + offset
+        positions = np.maximum(contexts.astype(np.int64) - 1, 0)
+        return [positions, slots, contexts]

@@ -61,8 +61,10 @@ def _measured(
     activations = peak_of(lambda: rehearse(model, cache, table, sizes), device)
     if not graphs:
         return StepNeeds(activations)
-    decode = decode_graphs(model, cache, table, max_rows=sizes.sequences, max_context=sizes.length)
-    return StepNeeds(activations, 0 if decode is None else _captured(decode, device))
+    decode, shared = kept_by(
+        lambda: decode_graphs(model, cache, table, max_rows=sizes.sequences, max_context=sizes.length), device
+    )
+    return StepNeeds(activations, 0 if decode is None else shared + _captured(decode, device))
 
 
 @torch.inference_mode()

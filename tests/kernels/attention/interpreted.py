@@ -11,7 +11,7 @@ import torch
 import triton.language as tl
 from triton.runtime import interpreter
 
-from loraplex_kernels.attention import DecodeBuffers, Span, allocate
+from loraplex_kernels.attention import DecodeRows, Span, allocate
 from loraplex_kernels.attention.cache import FLOAT8
 from loraplex_kernels.attention.launch import MAX_SPLITS, SPLIT
 from loraplex_kernels.attention.naive import write_kv_naive
@@ -140,15 +140,16 @@ def test_the_block_table_is_not_read_past_a_sequences_own(scene, close):
 
 @pytest.mark.parametrize("window", [None, 30])
 def test_buffers_that_stay_in_place_serve_each_step_and_padding_becomes_zero(window, scene, close):
-    buffers = DecodeBuffers(5, 4 * SPLIT, 16, DEVICE)
-    tables = buffers.batch.block_table
+    buffers = DecodeRows(8, 4 * SPLIT, 16, DEVICE)
+    batch = buffers.batch(5)
     for rows in ([(1, 40), (1, 3 * SPLIT + 1), (1, CUT)], [(1, 7)], [(1, 16), (1, 17), (1, 1), (1, 200), (1, 900)]):
         made = scene(rows, 6, 2, 32, device=DEVICE)
-        buffers.fill(made.spans)
-        tables[len(rows) :] = 2**31 - 1
+        buffers.load(made.spans)
+        unread = batch.block_table.clone()
+        unread[len(rows) :] = 2**31 - 1
         q = torch.full((5, 6, 32), NAN, device=DEVICE)
         q[: len(rows)] = made.q
-        out = paged_attention_triton(q, made.cache, buffers.batch, 0.2, window)
+        out = paged_attention_triton(q, made.cache, replace(batch, block_table=unread), 0.2, window)
         alone = paged_attention_triton(made.q, made.cache, made.batch, 0.2, window)
         assert torch.equal(out[: len(rows)], alone)
         assert not out[len(rows) :].any()
@@ -185,11 +186,12 @@ def test_steps_written_and_read_through_static_buffers_match_a_prefill(scene, cl
     keys = made.cache.k[table].transpose(1, 2).reshape(-1, 2, 32).clone()
     values = made.cache.v[table].transpose(1, 2).reshape(-1, 2, 32).clone()
     made.cache.k[table], made.cache.v[table] = NAN, NAN
-    buffers, rows = DecodeBuffers(2, 32, 16, DEVICE), []
+    buffers, rows = DecodeRows(2, 32, 16, DEVICE), []
+    batch = buffers.batch(2)
     for position in range(20):
-        buffers.fill([Span(1, position + 1, table)])
+        buffers.load([Span(1, position + 1, table)])
         k, v = (torch.stack([x[position], torch.full_like(x[0], NAN)]) for x in (keys, values))
-        write_kv_triton(k, v, made.cache, buffers.batch.slot_mapping)
+        write_kv_triton(k, v, made.cache, batch.slot_mapping)
         q = made.q[position].expand(2, -1, -1)
-        rows.append(paged_attention_triton(q, made.cache, buffers.batch, 0.2)[0])
+        rows.append(paged_attention_triton(q, made.cache, batch, 0.2)[0])
     close(torch.stack(rows), made.expected(0.2, None, None))

@@ -61,10 +61,9 @@ class DecodeGraphs:
     def __init__(self, forward: Forward, table: AdapterTable, shape: DecodeShape, capture: Capture) -> None:
         self._forward = forward
         self._table = table
-        self._shape = shape
         self._recorder = capture
         self.sizes = sizes_up_to(shape.max_rows)
-        self._rows: dict[int, StaticRows] = {}
+        self._rows = StaticRows(self.sizes[-1], shape.max_context, shape.block_size, table.device)
         # One for all graphs: an output that each kept for itself could not lie in the memory that they share.
         self._hidden = torch.zeros(self.sizes[-1], shape.hidden_size, dtype=shape.dtype, device=table.device)
         self.cache = GraphCache(self._capture)
@@ -117,14 +116,12 @@ class DecodeGraphs:
         return None if size is None or rank is None else GraphKey(size, rank, lora.magnitude)
 
     def _capture(self, key: GraphKey) -> Graph:
-        shape = self._shape
-        if key.rows not in self._rows:
-            self._rows[key.rows] = StaticRows(key.rows, shape.max_context, shape.block_size, self._table.device)
-        rows = self._rows[key.rows]
+        rows = self._rows
+        tokens, attention = rows.token_ids[: key.rows], rows.attention(key.rows)
         batch = StaticBatch(key, rows, self._table)
 
         def run() -> None:
-            self._hidden[: key.rows].copy_(self._forward(rows.token_ids, rows.attention, batch.adapters))
+            self._hidden[: key.rows].copy_(self._forward(tokens, attention, batch.adapters))
 
         rows.clear()  # what is called to be captured is called: with an older step it would write that one's keys again
         return Graph(batch, self._recorder.capture(run))

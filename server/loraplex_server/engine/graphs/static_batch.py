@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from loraplex_kernels.attention import AttentionBatch, DecodeBuffers, Span
+from loraplex_kernels.attention import AttentionBatch, DecodeRows, Span
 from loraplex_kernels.lora import AdapterTable, LoraStep, StaticLimits, StaticPlan
 from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_server.engine.graphs.key import GraphKey
@@ -15,12 +15,12 @@ from loraplex_server.models.adapter_step import AdapterStep
 
 
 class StaticRows:
-    """Tokens and attention of up to `rows` sequences; all graphs of a size share them, since one runs at a time.
+    """Tokens and attention of up to `rows` sequences; all graphs share them, each its first rows: one runs at a time.
 
     Rows past the step's own are padding, and so are all of a fresh one: of context 0, their keys and values go nowhere.
 
     Args:
-        rows: padding included.
+        rows: of the largest graph.
         max_context: tokens of the longest sequence.
         block_size: of the KV cache.
         device: where they lie.
@@ -28,12 +28,11 @@ class StaticRows:
 
     def __init__(self, rows: int, max_context: int, block_size: int, device: torch.device) -> None:
         self.token_ids = torch.zeros(rows, dtype=torch.int64, device=device)  # of padding: any token
-        self._attention = DecodeBuffers(rows, max_context, block_size, device)
+        self._attention = DecodeRows(rows, max_context, block_size, device)
 
-    @property
-    def attention(self) -> AttentionBatch:
-        """Of the step that was loaded last."""
-        return self._attention.batch
+    def attention(self, rows: int) -> AttentionBatch:
+        """Of the step that was loaded last, with padding up to `rows`."""
+        return self._attention.batch(rows)
 
     def load(self, tokens: Tensor, spans: Sequence[Span]) -> None:
         """Write a step in place, in the order of the current stream.
@@ -43,11 +42,11 @@ class StaticRows:
             spans: of the n sequences, one row each.
         """
         self.token_ids[: len(spans)].copy_(tokens)
-        self._attention.fill(spans)
+        self._attention.load(spans)
 
     def clear(self) -> None:
         """Leave nothing but padding: a forward then changes no key and no value."""
-        self._attention.fill(())
+        self._attention.load(())
 
 
 class StaticBatch:
@@ -55,7 +54,7 @@ class StaticBatch:
 
     Args:
         key: the largest step.
-        rows: of the key's size.
+        rows: as many as the key has, or more.
         table: the adapters' low-rank weights.
     """
 

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from loraplex_kernels.attention import KVLayer, Span
-from loraplex_kernels.attention.decode_rows import DecodeRows
+from loraplex_kernels.attention import DecodeRows, KVLayer, Span
 from loraplex_kernels.lora import AdapterTable, LoraStep
 from loraplex_kernels.lora.taped_step import TapedPlan, taped_batch
 from loraplex_kernels.tape import Arena, NotRecordableError, Tape, record
@@ -68,7 +67,7 @@ class DecodeTapes:
         self._model = model
         self._cache = cache
         self._table = table
-        self._rows = DecodeRows(max_rows, max_context, cache[0].block_size)
+        self._rows = DecodeRows(max_rows, max_context, cache[0].block_size, table.device)
         self._plan = TapedPlan()
         self._arena = Arena()
         self._input: Embedded | None = None  # of the largest step

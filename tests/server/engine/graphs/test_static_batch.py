@@ -18,7 +18,7 @@ def table() -> AdapterTable:
 
 
 def addresses(batch: StaticBatch) -> list[int]:
-    attention = batch.rows.attention
+    attention = batch.rows.attention(4)
     tensors = [
         *(batch.rows.token_ids, attention.query_start, attention.context, attention.block_table),
         *(attention.positions, attention.slot_mapping),
@@ -30,7 +30,7 @@ def addresses(batch: StaticBatch) -> list[int]:
 
 
 def test_a_fresh_batch_is_all_padding() -> None:
-    attention = StaticBatch(GraphKey(4), StaticRows(4, 100, 8, CPU), table()).rows.attention
+    attention = StaticBatch(GraphKey(4), StaticRows(4, 100, 8, CPU), table()).rows.attention(4)
     assert attention.context.tolist() == [0] * 4
     assert attention.slot_mapping.tolist() == [-1] * 4
     assert attention.positions.tolist() == [0] * 4
@@ -41,9 +41,10 @@ def test_rows_past_the_step_become_padding_again() -> None:
     rows.load(torch.tensor([5, 6, 7]), [Span(1, 9, [3, 4]), Span(1, 1, [2]), Span(1, 16, [0, 1])])
     rows.load(torch.tensor([8]), [Span(1, 10, [3, 4])])
     assert rows.token_ids[:1].tolist() == [8]
-    assert rows.attention.context.tolist() == [10, 0, 0, 0]
-    assert rows.attention.slot_mapping.tolist() == [4 * 8 + 1, -1, -1, -1]
-    assert rows.attention.positions.tolist() == [9, 0, 0, 0]
+    attention = rows.attention(4)
+    assert attention.context.tolist() == [10, 0, 0, 0]
+    assert attention.slot_mapping.tolist() == [4 * 8 + 1, -1, -1, -1]
+    assert attention.positions.tolist() == [9, 0, 0, 0]
 
 
 def test_steps_with_and_without_adapters_are_written_to_the_same_addresses() -> None:
@@ -87,4 +88,4 @@ def test_a_step_that_does_not_fit_is_refused_and_leaves_the_last_one() -> None:
     with pytest.raises(ValueError, match="3 uses of adapters"):
         batch.load(torch.tensor([6]), [Span(1, 1, [0])], crowded)
     assert batch.rows.token_ids[0] == 5
-    assert batch.rows.attention.context.tolist() == [9, 0]
+    assert batch.rows.attention(2).context.tolist() == [9, 0]
