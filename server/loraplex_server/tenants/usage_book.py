@@ -111,6 +111,11 @@ class UsageBook:
             rows = self._connection.execute(statement, (*span, *place, question.limit)).fetchall()
         return [(Slot(*row[:4]), Amount(*row[4:])) for row in rows]
 
+    def knows_keys(self) -> bool:
+        """Whether anything was ever asked with a key of a key store."""
+        with self._errors(), self._lock:
+            return self._connection.execute("SELECT 1 FROM usage WHERE key <> '' LIMIT 1").fetchone() is not None
+
     def close(self) -> None:
         """Let go of the file; what was not flushed is lost."""
         self._connection.close()

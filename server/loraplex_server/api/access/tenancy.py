@@ -22,6 +22,7 @@ from loraplex_server.tenants.key_store import FILE, KeyStore
 from loraplex_server.tenants.keyring import Keyring, open_keys
 from loraplex_server.tenants.limiter import Limiter
 from loraplex_server.tenants.usage import slot_at
+from loraplex_server.tenants.usage_book import FILE as USAGE
 from loraplex_server.tenants.usage_book import UsageBook
 
 logger = logging.getLogger(__name__)
@@ -98,13 +99,14 @@ def open_tenancy(settings: ServeSettings) -> Tenancy:
     """As the settings want it.
 
     Raises:
-        StartError: keys or usage cannot be read; a file of keys that is named must be there, or a slip of the pen would
-            leave the server open to all.
+        StartError: keys or usage cannot be read; a file of keys that is named must be there, and so must that of a
+            state folder where keys were used, or a slip of the pen would leave the server open to all.
     """
     path = settings.keys
     create = path is None
     if path is None and settings.state_dir is not None:
         path = settings.state_dir / FILE
+        _require_kept(path, settings)
     try:
         keyring = Keyring(None if path is None else open_keys(path, create=create))
     except KeyStoreError as error:
@@ -115,3 +117,19 @@ def open_tenancy(settings: ServeSettings) -> Tenancy:
     except UsageError as error:
         keyring.close()
         raise StartError(f"--state-dir: {error}") from error
+
+
+def _require_kept(keys: Path, settings: ServeSettings) -> None:
+    folder = keys.parent
+    if settings.api_key or keys.exists() or not (folder / USAGE).exists():
+        return
+    try:
+        with contextlib.closing(UsageBook(folder)) as book:
+            lost = book.knows_keys()
+    except UsageError as error:
+        raise StartError(f"--state-dir: {error}") from error
+    if lost:
+        raise StartError(
+            f"--state-dir: keys were used here, but {keys} is gone, and without keys this server would be open to all: "
+            f"restore it, name it by --keys, or make a new key by `loraplex keys create --state-dir {folder}`"
+        )

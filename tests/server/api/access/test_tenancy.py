@@ -73,3 +73,22 @@ def test_files_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
     (tmp_path / "usage.sqlite").write_text("no database " * 100)
     with pytest.raises(StartError, match="--state-dir"):
         opened(tmp_path)
+
+
+def test_a_server_whose_keys_were_lost_does_not_open_itself_to_all(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    (tmp_path / "keys.sqlite").unlink()
+    opened(tmp_path).close()  # nobody ever had a key: it is made again
+    running = opened(tmp_path)
+    running.usage.count(Slot(SLOT.start, "acme", "key-1", "sql"), Amount(1))
+    running.close()
+    opened(tmp_path).close()
+    (tmp_path / "keys.sqlite").unlink()
+    for _ in range(2):
+        with pytest.raises(StartError, match=r"keys were used here, but .*keys\.sqlite is gone.*open to all"):
+            opened(tmp_path)
+    assert not (tmp_path / "keys.sqlite").exists()
+    open_tenancy(ServeSettings(model="m", state_dir=tmp_path, api_key="secret")).close()
+    (tmp_path / "keys.sqlite").unlink()
+    (tmp_path / "keys.yaml").write_text("keys: []")
+    open_tenancy(ServeSettings(model="m", state_dir=tmp_path, keys=tmp_path / "keys.yaml")).close()
