@@ -56,6 +56,17 @@ def test_numbers_reach_the_server_as_they_were_written(tmp_path: Path) -> None:
     assert settings.otlp_traces_endpoint == "http://collector.observability:4318/v1/traces"
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_a_server_that_has_a_gpu_does_without_none(name: str, tmp_path: Path) -> None:
+    has_gpu = any("gpu" in each for each in server_of(rendered(name))["resources"].get("limits", {}))
+    assert read(rendered(name), tmp_path).device == ("cuda" if has_gpu else "auto")
+
+
+def test_the_device_can_be_another_than_the_charts(tmp_path: Path) -> None:
+    values = {"demo": True, "gpu": {"enabled": True}, "settings": {"device": "auto"}}
+    assert read(render(values), tmp_path).device == "auto"
+
+
 def test_keys_of_tenants_are_what_the_server_reads(tmp_path: Path) -> None:
     settings = read(rendered("gpu-many-tenants"), tmp_path)
     assert settings.keys is not None

@@ -14,6 +14,8 @@
 -}}
 {{- if not .Values.demo }}{{ $_ := set $own "model" .Values.model }}{{ end -}}
 {{- if ne .Values.storage.adapters.type "none" }}{{ $_ := set $own "adapters" "/adapters" }}{{ end -}}
+{{- /* An image without CUDA then fails, instead of serving from the CPU while it has a GPU. */ -}}
+{{- if .Values.gpu.enabled }}{{ $_ := set $own "device" "cuda" }}{{ end -}}
 {{- if gt (int .Values.tensorParallelSize) 1 -}}
 {{- $_ := set $own "tensor-parallel-size" .Values.tensorParallelSize -}}
 {{- end -}}
