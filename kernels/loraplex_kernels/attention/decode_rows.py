@@ -1,4 +1,4 @@
-"""Decoding steps at fixed addresses, so that what was recorded once, a CUDA graph or a tape, computes every step written there."""
+"""Decoding steps at fixed addresses: what was recorded once, graph or tape, computes all that is written there."""
 
 from __future__ import annotations
 

@@ -20,9 +20,7 @@ def addresses(rows: DecodeRows, size: int) -> list[int]:
 def table(rows: DecodeRows, spans: list[Span]) -> list[list[int]]:
     """As far as each sequence reads it."""
     batch = rows.batch(len(spans))
-    return [
-        batch.block_table[row, : -(-span.context // batch.block_size)].tolist() for row, span in enumerate(spans)
-    ]
+    return [batch.block_table[row, : -(-span.context // batch.block_size)].tolist() for row, span in enumerate(spans)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -162,7 +162,7 @@ async def test_an_engine_without_sockets_is_a_failed_start(
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     client = EngineClient(config(model))
-    with pytest.raises(EngineStartError, match="could not be started: .*no sockets for it"):
+    with pytest.raises(EngineStartError, match=r"could not be started: .*no sockets for it"):
         await client.start()
     await client.close()
     assert not list(deep.iterdir())
