@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from loraplex_server.batch.answer import Answer, decode, encode
+from loraplex_server.batch.state.space import Share
 
 
 class AnswerFileError(Exception):
@@ -21,18 +22,16 @@ class AnswerFile:
     Args:
         path: of the file; made where it is missing.
         kept: called on the event loop with each answer that has reached the disk.
-        before: called on a thread before so many bytes are written; may raise an OSError against it.
+        share: of the room for files, which its bytes take; None: there is no limit.
 
     Raises:
         AnswerFileError: it cannot be opened, or somebody else writes it.
     """
 
-    def __init__(
-        self, path: Path, kept: Callable[[Answer], None], before: Callable[[int], None] = lambda nbytes: None
-    ) -> None:
+    def __init__(self, path: Path, kept: Callable[[Answer], None], share: Share | None = None) -> None:
         self._path = path
         self._kept = kept
-        self._before = before
+        self._share = share
         self._pending: list[tuple[Answer, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         try:
@@ -82,11 +81,15 @@ class AnswerFile:
             self._writing = asyncio.create_task(self._write_all())
         await written
 
+    async def settle(self) -> None:
+        """Until all that was put is written and counted, or failed, though nobody waits for it any more."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+
     async def close(self) -> None:
         """Write what was put, and let go of the file."""
         try:
-            if self._writing is not None:
-                await asyncio.shield(self._writing)
+            await self.settle()
         finally:
             self.let_go()
 
@@ -114,7 +117,8 @@ class AnswerFile:
                     written.set_result(None)
 
     def _append(self, data: bytes) -> None:
-        self._before(len(data))
+        if self._share is not None:
+            self._share.take(len(data))
         try:
             view = memoryview(data)
             while view:
@@ -123,5 +127,7 @@ class AnswerFile:
         except OSError:
             os.ftruncate(self._descriptor, self.size)
             os.lseek(self._descriptor, self.size, os.SEEK_SET)
+            if self._share is not None:
+                self._share.give(len(data))
             raise
         self.size += len(data)

@@ -19,6 +19,7 @@ from loraplex_server.batch.room import Room
 from loraplex_server.batch.run import run_lines
 from loraplex_server.batch.seen import Seen
 from loraplex_server.batch.state.batches import BatchError, StoredBatch
+from loraplex_server.batch.state.database import StateError
 from loraplex_server.batch.state.state import State
 from loraplex_server.batch.tally import Tally
 from loraplex_server.batch.validation import validate
@@ -74,17 +75,21 @@ class Execution:
             self._work.cancel()
 
     async def run(self) -> None:
-        """To the end. Raises StateError: it cannot be kept."""
+        """To the end. Raises StateError, OSError or AnswerFileError: it cannot go on at this moment."""
         seen = Seen()
         try:
             output = Output(self.batch, self._state.files, seen)
             try:
-                end = await self._until_end(output, seen)
-                if end == "expired" and self.batch.in_progress_at is not None:
-                    await self._answer_late(output, seen)
-            finally:
-                await output.close()
-            await self._finish(end, output)
+                try:
+                    end = await self._until_end(output, seen)
+                    if end == "expired" and self.batch.in_progress_at is not None:
+                        await self._answer_late(output, seen)
+                finally:
+                    await output.close()
+                await self._finish(end, output)
+            except BaseException:
+                output.give_back()
+                raise
         finally:
             seen.close()
 
@@ -102,6 +107,7 @@ class Execution:
         finally:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
+        await output.settle()  # of what was cut short
         return self._end or self._work.result()
 
     async def _answer_all(self, output: Output, seen: Seen) -> End:
@@ -114,6 +120,8 @@ class Execution:
             return self._fail("input_file_not_found", "The input file is gone")
         except OSError as error:
             return self._fail("disk_full", f"An answer cannot be kept: {error.strerror or error}")
+        except StateError:
+            raise  # how far it has come cannot be kept at this moment
         except Exception:
             logger.exception("batch %s failed", self.batch.id)
             return self._fail("internal_error", "The batch failed; the server's log says why")

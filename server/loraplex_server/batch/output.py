@@ -11,7 +11,7 @@ from loraplex_server.batch.seen import Seen
 from loraplex_server.batch.state.batches import StoredBatch
 from loraplex_server.batch.state.database import Statement
 from loraplex_server.batch.state.files import Files, StoredFile
-from loraplex_server.batch.state.space import LEAST
+from loraplex_server.batch.state.space import LEAST, Share
 from loraplex_server.batch.tally import Tally
 
 PURPOSE = "batch_output"
@@ -29,10 +29,10 @@ class Output:
         self._files = files
         self._seen = seen
         self.tally = Tally()
-        take = files.space.take
-        self._good = AnswerFile(files.path(batch.output_id), self._kept, take)
+        self._share = Share(files.space)
+        self._good = AnswerFile(files.path(batch.output_id), self._kept, self._share)
         try:
-            self._bad = AnswerFile(files.path(batch.error_id), self._kept, take)
+            self._bad = AnswerFile(files.path(batch.error_id), self._kept, self._share)
         except BaseException:
             self._good.let_go()
             raise
@@ -45,7 +45,7 @@ class Output:
         for file in (self._good, self._bad):
             for answer in file.recover():
                 self._kept(answer)
-            self._files.space.hold(file.size)
+            self._share.hold(file.size)
 
     def _kept(self, answer: Answer) -> None:
         self.tally.add(answer)
@@ -54,6 +54,14 @@ class Output:
     async def put(self, answer: Answer) -> None:
         """Returns when it is on the disk. Raises OSError."""
         await (self._good if answer.ok else self._bad).put(answer)
+
+    async def settle(self) -> None:
+        """Until what was put is in the files, whoever waits for it."""
+        await asyncio.gather(self._good.settle(), self._bad.settle())
+
+    def give_back(self) -> None:
+        """After close, where the batch has not ended: whoever goes on with it counts its files anew."""
+        self._share.give_all()
 
     async def close(self) -> None:
         """Write what was put, and let go of the files."""
@@ -67,7 +75,7 @@ class Output:
             if not size:
                 self._files.path(id).unlink(missing_ok=True)
                 continue
-            self._files.space.hold(max(LEAST - size, 0))
+            self._share.hold(max(LEAST - size, 0))
             name, expires = f"{batch.id}_{kind}.jsonl", now + batch.output_lifetime_s
             statements.append(self._files.adding(StoredFile(id, batch.tenant, name, PURPOSE, size, now, expires)))
             fields[f"{kind}_file_id"] = id

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from loraplex_server.batch.answer import Answer
+from loraplex_server.batch.answer_file import AnswerFileError
 from loraplex_server.batch.execution import Execution
 from loraplex_server.batch.line import Line
 from loraplex_server.batch.room import Room
-from loraplex_server.batch.state.batches import StoredBatch
+from loraplex_server.batch.state.batches import UNFINISHED, StoredBatch
 from loraplex_server.batch.state.database import StateError
 from loraplex_server.batch.state.files import LIFETIME_S
 from loraplex_server.batch.state.state import State
@@ -21,6 +22,7 @@ from loraplex_server.batch.state.state import State
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
+RETRY_S = 10.0
 TIDY_EVERY_S = 60.0
 AT_ONCE = 2  # of one tenant; more would only make each slower
 
@@ -46,11 +48,7 @@ class Worker:
     async def run(self) -> None:
         """Go on with what an earlier process left, then with what comes, until the server ends."""
         try:
-            left = await asyncio.to_thread(self._state.batches.unfinished)
-            written = {id for batch in left for id in (batch.output_id, batch.error_id)}
-            await asyncio.to_thread(self._state.files.sweep, written)
-            for batch in left:
-                self.begin(batch)
+            await self._begin_unfinished()
             tidied = 0.0
             while not self._draining():
                 for execution in list(self.executions.values()):
@@ -66,7 +64,12 @@ class Worker:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def begin(self, batch: StoredBatch) -> None:
-        """Work on a batch when its turn comes."""
+        """Work on a batch when its turn comes; nothing, where it is being worked on."""
+        if batch.id in self.executions:
+            return
+        self._take_up(batch)
+
+    def _take_up(self, batch: StoredBatch) -> None:
         execution = Execution(batch, self._state, self._room, self._asks(batch))
         self.executions[batch.id] = execution
         self._tasks[batch.id] = asyncio.create_task(self._execute(execution))
@@ -84,12 +87,43 @@ class Worker:
             finally:
                 if has_turn:
                     turns.release()
+        except (StateError, AnswerFileError, OSError) as error:
+            logger.error("batch %s stops, and is taken up again in %.0f s: %s", batch.id, RETRY_S, error)
+            await self._again(batch)
         except Exception:
             logger.exception("batch %s stops until the next start", batch.id)
         else:
             del self.executions[batch.id]
         finally:
-            del self._tasks[batch.id]
+            if self._tasks.get(batch.id) is asyncio.current_task():
+                del self._tasks[batch.id]
+
+    async def _again(self, batch: StoredBatch) -> None:
+        """Go on from what is kept, once that can be read."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            try:
+                kept = await asyncio.to_thread(self._state.batches.find, batch.tenant, batch.id)
+            except StateError as error:
+                logger.error("batch %s waits on: %s", batch.id, error)
+                continue
+            if kept is None or kept.status not in UNFINISHED:
+                del self.executions[batch.id]
+            else:
+                self._take_up(kept)
+            return
+
+    async def _begin_unfinished(self) -> None:
+        while True:
+            try:
+                left = await asyncio.to_thread(self._state.batches.unfinished)
+            except StateError as error:
+                logger.error("batches wait: %s", error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            for batch in left:
+                self.begin(batch)
+            return
 
     def _tidy(self, needed: set[str]) -> None:
         try:

@@ -16,6 +16,8 @@ from loraplex_server.tenants.secret import digest_of
 
 logger = logging.getLogger(__name__)
 
+RETRY_S = 1.0
+
 
 class KeySource(Protocol):
     """Where keys are kept."""
@@ -40,7 +42,7 @@ class Keyring:
     """Looks at each question whether anything has changed: a key that is revoked opens nothing from then on.
 
     Keys that cannot be read any more, after a slip in a file say, leave those that were read before, and the log says
-    so: else one slip would shut everybody out.
+    so: else one slip would shut everybody out. They are tried again each second: what stood in the way may pass.
 
     Args:
         source: of the keys; None for none, ever.
@@ -55,7 +57,9 @@ class Keyring:
         self._clock = clock
         self._by_digest: dict[bytes, Key] = {}
         self._by_id: dict[str, Key] = {}
-        self._seen: object = None
+        self._seen: object = None  # the version that was read
+        self._failed: object = None  # the one that could not be, not before `again` (monotonic)
+        self._again = 0.0
         self._trouble = ""
         if source is not None:
             self._seen = source.version
@@ -103,8 +107,11 @@ class Keyring:
             if version == self._seen:
                 self._trouble = ""
                 return
-            self._seen = version  # before they are read: what changes meanwhile is read again
+            if version == self._failed and time.monotonic() < self._again:
+                return
+            self._failed, self._again = version, time.monotonic() + RETRY_S
             self._read(source)
+            self._seen = version  # as it was before they were read: what changed meanwhile is read again
             self._trouble = ""
         except KeyStoreError as error:
             if str(error) != self._trouble:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -18,6 +20,9 @@ from support.fake_engine import FakeEngine
 from support.tenants import make_key, revoke_key
 
 from loraplex_server.api.process.background import BEHIND
+from loraplex_server.batch import worker
+from loraplex_server.batch.state.batches import Batches, StoredBatch
+from loraplex_server.batch.state.database import StateError, Statement
 from loraplex_server.batch.state.page import Cursor
 from loraplex_server.batch.state.state import BatchLimits, open_state
 
@@ -199,6 +204,69 @@ async def test_an_expired_batch_says_which_requests_were_too_late(
         assert (batch.status, batch.request_counts.failed) == ("expired", 20)
         bad = await content(client, batch.error_file_id)
         assert {answer["error"]["code"] for answer in bad.values()} == {"batch_expired"}
+
+
+async def test_what_was_answered_as_a_batch_expires_is_not_also_too_late(
+    serve: Serve, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, sync = threading.Event(), os.fdatasync
+
+    def slow(descriptor: int) -> None:
+        began.set()
+        time.sleep(0.5)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    async with serve() as client:
+        batch = await create(client, [request_line(str(i)) for i in range(5)])
+        await until(began.is_set)
+        tomorrow = time.time() + 25 * 3600
+        monkeypatch.setattr(time, "time", lambda: tomorrow)
+        batch = await ended(client, batch.id)
+        good, bad = await content(client, batch.output_file_id), await content(client, batch.error_file_id)
+        assert good
+        assert not good.keys() & bad.keys()
+        counts = batch.request_counts
+        assert (counts.completed, counts.failed) == (len(good), len(bad))
+        assert counts.completed + counts.failed == counts.total == 5
+
+
+async def test_a_batch_that_could_not_be_kept_for_a_moment_is_taken_up_again(
+    serve: Serve, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    save, failures = Batches.save, []
+
+    def failing(self: Batches, batch: StoredBatch, *beside: Statement) -> None:
+        if batch.status in ("in_progress", "completed") and failures.count(batch.status) < 2:
+            failures.append(batch.status)
+            raise StateError("the disk is full")
+        save(self, batch, *beside)
+
+    monkeypatch.setattr(worker, "RETRY_S", 0.05)
+    monkeypatch.setattr(Batches, "save", failing)
+    lines = [request_line(str(i)) for i in range(20)]
+    async with serve() as client:
+        batch = await ended(client, (await create(client, lines)).id)
+        assert batch.status == "completed"
+        assert failures == ["in_progress"] * 2 + ["completed"] * 2
+        good = await content(client, batch.output_file_id)
+        assert len(good) == batch.request_counts.completed == 20
+        assert len(engine.requests) == 20
+        for file in [each.id async for each in client.files.list()]:
+            await client.files.delete(file)
+    assert open_state(tmp_path / "state", LIMITS).files.space.used == 0
+
+
+async def test_many_who_delete_a_file_give_its_room_back_once(serve: Serve, tmp_path: Path) -> None:
+    limits = BatchLimits(file_size=100_000, lines=10, line_size=1000, space=150_000)
+    async with serve(limits) as client:
+        first = await client.files.create(file=("a", b"x" * 100_000), purpose="batch")
+        results = await asyncio.gather(*(client.files.delete(first.id) for _ in range(16)), return_exceptions=True)
+        assert all(isinstance(each, openai.NotFoundError) or each.deleted for each in results)
+        await client.files.create(file=("b", b"x" * 100_000), purpose="batch")
+        with pytest.raises(openai.APIStatusError) as caught:
+            await client.files.create(file=("c", b"x" * 90_000), purpose="batch")
+        assert caught.value.status_code == 507
 
 
 async def test_batches_leave_seats_for_others_and_stand_behind_them(serve: Serve, engine: FakeEngine) -> None:

@@ -223,3 +223,9 @@ async def test_a_text_has_a_vector(api: Api) -> None:
     assert [use.source.name for use in request.adapters] == ["beta"]
     refused = await api.post("/embed", {"inputs": "hello", "parameters": {"api_token": "hush"}})
     assert (refused.status_code, refused.json()["error_type"]) == (422, "validation")
+
+
+async def test_a_base_may_have_a_name_that_no_header_can(make_api: Callable[..., Api]) -> None:
+    answer = await generate(make_api(served_model_name=("модель",)))
+    assert answer.json() == {"generated_text": "hello from base 0"}
+    assert answer.headers["x-model-id"] == "модель".encode("ascii", "backslashreplace").decode()

@@ -225,3 +225,18 @@ async def test_llama_cpp_names_a_grammar_or_a_schema(api: Api, fields: dict[str,
     assert part in json.dumps(grammar(api.engine.requests[-1]))
     both = {"prompt": "hello", "grammar": 'root ::= "a"', "json_schema": {}}
     assert (await api.post("/completion", both)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"json": '{"type": "number", "maximum": Infinity}'},
+        {"json": '{"type": "number", "maximum": 1e999}'},
+        {"json": '{"const": "\\ud800"}'},
+        {"grammar": 'start: %json {"const": "\\ud800"}'},
+    ],
+    ids=["infinity", "overflow", "surrogate", "lark"],
+)
+async def test_what_no_json_can_say_is_the_askers_fault(api: Api, form: dict[str, Any]) -> None:
+    error = await refusal(api, structured_outputs=form)
+    assert (error["param"], error["code"]) == ("structured_outputs", "invalid_grammar")

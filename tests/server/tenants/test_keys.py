@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from loraplex_server.tenants import keyring
 from loraplex_server.tenants.errors import KeyStoreError, UnknownKeyError
 from loraplex_server.tenants.grant import Grant
 from loraplex_server.tenants.key import Key, new_key
@@ -225,6 +226,29 @@ def test_a_keyring_follows_a_file_and_outlives_a_slip_in_it(tmp_path: Path, capl
     assert ring.by_secret(another) is not None
     path.unlink()
     assert ring.by_secret(another) is not None
+
+
+def test_what_stood_in_the_way_of_reading_keys_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, secret = new_key(Grant(tenant="a"))
+    path = write(tmp_path / "keys.yml", entry_of(key))
+    now, reads = 100.0, []
+    ring = Keyring(open_keys(path))
+    monkeypatch.setattr(keyring.time, "monotonic", lambda: now)
+    path.write_text("keys: []")  # it is revoked
+
+    def busy(self: KeyFile) -> list[Key]:
+        reads.append(now)
+        raise KeyStoreError("too many open files")
+
+    with monkeypatch.context() as files:
+        files.setattr(KeyFile, "keys", busy)
+        for _ in range(3):
+            assert ring.by_secret(secret) is not None
+        now += 1.5
+        assert ring.by_secret(secret) is not None
+        assert reads == [100.0, 101.5]
+    now += 1.5
+    assert ring.by_secret(secret) is None
 
 
 def test_a_file_that_is_wrong_at_the_start_is_an_error(tmp_path: Path) -> None:

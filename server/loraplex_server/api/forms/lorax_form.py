@@ -91,10 +91,9 @@ class LoraxForm(Form):
         """See Form.headers: of a whole answer, what LoRAX's clients read of its times, in milliseconds."""
         record = self._record
         found = {"x-compute-type": "loraplex", "x-compute-characters": str(len(self._body.inputs))}
-        found["x-model-id"] = self._base
+        found["x-model-id"] = _for_header(self._base)
         if record.adapters:
-            # A name may have letters that a header cannot.
-            found["x-adapter-id"] = ",".join(record.adapters).encode("ascii", "backslashreplace").decode()
+            found["x-adapter-id"] = _for_header(",".join(record.adapters))
             found["x-adapter-source"] = self._asked.adapter_source or "local"
         if record.output_tokens is None:
             return found
@@ -181,6 +180,11 @@ class LoraxForm(Form):
     def _new_reader(self) -> Detokenizer:
         prompt = self._generation.answers[0].prompt.token_ids
         return Detokenizer(self._renderer.tokenizer, prompt, skip_special_tokens=False)
+
+
+def _for_header(name: str) -> str:
+    """A name may have letters that a header cannot."""
+    return name.encode("ascii", "backslashreplace").decode()
 
 
 def _reason(piece: Piece) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from loraplex_server.api.errors import ApiError
 from loraplex_server.api.schemas.response_items import AnyItem
 
-# Of what Python keeps beside the characters of an item or a body.
+# Of what Python keeps for an item or a body, beside what is in it.
 OVERHEAD_BYTES = 1000
 
 
@@ -35,7 +35,7 @@ class StoredResponse:
     def __post_init__(self) -> None:
         # Each response counts the whole conversation behind it: it keeps that alive when its predecessors are gone.
         items = self.conversation
-        nbytes = self.size + sum(item.characters for item in items) + OVERHEAD_BYTES * (len(items) + 1)
+        nbytes = self.size + sum(item.nbytes for item in items) + OVERHEAD_BYTES * (len(items) + 1)
         object.__setattr__(self, "nbytes", nbytes)
 
     @property

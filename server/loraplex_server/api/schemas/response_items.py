@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -36,8 +37,22 @@ Text = Annotated[
 ]
 
 
-def _length(text: list[InputText]) -> int:
-    return sum(len(part.text) for part in text)
+# Of what Python keeps for an object: a part of a message, or a member of a nested one.
+PART_BYTES = 600
+MEMBER_BYTES = 100
+
+
+def _size(*texts: str | None) -> int:
+    return sum(sys.getsizeof(text) for text in texts if text is not None)
+
+
+def _size_of(text: list[InputText]) -> int:
+    return sum(sys.getsizeof(part.text) + PART_BYTES for part in text)
+
+
+def _size_of_any(parts: list[dict[str, Any]]) -> int:
+    shown = str(parts)
+    return sys.getsizeof(shown) + MEMBER_BYTES * sum(map(shown.count, "{[,"))
 
 
 class MessageItem(Schema):
@@ -51,9 +66,9 @@ class MessageItem(Schema):
     phase: Literal["commentary", "final_answer"] | None = None
 
     @property
-    def characters(self) -> int:
-        """Of all texts."""
-        return _length(self.content)
+    def nbytes(self) -> int:
+        """Of all that is in it, about."""
+        return _size(self.id) + _size_of(self.content)
 
 
 class FunctionCallItem(Schema):
@@ -67,9 +82,9 @@ class FunctionCallItem(Schema):
     status: Status | None = None
 
     @property
-    def characters(self) -> int:
-        """Of all texts."""
-        return len(self.name) + len(self.arguments)
+    def nbytes(self) -> int:
+        """Of all that is in it, about."""
+        return _size(self.id, self.call_id, self.name, self.arguments)
 
 
 class FunctionOutputItem(Schema):
@@ -82,9 +97,9 @@ class FunctionOutputItem(Schema):
     status: Status | None = None
 
     @property
-    def characters(self) -> int:
-        """Of all texts."""
-        return _length(self.output)
+    def nbytes(self) -> int:
+        """Of all that is in it, about."""
+        return _size(self.id, self.call_id) + _size_of(self.output)
 
 
 class ReasoningItem(Schema):
@@ -98,9 +113,9 @@ class ReasoningItem(Schema):
     status: Status | None = None
 
     @property
-    def characters(self) -> int:
-        """Of all texts."""
-        return sum(len(str(part)) for part in (*self.summary, *self.content)) + len(self.encrypted_content or "")
+    def nbytes(self) -> int:
+        """Of all that is in it, about."""
+        return _size(self.id, self.encrypted_content) + _size_of_any(self.summary) + _size_of_any(self.content)
 
 
 SERVED = ("message", "function_call", "function_call_output", "reasoning")

@@ -99,9 +99,16 @@ async def checked(make: Callable[[], str], renderer: Renderer, param: str) -> st
 def _made(make: Callable[[], str]) -> str:
     try:
         grammar = make()
+        size = len(grammar.encode())
     except RecursionError:
         raise SchemaError("it is nested too deep") from None
-    if len(grammar.encode()) > MAX_BYTES:
+    except SchemaError:
+        raise
+    except UnicodeEncodeError:
+        raise SchemaError("it has half of a surrogate pair, which is no character") from None
+    except ValueError as error:  # such as a number that JSON does not have
+        raise SchemaError(str(error)) from error
+    if size > MAX_BYTES:
         raise SchemaError(f"it is larger than {MAX_BYTES} bytes")
     if fault := _fault(grammar):
         raise SchemaError(fault)

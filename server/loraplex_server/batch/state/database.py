@@ -83,8 +83,11 @@ class Database:
             except sqlite3.Error as error:
                 raise StateError(f"what is kept cannot be read: {error}") from error
 
-    def write(self, *statements: Statement) -> None:
+    def write(self, *statements: Statement) -> int:
         """All of them, or none; on the disk when this returns.
+
+        Returns:
+            Rows that they changed.
 
         Raises:
             StateError: they cannot be written.
@@ -93,9 +96,9 @@ class Database:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
-                    for statement, values in statements:
-                        self._connection.execute(statement, values)
+                    changed = sum(self._connection.execute(*statement).rowcount for statement in statements)
                     self._connection.execute("COMMIT")
+                    return changed
                 except BaseException:
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")

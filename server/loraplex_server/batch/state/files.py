@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 import uuid
@@ -14,6 +15,8 @@ import msgspec
 from loraplex_server.batch.state.database import Database, Statement
 from loraplex_server.batch.state.page import Cursor, read_page
 from loraplex_server.batch.state.space import LEAST, Space
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = "id, tenant, filename, purpose, bytes, created_at, expires_at"
 UPLOADING = ".part"
@@ -81,13 +84,19 @@ class Files:
     def sweep(self, written: set[str]) -> None:
         """Remove what nobody knows: uploads that were broken off, and outputs of batches that are gone.
 
+        For the start: what is being uploaded is known to nobody either.
+
         Args:
             written: ids of files that batches are still writing.
         """
         known = {id for (id,) in self._database.read("SELECT id FROM files")} | written
         for path in self._folder.iterdir():
-            if path.name not in known:
+            if path.name in known:
+                continue
+            try:
                 path.unlink()
+            except OSError as error:  # nothing that this server made
+                logger.warning("%s is left where it is: %s", path, error.strerror)
 
     def adding(self, file: StoredFile) -> Statement:
         """The statement that makes a file known; its bytes are there, and counted."""
@@ -126,8 +135,9 @@ class Files:
         return [StoredFile(*row) for row in self._database.read(query, int(time.time()))]
 
     def remove(self, file: StoredFile) -> None:
-        """Forget a file. Raises StateError."""
-        self._database.write(("DELETE FROM files WHERE id = ?", (file.id,)))
+        """Forget a file; whoever else forgot it meanwhile gave its room back. Raises StateError."""
+        if not self._database.write(("DELETE FROM files WHERE id = ?", (file.id,))):
+            return
         with contextlib.suppress(FileNotFoundError):
             self.path(file.id).unlink()
         self.space.give(max(file.bytes, LEAST))

@@ -37,15 +37,16 @@ class State:
 
 
 def open_state(folder: Path, limits: BatchLimits) -> State:
-    """What is in a folder; made where it is missing.
+    """What is in a folder, made where it is missing, without the leftovers of a crash.
 
     Raises:
         StateError: it cannot be used.
     """
     database = Database(folder)
     try:
-        files = Files(database, folder / FOLDER, limits.space)
+        files, batches = Files(database, folder / FOLDER, limits.space), Batches(database)
+        files.sweep({id for batch in batches.unfinished() for id in (batch.output_id, batch.error_id)})
     except (OSError, StateError) as error:
         database.close()
         raise StateError(f"{folder / FOLDER} cannot be used: {error}") from error
-    return State(database, files, Batches(database), limits)
+    return State(database, files, batches, limits)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tokenizers import Tokenizer, decoders, models
 
-from loraplex_server.api.answers.detokenizer import Detokenizer
+from loraplex_server.api.answers.detokenizer import MOST_SILENT, Detokenizer
 from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.api.rendering.vocabulary import Vocabulary
 
@@ -52,6 +52,26 @@ def test_special_tokens_are_left_out_unless_asked_for(renderer: Renderer) -> Non
     end = renderer.end_tokens[0]
     assert Detokenizer(renderer.tokenizer).step(end) == ""
     assert Detokenizer(renderer.tokenizer, skip_special_tokens=False).step(end) == "<|end|>"
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_tokens_without_a_text_are_not_kept_for_ever(renderer: Renderer, special: bool) -> None:
+    lone = renderer.tokenizer.encode("é").ids[0]
+    silent = renderer.end_tokens[0] if special else lone
+    detokenizer = Detokenizer(renderer.tokenizer, renderer.tokenizer.encode("he said").ids)
+    assert {detokenizer.step(silent) for _ in range(1000)} == {""}
+    assert len(detokenizer._silent) < MOST_SILENT
+    said = "".join(detokenizer.step(id) for id in renderer.tokenizer.encode(" 日本語").ids)
+    assert said.lstrip("\ufffd") == " 日本語"
+    assert len(said) - len(" 日本語") == (0 if special else 1000 % MOST_SILENT)
+
+
+def test_a_word_after_many_silent_tokens_keeps_its_space(metaspace: Tokenizer) -> None:
+    hello, b = (metaspace.token_to_id(token) for token in ("▁Hello", "▁b"))
+    detokenizer = Detokenizer(metaspace)
+    byte = metaspace.token_to_id("<0xE6>")
+    said = [detokenizer.step(id) for id in (hello, *[byte] * MOST_SILENT, b)]
+    assert "".join(said) == "Hello b"
 
 
 def test_an_id_beyond_the_tokenizer_has_no_text(renderer: Renderer) -> None:

@@ -57,3 +57,34 @@ def test_only_its_owner_sees_a_response() -> None:
         assert caught.value.status == 404
     store.delete("a", "one")
     assert (len(store), store.nbytes) == (0, 0)
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"role": "user", "content": "hi", "id": LONG},
+        {"role": "user", "content": "€" * 50_000},
+        {"role": "user", "content": [{"type": "input_text", "text": ""}] * 500},
+        {"type": "function_call", "call_id": LONG, "name": "f", "arguments": ""},
+        {"type": "function_call_output", "call_id": LONG, "output": ""},
+        {"type": "reasoning", "content": [{"a": [[]] * 3000}]},
+        {"type": "reasoning", "encrypted_content": LONG},
+    ],
+    ids=lambda item: f"{item.get('type', 'message')} {max(item, key=lambda name: len(str(item[name])))}",
+)
+def test_whatever_takes_memory_counts(item: dict[str, Any]) -> None:
+    import json
+    import tracemalloc
+
+    text = json.dumps(item)
+    tracemalloc.start()
+    try:
+        kept = parse_items([json.loads(text)])
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    response = StoredResponse("", {"id": "r"}, 0, [], kept, [])
+    assert taken < response.nbytes < 20 * taken

@@ -79,6 +79,22 @@ def test_what_nobody_knows_is_swept_away(tmp_path: Path) -> None:
     state.close()
 
 
+def test_what_is_swept_at_the_start_is_no_batchs_and_what_cannot_go_stops_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = open_state(tmp_path, LIMITS)
+    state.batches.add(batch("running"))
+    state.batches.add(batch("over", "completed"))
+    state.close()
+    for name in ("o", "e", "file-torn.part"):
+        (tmp_path / "files" / name).write_bytes(b"x")
+    (tmp_path / "files" / "lost+found").mkdir()
+    state = open_state(tmp_path, LIMITS)
+    assert {path.name for path in (tmp_path / "files").iterdir()} == {"o", "e", "lost+found"}
+    assert ["lost+found is left where it is" in line for line in caplog.messages] == [True]
+    state.close()
+
+
 def test_files_expire(tmp_path: Path) -> None:
     state = open_state(tmp_path, LIMITS)
     old, young = add_file(state, lasts=-1), add_file(state)
