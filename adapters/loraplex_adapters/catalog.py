@@ -132,6 +132,7 @@ class Catalog:
         *,
         pinned: bool = False,
         replace: bool = False,
+        aliases: Collection[str] = (),
         accept: Callable[[AdapterSource], Awaitable[None]] | None = None,
     ) -> CatalogEntry:
         """Give a source a name, once its files are here. The same once more changes nothing, but may pin.
@@ -139,32 +140,28 @@ class Catalog:
         Args:
             name: plain, and not the base model's.
             source: `/folder`, `org/name[@revision]`, `s3://`, `gs://` or `https://`, where the settings permit it.
-            pinned: see `pin`.
+            pinned: whether it shall stay in memory.
             replace: whether the name may have another source now.
+            aliases: more names for it.
             accept: is shown the files before the name stands for them; what it raises changes nothing.
 
         Raises:
             AdapterNameError: nothing may be called so.
-            AdapterConflictError: the name is a folder's, an alias, or has another source.
-            SourceError, DiskFullError: it cannot be had; nothing is changed.
+            AdapterConflictError: the name is a folder's, an alias, or has another source; or an alias is a name.
+            SourceError, DiskFullError, NotRememberedError: it cannot be had, or cannot be kept. In all of these nothing
+                is changed.
         """
         address = parse_address(source)
         async with self._turns.turn(name):
-            self._rules.require_free(name, address.text, replace)
+            self._require_free(name, address.text, aliases, replace)
             held = await self._sources.open(address)
             try:
                 if accept is not None:
                     await accept(adapter_source(name, held.path))
-                self._rules.require_free(name, address.text, replace)  # what came meanwhile
-                known = self._registry.adapters.get(name)
-                if known is None or known.source != address.text:
-                    self._registry.put(name, address.text, held.revision)
-                else:
-                    self._registry.note_revision(name, held.revision)
+                self._require_free(name, address.text, aliases, replace)  # what came meanwhile
+                self._registry.put(name, address.text, held.revision, pinned=pinned, aliases=aliases)
             finally:
                 held.release()
-            if pinned:
-                self._registry.pin(name, True)
             self._errors.pop(name, None)
             return self.describe(name)
 
@@ -191,7 +188,7 @@ class Catalog:
             AdapterConflictError: it is a folder of the root, which is not deleted from here.
         """
         if name in self._registry.aliases:
-            self._registry.alias(name, None)
+            self._registry.drop_alias(name)
         elif name in self._registry.adapters:
             self._registry.drop(name)
             self._errors.pop(name, None)
@@ -201,21 +198,24 @@ class Catalog:
                 f"adapter '{name}' is a folder among the server's adapters: it is there as long as the folder is"
             )
 
-    def pin(self, name: str, pinned: bool) -> None:
-        """Say that an adapter shall stay in memory, or need not; remembered. Raises UnknownAdapterError."""
-        self._registry.pin(self.canonical(name), pinned)
+    def change(self, name: str, *, pinned: bool | None = None, aliases: Collection[str] | None = None) -> None:
+        """Pin or unpin an adapter and give it these aliases instead of those that it has; all of it, or nothing.
 
-    def alias(self, alias: str, target: str) -> None:
-        """Let a name stand for an adapter, or for another one than before.
+        Args:
+            name: its own, or an alias.
+            pinned: whether it shall stay in memory; None: as it is.
+            aliases: that may stand for another adapter now; None: as they are.
 
         Raises:
-            AdapterNameError: nothing may be called so.
-            UnknownAdapterError: there is no such target.
-            AdapterConflictError: the alias is an adapter's name or the base's, or the target is an alias itself.
+            UnknownAdapterError: there is none.
+            AdapterNameError: nothing may be called as an alias is.
+            AdapterConflictError: an alias is an adapter's name, or the base's.
+            NotRememberedError: it cannot be written.
         """
-        self._rules.require_alias(alias, target)
-        self.canonical(target)
-        self._registry.alias(alias, target)
+        name = self.canonical(name)
+        for alias in aliases or ():
+            self._rules.require_alias(alias)
+        self._registry.change(name, pinned=pinned, aliases=aliases)
 
     def aliases(self) -> dict[str, str]:
         """Each alias and what it stands for, those of absent folders among them."""
@@ -247,6 +247,13 @@ class Catalog:
         """End what is being fetched, and let go of the state folder."""
         await self._sources.close()
         self._registry.close()
+
+    def _require_free(self, name: str, source: str, aliases: Collection[str], replace: bool) -> None:
+        self._rules.require_free(name, source, replace)
+        for alias in aliases:
+            if alias == name:
+                raise AdapterConflictError(f"'{alias}' is an adapter itself and cannot stand for another")
+            self._rules.require_alias(alias)
 
     def _exists(self, name: str) -> bool:
         return name in self._registry.adapters or self._root.folder(name) is not None

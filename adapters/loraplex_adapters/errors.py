@@ -66,5 +66,9 @@ class DiskFullError(AdapterError):
     """There is no room for its copy: what fills the disk cache is in use."""
 
 
+class NotRememberedError(AdapterError):
+    """A change of names cannot be written to the server's disk; nothing is changed."""
+
+
 class RegistryError(Exception):
     """The folder that remembers names cannot be used; written for the person who starts the server."""

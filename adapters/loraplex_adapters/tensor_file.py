@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -75,12 +77,11 @@ def read_header(name: str, folder: str) -> TensorHeader:
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or length > LONGEST_HEADER:
             raise AdapterRefusedError(name, [f"{TENSOR_FILE} is damaged: its header cannot be {length} bytes long"])
+        text = file.read(length)
         try:
-            with safe_open(path, "np"):
-                pass
+            _require_sound(prefix + text, os.fstat(file.fileno()).st_size)
         except SafetensorError as error:
             raise AdapterRefusedError(name, [f"{TENSOR_FILE} is damaged: {error}"]) from error
-        text = file.read(length)
     tensors = {spec.name: spec for spec in sorted(_specs(text), key=lambda spec: spec.start)}
     if reasons := [_wrong_dtype(spec) for spec in tensors.values() if spec.dtype not in DTYPES]:
         raise AdapterRefusedError(name, reasons)
@@ -140,6 +141,29 @@ def read_bytes(file: BinaryIO, start: int, target: Tensor) -> memoryview:
 def scratch_bytes(row: int, most: int = PIECE) -> int:
     """Bytes of scratch that `read_pieces` needs for rows of so many elements."""
     return _step(row, most) * 8  # of the widest dtype
+
+
+def _require_sound(header: bytes, size: int) -> None:
+    """Let the library look at the header, in front of a hole as large as the data.
+
+    Not at the file itself, which it would map: see `read_pieces`.
+
+    Raises:
+        SafetensorError: the header is damaged, or a file of `size` bytes is not what it announces.
+    """
+    with contextlib.ExitStack() as stack:
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("header")
+            path = f"/proc/self/fd/{fd}"
+        else:
+            fd, path = tempfile.mkstemp()
+            stack.callback(os.unlink, path)
+        stack.callback(os.close, fd)
+        with os.fdopen(os.dup(fd), "wb") as file:
+            file.write(header)
+        os.ftruncate(fd, size)
+        with safe_open(path, "np"):
+            pass
 
 
 def _step(row: int, most: int) -> int:

@@ -209,3 +209,14 @@ def test_an_adapter_that_is_deleted_meanwhile_is_unknown(root: Path, monkeypatch
     monkeypatch.setattr(catalog, "_require_folder", deleting)
     with pytest.raises(UnknownAdapterError):
         catalog.created("a")
+
+
+def test_a_file_that_was_rewritten_in_place_under_its_old_time_is_another(root: Path) -> None:
+    add(root, "a")
+    seen, path = Catalog(root).resolve("a").fingerprint, root / "a" / TENSOR_FILE
+    before = path.stat()
+    path.write_bytes(bytes(reversed(path.read_bytes())) or b"x")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    now = path.stat()
+    assert (now.st_ino, now.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert Catalog(root).resolve("a").fingerprint != seen

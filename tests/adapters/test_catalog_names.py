@@ -17,6 +17,7 @@ from loraplex_adapters.errors import (
     AdapterConflictError,
     AdapterError,
     AdapterNameError,
+    NotRememberedError,
     SourceNotAllowedError,
     SourceNotFoundError,
     UnknownAdapterError,
@@ -136,7 +137,7 @@ async def test_names_that_could_be_paths_or_break_a_log_are_refused(
     with pytest.raises(AdapterNameError):
         await catalog.add(name, "org/a")
     with pytest.raises(AdapterNameError):
-        catalog.alias(name, "target")
+        catalog.change("target", aliases=[name])
     with pytest.raises(UnknownAdapterError):
         await catalog.open(name)
 
@@ -146,15 +147,15 @@ async def test_taken_names_are_conflicts(start: Open, hub: HubStub, tmp_path: Pa
     write(tmp_path / "root" / "folder", adapter_files())
     catalog = start()
     await catalog.add("a", "org/a")
-    catalog.alias("alias", "a")
+    catalog.change("a", aliases=["alias"])
     for name in ("model", "base", "folder", "alias"):
         with pytest.raises(AdapterConflictError):
             await catalog.add(name, "org/a")
-    for alias, target in (("model", "a"), ("folder", "a"), ("a", "folder"), ("a", "a"), ("new", "alias")):
+    for alias, target in (("model", "a"), ("folder", "a"), ("a", "folder"), ("a", "a")):
         with pytest.raises(AdapterConflictError):
-            catalog.alias(alias, target)
+            catalog.change(target, aliases=["good", alias])
     with pytest.raises(UnknownAdapterError):
-        catalog.alias("new", "nobody")
+        catalog.change("nobody", aliases=["new"])
     assert catalog.names() == ["a", "alias", "folder"]
 
 
@@ -165,15 +166,15 @@ async def test_an_alias_gives_the_adapter_under_its_own_name_and_can_be_moved(
     write(tmp_path / "root" / "folder", adapter_files())
     catalog = start()
     await catalog.add("a", "org/a")
-    catalog.alias("stable", "a")
+    catalog.change("a", aliases=["stable"])
     with await catalog.open("stable") as held:
         assert held.source.name == "a"
     assert catalog.describe("a").aliases == ("stable",)
     entry = catalog.describe("stable")
     assert (entry.kind, entry.target) == ("alias", "a")
-    catalog.alias("stable", "folder")
+    catalog.change("folder", aliases=["stable"])
     assert catalog.resolve("stable").name == "folder"
-    catalog.pin("stable", True)
+    catalog.change("stable", pinned=True)
     assert catalog.pinned() == ["folder"]
 
 
@@ -184,8 +185,7 @@ async def test_what_is_removed_is_gone_with_its_aliases_and_folders_are_not_remo
     write(tmp_path / "root" / "folder", adapter_files())
     catalog = start()
     await catalog.add("a", "org/a")
-    catalog.alias("one", "a")
-    catalog.alias("two", "a")
+    catalog.change("a", aliases=["one", "two"])
     catalog.remove("one")
     assert catalog.names() == ["a", "folder", "two"]
     with await catalog.open("a") as held:
@@ -267,3 +267,35 @@ async def test_a_folder_that_was_added_is_served_in_place_and_confined(start: Op
     os.symlink(secret / TENSOR_FILE, folder / TENSOR_FILE)
     with pytest.raises(SourceNotAllowedError, match="leads out of"):
         await catalog.open("a")
+
+
+async def test_what_cannot_be_remembered_keeps_no_adapter_from_its_requests(
+    start: Open, hub: HubStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repository("org/a").push(adapter_files(1))
+    catalog = start()
+    await catalog.add("a", "org/a")
+    hub.repository("org/a").push(adapter_files(2))
+    catalog._registry._database.execute("PRAGMA query_only = ON")
+    for _ in range(2):
+        with await catalog.open("a") as held:
+            assert tensors(held.source.path) == adapter_files(2)[TENSOR_FILE]
+    with pytest.raises(NotRememberedError):
+        await catalog.add("b", "org/a", pinned=True, aliases=["prod"])
+    with pytest.raises(NotRememberedError):
+        catalog.change("a", pinned=True, aliases=["prod"])
+    assert (catalog.names(), catalog.pinned()) == (["a"], [])
+
+
+async def test_an_alias_that_cannot_be_leaves_the_name_as_it_was(start: Open, hub: HubStub) -> None:
+    for seed, name in ((1, "org/a"), (2, "org/b")):
+        hub.repository(name).push(adapter_files(seed))
+    catalog = start()
+    for name in ("a", "taken"):
+        await catalog.add(name, "org/a")
+    for wrong in ("taken", "a", "model"):
+        with pytest.raises(AdapterConflictError):
+            await catalog.add("a", "org/b", replace=True, pinned=True, aliases=["good", wrong])
+        with pytest.raises(AdapterConflictError):
+            await catalog.add("new", "org/b", aliases=["new"])
+    assert (catalog.describe("a").source, catalog.names(), catalog.pinned()) == ("hf://org/a", ["a", "taken"], [])

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from loraplex_adapters import tensor_file
 from loraplex_adapters.errors import AdapterError, AdapterRefusedError
 from loraplex_adapters.fingerprint import PICKLE_FILE, TENSOR_FILE
 from loraplex_adapters.pieces import PIECE
@@ -127,3 +129,22 @@ def test_a_damaged_file_is_refused(tmp_path, damage) -> None:
     assert path.read_bytes() != before
     (reason,) = refused(tmp_path)
     assert reason.startswith(f"{TENSOR_FILE} is damaged: ")
+
+
+def test_the_file_itself_is_never_mapped(tmp_path, monkeypatch) -> None:
+    """Someone may truncate it at any moment, and reading a page that is gone ends the process."""
+    path, mapped = save(tmp_path, {"a": torch.ones(1000, 100)}), []
+
+    def opened(file, framework):
+        os.truncate(path, 100)
+        mapped.append(os.path.realpath(file))
+        return safe_open(file, framework)
+
+    monkeypatch.setattr(tensor_file, "safe_open", opened)
+    before = len(os.listdir("/proc/self/fd"))
+    header = read_header("adapter", str(tmp_path))
+    assert header.tensors["a"].shape == (1000, 100)
+    assert mapped != [os.path.realpath(path)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(AdapterRefusedError, match="is damaged"):
+        read_header("adapter", str(tmp_path))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loraplex_adapters.errors import AdapterError
+from loraplex_adapters.errors import NotRememberedError, RegistryError
 from loraplex_adapters.registry.database import connect
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,29 +40,52 @@ class Registry:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._database = None if folder is None else connect(folder)
-        self.adapters = {
-            name: Registered(*rest)
-            for name, *rest in self._read("SELECT name, source, revision, created FROM adapters")
-        }
-        self.pins: frozenset[str] = frozenset(name for (name,) in self._read("SELECT name FROM pins"))
-        self.aliases: dict[str, str] = dict(self._read("SELECT alias, target FROM aliases"))
+        try:
+            added = self._read("SELECT name, source, revision, created FROM adapters")
+            self.adapters = {name: Registered(*rest) for name, *rest in added}
+            self.pins: frozenset[str] = frozenset(name for (name,) in self._read("SELECT name FROM pins"))
+            self.aliases: dict[str, str] = dict(self._read("SELECT alias, target FROM aliases"))
+        except sqlite3.Error as error:
+            self.close()
+            raise RegistryError(f"the names of adapters in {folder} cannot be read: {error}") from error
 
-    def put(self, name: str, source: str, revision: str) -> None:
-        """Add an adapter, or give a name another source. Raises AdapterError where it cannot be written."""
-        added = Registered(source, revision, int(time.time()))
-        self._write(("INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?)", (name, source, revision, added.created)))
-        self.adapters = {**self.adapters, name: added}
+    def put(
+        self, name: str, source: str, revision: str, *, pinned: bool = False, aliases: Collection[str] = ()
+    ) -> None:
+        """Add an adapter, or give a name another source or revision; all of it, or nothing.
+
+        Args:
+            pinned: pin it; else its pin stays as it is.
+            aliases: that stand for it from now on, beside those that do.
+
+        Raises:
+            NotRememberedError: it cannot be written.
+        """
+        known = self.adapters.get(name)
+        created = known.created if known is not None and known.source == source else int(time.time())
+        self._write(
+            ("INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?)", (name, source, revision, created)),
+            *([("INSERT OR IGNORE INTO pins VALUES (?)", (name,))] if pinned else []),
+            *(("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, name)) for alias in aliases),
+        )
+        self.adapters = {**self.adapters, name: Registered(source, revision, created)}
+        self.pins = self.pins | {name} if pinned else self.pins
+        self.aliases = {**self.aliases, **dict.fromkeys(aliases, name)}
 
     def lend(self, name: str, source: str) -> None:
         """Add an adapter for as long as this process lives, before whatever was kept under its name."""
         self.adapters = {**self.adapters, name: Registered(source, "", int(time.time()))}
 
     def note_revision(self, name: str, revision: str) -> None:
-        """Remember what was fetched last. Raises as put does."""
+        """Remember what was fetched last, for whoever asks; what cannot be written is known until a restart."""
         known = self.adapters.get(name)
-        if known is not None and known.revision != revision:
+        if known is None or known.revision == revision:
+            return
+        self.adapters = {**self.adapters, name: replace(known, revision=revision)}
+        try:
             self._write(("UPDATE adapters SET revision = ? WHERE name = ?", (revision, name)))
-            self.adapters = {**self.adapters, name: replace(known, revision=revision)}
+        except NotRememberedError as error:
+            logger.warning("revision %s of adapter '%s': %s", revision, name, error)
 
     def drop(self, name: str) -> None:
         """Forget an adapter, its pin and its aliases. Raises as put does."""
@@ -71,25 +98,26 @@ class Registry:
         self.pins = self.pins - {name}
         self.aliases = {alias: target for alias, target in self.aliases.items() if target != name}
 
-    def pin(self, name: str, pinned: bool) -> None:
-        """Pin or unpin a name. Raises as put does."""
-        if pinned == (name in self.pins):
-            return
-        if pinned:
-            self._write(("INSERT INTO pins VALUES (?)", (name,)))
-            self.pins = self.pins | {name}
-        else:
-            self._write(("DELETE FROM pins WHERE name = ?", (name,)))
-            self.pins = self.pins - {name}
+    def change(self, name: str, *, pinned: bool | None = None, aliases: Collection[str] | None = None) -> None:
+        """Change a name's pin, its aliases, or both; None leaves them as they are. Raises as put does."""
+        statements: list[tuple[str, tuple[str | int, ...]]] = []
+        pins, stands = self.pins, self.aliases
+        if pinned is not None:
+            statement = "INSERT OR IGNORE INTO pins VALUES (?)" if pinned else "DELETE FROM pins WHERE name = ?"
+            statements.append((statement, (name,)))
+            pins = pins | {name} if pinned else pins - {name}
+        if aliases is not None:
+            statements.append(("DELETE FROM aliases WHERE target = ?", (name,)))
+            statements += [("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, name)) for alias in aliases]
+            others = {alias: target for alias, target in stands.items() if target != name}
+            stands = {**others, **dict.fromkeys(aliases, name)}
+        self._write(*statements)
+        self.pins, self.aliases = pins, stands
 
-    def alias(self, alias: str, target: str | None) -> None:
-        """Let a name stand for another; None ends that. Raises as put does."""
-        if target is None:
-            self._write(("DELETE FROM aliases WHERE alias = ?", (alias,)))
-            self.aliases = {each: stands for each, stands in self.aliases.items() if each != alias}
-        else:
-            self._write(("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, target)))
-            self.aliases = {**self.aliases, alias: target}
+    def drop_alias(self, alias: str) -> None:
+        """Let it stand for nothing. Raises as put does."""
+        self._write(("DELETE FROM aliases WHERE alias = ?", (alias,)))
+        self.aliases = {each: target for each, target in self.aliases.items() if each != alias}
 
     def close(self) -> None:
         """Let another process have it."""
@@ -113,4 +141,4 @@ class Registry:
                     self._database.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise AdapterError(f"the change cannot be remembered: {error}") from error
+            raise NotRememberedError(f"the change cannot be remembered: {error}") from error

@@ -53,18 +53,16 @@ class NameRules:
         if self._is_folder(name):
             raise AdapterConflictError(f"'{name}' is a folder among the server's adapters already")
 
-    def require_alias(self, alias: str, target: str) -> None:
-        """Let a name stand for an adapter; cycles cannot be, for an alias never stands for an alias.
+    def require_alias(self, alias: str) -> None:
+        """Let a name stand for an adapter.
 
         Raises:
             AdapterNameError: nothing may be called so.
-            AdapterConflictError: the alias is an adapter's name, or the target is an alias.
+            AdapterConflictError: it is an adapter's name.
         """
         self._require_possible(alias)
         if alias in self._registry.adapters or self._is_folder(alias):
             raise AdapterConflictError(f"'{alias}' is an adapter itself and cannot stand for another")
-        if target in self._registry.aliases:
-            raise AdapterConflictError(f"'{target}' is an alias; an alias stands for an adapter, never for an alias")
 
     def _require_possible(self, name: str) -> None:
         require_plain(name)

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_PAUSE_S = 0.5
 LOCK_POLL_S = 0.05
+LOOKS = 32  # at once
 ROUNDS = 3  # of fetching what is evicted again before it could be held
 
 
@@ -55,6 +56,7 @@ class Fetcher:
         self._limits = limits
         self._revalidate_s = revalidate_s
         self._slots = asyncio.Semaphore(concurrency)
+        self._looks = asyncio.Semaphore(LOOKS)  # apart, or what is here would wait for the fetches of others
         self._running: dict[str, asyncio.Task[IndexRecord]] = {}
         self._spared: dict[str, float] = {}  # key -> until when (monotonic) a place that is down is not asked again
 
@@ -125,26 +127,31 @@ class Fetcher:
             logger.warning("adapter source cannot be had", extra={"fields": {"source": key, "error": str(error)}})
 
     async def _refresh(self, address: Address) -> IndexRecord:
-        async with self._slots, self._alone(address):
-            record = self._cache.find(address.text)
-            old = None if record is None else await self._hold_checked(record)
-            try:
+        record = self._cache.find(address.text)
+        old = None if record is None else await self._hold_checked(record)
+        try:
+            async with self._alone(address):
+                found = self._cache.find(address.text)
+                if found is not None and found != record:
+                    record, before = found, old  # another process was here
+                    old = await self._hold_checked(found)
+                    if before is not None:
+                        before.release()
                 if record is not None and old is not None and self._is_new(address, record):
-                    return record  # another process was here
-                try:
-                    return await self._update(address, record if old is not None else None)
-                except (SourceUnavailableError, SourceDamagedError, DiskFullError) as error:
-                    if record is None or old is None:
-                        raise
-                    self._spared[address.text] = time.monotonic() + self._revalidate_s
-                    logger.warning(
-                        "adapter source cannot be looked at; its older copy is served on",
-                        extra={"fields": {"source": address.text, "revision": record.revision, "error": str(error)}},
-                    )
                     return record
-            finally:
-                if old is not None:
-                    old.release()
+                return await self._update(address, record if old is not None else None)
+        except (SourceUnavailableError, SourceDamagedError, DiskFullError) as error:
+            if record is None or old is None:
+                raise
+            self._spared[address.text] = time.monotonic() + self._revalidate_s
+            logger.warning(
+                "adapter source cannot be looked at; its older copy is served on",
+                extra={"fields": {"source": address.text, "revision": record.revision, "error": str(error)}},
+            )
+            return record
+        finally:
+            if old is not None:
+                old.release()
 
     async def _update(self, address: Address, record: IndexRecord | None) -> IndexRecord:
         """Look at the place, and fetch what is new there; what fails for a reason that may pass is tried once more."""
@@ -161,7 +168,8 @@ class Fetcher:
         return await self._look(remote, address, record)
 
     async def _look(self, remote: Remote, address: Address, record: IndexRecord | None) -> IndexRecord:
-        listing = await remote.list(address)
+        async with self._looks:
+            listing = await remote.list(address)
         if record is not None and listing.revision and listing.revision == record.revision:
             await on_thread(lambda: self._cache.touch(record))
             return record
@@ -170,10 +178,11 @@ class Fetcher:
     async def _fetch(self, remote: Remote, address: Address, listing: Listing) -> IndexRecord:
         require_fetchable(address, listing, self._limits)
         began = time.monotonic()
-        with await on_thread(lambda: self._cache.stage(listing.nbytes), Staging.discard) as staging:
-            manifest = await download(remote, address, listing, staging.path)
-            publish = partial(self._cache.publish, staging, manifest, address.text, listing.revision)
-            held = await on_thread(publish, HeldFolder.release)
+        async with self._slots:
+            with await on_thread(lambda: self._cache.stage(listing.nbytes), Staging.discard) as staging:
+                manifest = await download(remote, address, listing, staging.path)
+                publish = partial(self._cache.publish, staging, manifest, address.text, listing.revision)
+                held = await on_thread(publish, HeldFolder.release)
         held.release()
         took = round(time.monotonic() - began, 3)
         fields = {"source": address.text, "revision": listing.revision, "bytes": manifest.nbytes, "seconds": took}
@@ -196,8 +205,11 @@ class Fetcher:
     async def _alone(self, address: Address) -> AsyncIterator[None]:
         """Among the processes that share the cache."""
         lock = self._cache.fetching(address.text)
-        while not lock.acquire(wait=False):  # noqa: ASYNC110
-            await asyncio.sleep(LOCK_POLL_S)  # a lock between processes wakes nobody's event loop
+        try:
+            while not lock.acquire(wait=False):  # noqa: ASYNC110
+                await asyncio.sleep(LOCK_POLL_S)  # a lock between processes wakes nobody's event loop
+        except OSError as error:
+            raise DiskFullError(f"the disk cache cannot be used now: {error.strerror}") from error
         try:
             yield
         finally:

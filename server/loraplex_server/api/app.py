@@ -68,11 +68,24 @@ def create_app(
     names = ModelNames(settings.base_names, catalog)
     outcomes = AdapterOutcomes()
     renderers = Renderers(renderer)
-    admin = AdapterAdmin(catalog, engine, renderers, outcomes)
+    keeper = PinKeeper(catalog, engine, outcomes)
+    admin = AdapterAdmin(catalog, engine, renderers, outcomes, keeper)
     callers = Callers(settings, tenancy.keyring)
     stored = ResponseStore(settings.response_store_size)
     services = Services(
-        settings, engine, renderers, catalog, metrics, names, drain, outcomes, admin, callers, tenancy, responses=stored
+        settings,
+        engine,
+        renderers,
+        catalog,
+        metrics,
+        names,
+        drain,
+        outcomes,
+        keeper,
+        admin,
+        callers,
+        tenancy,
+        responses=stored,
     )
     app = FastAPI(
         title="Loraplex",
@@ -106,9 +119,8 @@ async def _living(app: FastAPI) -> AsyncIterator[None]:
             services.metrics.engine.absorb(services.engine.info, services.engine.stats)
             await asyncio.sleep(ABSORB_INTERVAL_S)
 
-    keeper = PinKeeper(services.catalog, services.engine, services.outcomes)
     disk = watch_disk(services.catalog, services.metrics)
-    work = [absorb(), disk, keeper.run(), services.tenancy.keep_writing()]
+    work = [absorb(), disk, services.keeper.run(), services.tenancy.keep_writing()]
     if services.batch_work is not None:
         work.append(services.batch_work.worker.run())
     tasks = [asyncio.create_task(each) for each in work]

@@ -11,6 +11,7 @@ from loraplex_adapters.errors import (
     AdapterError,
     AdapterNameError,
     DiskFullError,
+    NotRememberedError,
     SourceNotAllowedError,
     SourceNotFoundError,
     SourceUnavailableError,
@@ -41,6 +42,7 @@ _ADAPTER_ERRORS: Mapping[type[AdapterError], tuple[int, str]] = {
     SourceNotFoundError: (404, "source_not_found"),
     SourceUnavailableError: (503, "source_unavailable"),
     DiskFullError: (503, "disk_full"),
+    NotRememberedError: (503, "state_unavailable"),
 }
 _PARAMS: Mapping[type[AdapterError], str] = {AdapterNameError: "name", AdapterConflictError: "name"}
 

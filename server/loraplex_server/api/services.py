@@ -14,6 +14,7 @@ from loraplex_server.api.adapters.adapter_admin import AdapterAdmin
 from loraplex_server.api.adapters.adapter_outcomes import AdapterOutcomes
 from loraplex_server.api.adapters.lora_numbers import LoraNumbers
 from loraplex_server.api.adapters.model_names import ModelNames
+from loraplex_server.api.adapters.pin_keeper import PinKeeper
 from loraplex_server.api.errors import unavailable
 from loraplex_server.api.forms.response_store import ResponseStore
 from loraplex_server.api.process.drain import Drain
@@ -37,6 +38,7 @@ class Services:
     names: ModelNames
     drain: Drain
     outcomes: AdapterOutcomes
+    keeper: PinKeeper
     admin: AdapterAdmin
     callers: Callers
     tenancy: Tenancy

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -15,12 +16,10 @@ def test_names_pins_and_aliases_survive_a_restart(tmp_path: Path) -> None:
     registry.put("a", "hf://org/a", "1")
     registry.put("b", "/data/b", "")
     registry.note_revision("a", "2")
-    registry.pin("a", True)
-    registry.pin("b", True)
-    registry.pin("b", False)
-    registry.alias("x", "a")
-    registry.alias("y", "a")
-    registry.alias("y", None)
+    registry.change("a", pinned=True, aliases=["x", "y"])
+    registry.put("b", "/data/b2", "", pinned=True, aliases=["z"])
+    registry.change("b", pinned=False, aliases=[])
+    registry.drop_alias("y")
     kept = (registry.adapters, registry.pins, registry.aliases)
     registry.close()
     again = Registry(tmp_path / "new" / "state")
@@ -33,8 +32,7 @@ def test_names_pins_and_aliases_survive_a_restart(tmp_path: Path) -> None:
 def test_an_adapter_that_is_dropped_takes_its_pin_and_aliases_along(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     registry.put("a", "hf://org/a", "")
-    registry.pin("a", True)
-    registry.alias("x", "a")
+    registry.change("a", pinned=True, aliases=["x"])
     registry.drop("a")
     assert not registry.adapters
     registry.close()
@@ -80,9 +78,33 @@ def test_a_change_that_cannot_be_written_is_not_made(tmp_path: Path) -> None:
     for change in (
         lambda: registry.put("b", "hf://org/b", ""),
         lambda: registry.drop("a"),
-        lambda: registry.pin("a", True),
-        lambda: registry.alias("x", "a"),
+        lambda: registry.put("a", "hf://org/a", "2", pinned=True, aliases=["x"]),
+        lambda: registry.change("a", pinned=True, aliases=["x"]),
+        lambda: registry.drop_alias("x"),
     ):
         with pytest.raises(AdapterError, match="cannot be remembered"):
             change()
     assert (set(registry.adapters), registry.pins, registry.aliases) == ({"a"}, frozenset(), {})
+
+
+def test_a_file_that_is_damaged_further_in_is_told_as_that(tmp_path: Path) -> None:
+    Registry(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("DROP TABLE pins")
+    connection.close()
+    with pytest.raises(RegistryError, match="cannot be read"):
+        Registry(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection:  # nothing was left open
+        connection.execute("CREATE TABLE pins (name TEXT PRIMARY KEY)")
+    Registry(tmp_path).close()
+
+
+def test_a_revision_that_cannot_be_written_is_known_until_a_restart(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.put("a", "hf://org/a", "1")
+    registry.close()
+    registry.note_revision("a", "2")
+    assert registry.adapters["a"].revision == "2"
+    again = Registry(tmp_path)
+    assert again.adapters["a"].revision == "1"
+    again.close()

@@ -223,3 +223,34 @@ async def test_what_was_fetched_serves_without_its_place_after_a_restart(
     remote.down = True
     held = await fetch("s3", remote, into=DiskCache(tmp_path / "cache", 1 << 20), revalidate_s=0).open(at("a"))
     held.release()
+
+
+async def test_what_is_here_waits_for_no_fetch_of_another(fetch: Fetch, remote: GatedRemote) -> None:
+    fetcher = fetch("s3", remote, concurrency=1, revalidate_s=0)
+    remote.places |= {"here": adapter_files(1), "large": adapter_files(2)}
+    (await fetcher.open(at("here"))).release()
+    remote.gate.clear()
+    large = asyncio.create_task(fetcher.open(at("large")))
+    await until_reading(remote, 1)
+    (await asyncio.wait_for(fetcher.open(at("here")), 30)).release()
+    assert remote.listed == 3
+    remote.gate.set()
+    (await large).release()
+
+
+async def test_what_is_here_is_served_though_nothing_can_be_locked(
+    fetch: Fetch, remote: GatedRemote, cache: DiskCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = fetch("s3", remote, revalidate_s=0)
+    remote.places |= {"a": adapter_files(1), "b": adapter_files(2)}
+    (await fetcher.open(at("a"))).release()
+
+    class NoInodes:
+        def acquire(self, *, wait: bool) -> bool:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(cache, "fetching", lambda key: NoInodes())
+    (await fetcher.open(at("a"))).release()
+    with pytest.raises(DiskFullError, match="cannot be used now"):
+        await fetcher.open(at("b"))
+    assert not cache._holds

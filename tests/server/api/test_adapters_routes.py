@@ -12,7 +12,9 @@ import pytest
 from support.api import Api, until
 
 from loraplex_adapters.errors import SourceUnavailableError
-from loraplex_server.engine.interface import AdapterUnusableError, EngineDeadError
+from loraplex_adapters.source import AdapterSource
+from loraplex_server.api.schemas.adapters import AddAdapter
+from loraplex_server.engine.interface import AdapterUnusableError, EngineDeadError, PreparedAdapter
 
 
 @pytest.fixture
@@ -243,3 +245,43 @@ async def test_the_schema_documents_the_routes(api: Api) -> None:
     assert "409" in post["responses"]
     schemas = (await api.get("/openapi.json")).json()["components"]["schemas"]
     assert schemas["AddAdapter"]["examples"][0]["source"] == "org/llama-sql@v2"
+
+
+async def test_what_is_refused_after_it_was_loaded_leaves_no_pin(api: Api, places: Path) -> None:
+    await add(api, "new", places / "one")
+    for body in ({"pinned": True, "aliases": ["alpha"]}, {"pinned": True, "aliases": ["prod", "../x"]}):
+        assert (await api.ask("PATCH", "/v1/adapters/new", body)).status_code in (400, 409)
+        assert (api.engine.pins, (await get(api, "new"))["pinned"]) == ({}, False)
+    response = await add(api, "new", places / "two", replace=True, pinned=True, aliases=["alpha"])
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "adapter_conflict")
+    assert (await get(api, "new"))["source"]["location"] == str(places / "one")
+    assert api.engine.pins == {}
+
+
+async def test_who_leaves_while_an_adapter_is_pinned_leaves_no_pin(
+    api: Api, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare, entered = api.engine.prepare, asyncio.Event()
+
+    async def pinned_late(source: AdapterSource, *, pin: bool) -> PreparedAdapter:
+        prepared = await prepare(source, pin=pin)  # the engine has it, and its word is on the way
+        entered.set()
+        await asyncio.Event().wait()
+        return prepared
+
+    await add(api, "old", places / "one", pinned=True)
+    await api.services.keeper.look()
+    before = dict(api.engine.pins)
+    monkeypatch.setattr(api.engine, "prepare", pinned_late)
+    for name in ("new", "old"):
+        entered.clear()
+        body = AddAdapter(name=name, source=str(places / "two"), pinned=True, replace=True)
+        adding = asyncio.create_task(api.services.admin.add(body))
+        await entered.wait()
+        adding.cancel()
+        await asyncio.wait({adding})
+        assert adding.cancelled()
+        assert name not in api.engine.pins
+    monkeypatch.setattr(api.engine, "prepare", prepare)
+    await api.services.keeper.look()
+    assert api.engine.pins == before

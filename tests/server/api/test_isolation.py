@@ -58,8 +58,8 @@ def state(tmp_path: Path) -> Path:
 @pytest.fixture
 def api(make_api: MakeApi, state: Path) -> Api:
     api = make_api(state_dir=state)
-    api.catalog.alias("prod", "beta")
-    api.catalog.alias("mine", "alpha")
+    api.catalog.change("beta", aliases=["prod"])
+    api.catalog.change("alpha", aliases=["mine"])
     return api
 
 
@@ -174,7 +174,7 @@ async def test_an_alias_is_allowed_where_its_adapter_is(api: Api, state: Path) -
     body = {"model": "prod", "prompt": "x"}
     assert (await api.complete(body, **bearer(by_alias))).status_code == 404
     assert (await api.complete(body, **bearer(by_name))).status_code == 200
-    api.catalog.alias("prod", "gamma")  # another's now
+    api.catalog.change("gamma", aliases=["prod"])  # another's now
     assert (await api.complete(body, **bearer(by_name))).status_code == 404
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from loraplex_adapters.catalog import Catalog
-from loraplex_adapters.errors import AdapterError, UnknownAdapterError
+from loraplex_adapters.errors import UnknownAdapterError
 from loraplex_adapters.registry import CatalogEntry
 from loraplex_adapters.source import AdapterSource
 from loraplex_server.api.adapters.adapter_outcomes import AdapterOutcomes
+from loraplex_server.api.adapters.pin_keeper import PinKeeper
 from loraplex_server.api.rendering.renderers import Renderers
 from loraplex_server.api.schemas.adapters import AddAdapter, ChangeAdapter
 from loraplex_server.engine.interface import Engine
 
 
 class AdapterAdmin:
-    """Args: catalog: of the names. engine: that loads them. renderers: of their tokenizers. outcomes: told of each."""
+    """Args: catalog: of the names. engine: that loads them. renderers: of their tokenizers. outcomes: told of each.
+    keeper: of what is pinned."""
 
-    def __init__(self, catalog: Catalog, engine: Engine, renderers: Renderers, outcomes: AdapterOutcomes) -> None:
+    def __init__(
+        self, catalog: Catalog, engine: Engine, renderers: Renderers, outcomes: AdapterOutcomes, keeper: PinKeeper
+    ) -> None:
         self._catalog = catalog
         self._engine = engine
         self._renderers = renderers
         self._outcomes = outcomes
+        self._keeper = keeper
 
     def find(self, name: str) -> CatalogEntry | None:
         """What a name means now; None where it means nothing."""
@@ -50,16 +55,17 @@ class AdapterAdmin:
             loaded.append((source, prepared.generation))
 
         loads = accept if body.preload or pin else None
-        await self._catalog.add(body.name, body.source, pinned=body.pinned, replace=body.replace, accept=loads)
+        try:
+            await self._catalog.add(
+                body.name, body.source, pinned=body.pinned, replace=body.replace, aliases=body.aliases, accept=loads
+            )
+        except BaseException:  # the caller's leaving among them
+            if pin:
+                await self._keeper.renew(body.name)
+            raise
         self._outcomes.forget(body.name)
         for source, generation in loaded:
             self._outcomes.succeeded(source, generation)
-        try:
-            self._add_aliases(body.name, body.aliases)
-        except AdapterError:
-            if before is None:
-                await self.remove(body.name)
-            raise
         return before is None
 
     async def change(self, name: str, body: ChangeAdapter) -> None:
@@ -69,16 +75,18 @@ class AdapterAdmin:
             AdapterError, EngineError: nothing is changed.
         """
         name = self._catalog.canonical(name)
-        if body.pinned:
-            with await self._catalog.open(name) as held:
-                prepared = await self._engine.prepare(held.source, pin=True)
-            self._outcomes.succeeded(held.source, prepared.generation)
-        if body.aliases is not None:
-            self._set_aliases(name, body.aliases)
-        if body.pinned is not None:
-            self._catalog.pin(name, body.pinned)
-            if not body.pinned:
-                await self._engine.unpin(name)
+        try:
+            if body.pinned:
+                with await self._catalog.open(name) as held:
+                    prepared = await self._engine.prepare(held.source, pin=True)
+                self._outcomes.succeeded(held.source, prepared.generation)
+            self._catalog.change(name, pinned=body.pinned, aliases=body.aliases)
+        except BaseException:  # the caller's leaving among them
+            if body.pinned:
+                await self._keeper.renew(name)
+            raise
+        if body.pinned is False:
+            await self._engine.unpin(name)
 
     async def remove(self, name: str) -> None:
         """Forget an adapter that was added, or an alias. Requests that it answers finish.
@@ -89,25 +97,3 @@ class AdapterAdmin:
         self._catalog.remove(name)
         self._outcomes.forget(name)
         await self._engine.unpin(name)
-
-    def _add_aliases(self, name: str, aliases: list[str]) -> None:
-        """All of them, or none."""
-        before = self._catalog.aliases()
-        done: list[str] = []
-        try:
-            for alias in aliases:
-                self._catalog.alias(alias, name)
-                done.append(alias)
-        except AdapterError:
-            for alias in done:
-                if alias in before:
-                    self._catalog.alias(alias, before[alias])
-                else:
-                    self._catalog.remove(alias)
-            raise
-
-    def _set_aliases(self, name: str, aliases: list[str]) -> None:
-        self._add_aliases(name, aliases)
-        for alias, target in self._catalog.aliases().items():
-            if target == name and alias not in aliases:
-                self._catalog.remove(alias)

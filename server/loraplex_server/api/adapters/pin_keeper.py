@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 
 from loraplex_adapters.catalog import Catalog
 from loraplex_adapters.errors import AdapterError
@@ -37,6 +38,7 @@ class PinKeeper:
         self._failed: dict[
             str, tuple[AdapterSource | None, float]
         ] = {}  # as it was, if it could be had; and when to try again
+        self._renewals: Counter[str] = Counter()  # of names that are pinned at this moment
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
@@ -63,7 +65,19 @@ class PinKeeper:
             await self._engine.unpin(name)
         for name in self._failed.keys() - set(wanted):
             del self._failed[name]
+        for name in self._renewals.keys() - set(wanted):
+            del self._renewals[name]
         await asyncio.gather(*(self._keep(name) for name in wanted))
+
+    async def renew(self, name: str) -> None:
+        """Take the engine's pin of a name away, whoever asked for it and of whatever files.
+
+        The next look pins it again, where the catalogue says so.
+        """
+        self._renewals[name] += 1
+        self._pinned.pop(name, None)
+        self._failed.pop(name, None)
+        await self._engine.unpin(name)
 
     async def _keep(self, name: str) -> None:
         """A remote adapter is looked at again when the catalogue finds that it is time."""
@@ -71,6 +85,7 @@ class PinKeeper:
         waits = time.monotonic() < retry_at
         if waits and failed is None:
             return
+        renewals = self._renewals[name]
         source: AdapterSource | None = None
         try:
             async with self._turns:
@@ -81,12 +96,13 @@ class PinKeeper:
                     prepared = await self._engine.prepare(source, pin=True)
         except EngineDeadError:
             return  # the next engine is told again
-        except (AdapterError, EngineError) as error:
+        except (AdapterError, EngineError, OSError) as error:
             self._failed[name] = source, time.monotonic() + RETRY_S
             if self._outcomes.error(name) != str(error):
                 logger.warning("pinned adapter '%s' cannot be kept in memory: %s", name, error)
             self._outcomes.failed(name, str(error))
             return
         self._failed.pop(name, None)
-        self._pinned[name] = source
+        if renewals == self._renewals[name]:
+            self._pinned[name] = source
         self._outcomes.succeeded(source, prepared.generation)

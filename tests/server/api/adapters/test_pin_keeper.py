@@ -21,7 +21,7 @@ from loraplex_server.engine.interface import AdapterUnusableError, EngineDeadErr
 @pytest.fixture
 def keeper(api: Api) -> PinKeeper:
     for name in ("alpha", "beta"):
-        api.catalog.pin(name, True)
+        api.catalog.change(name, pinned=True)
     return PinKeeper(api.catalog, api.engine, api.services.outcomes)
 
 
@@ -79,14 +79,14 @@ async def test_changed_files_are_loaded(api: Api, keeper: PinKeeper, adapters: P
 
 async def test_what_is_unpinned_may_leave(api: Api, keeper: PinKeeper) -> None:
     await keeper.look()
-    api.catalog.pin("alpha", False)
+    api.catalog.change("alpha", pinned=False)
     await keeper.look()
     assert set(api.engine.pins) == {"beta"}
 
 
 async def test_an_alias_may_pin(api: Api, keeper: PinKeeper) -> None:
-    api.catalog.alias("third", "gamma")
-    api.catalog.pin("third", True)
+    api.catalog.change("gamma", aliases=["third"])
+    api.catalog.change("third", pinned=True)
     await keeper.look()
     assert prepared(api) == ["alpha", "beta", "gamma"]
 
@@ -123,7 +123,7 @@ async def test_it_runs_while_the_app_lives(
 ) -> None:
     monkeypatch.setattr(pin_keeper, "INTERVAL_S", 0.001)
     api = make_api()
-    api.catalog.pin("alpha", True)
+    api.catalog.change("alpha", pinned=True)
     async with api.app.router.lifespan_context(api.app):
         await until(lambda: "alpha" in api.engine.pins)
         first = api.engine.pins["alpha"]
