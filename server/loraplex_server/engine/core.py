@@ -134,13 +134,14 @@ class EngineCore:
         self.computed = bool(self._flights)
         events += self._land(1 if plan and self.overlap else 0)
         if plan:
-            self._pace.observe(self._step_log.last_tokens, time.monotonic() - started)
+            log = self._step_log
+            self._pace.observe(log.last_tokens, log.last_prompt_tokens, time.monotonic() - started)
         return events
 
     def _end_overdue(self, now: float) -> list[Event]:
         """What there is of an answer is told when its time is over; a request without any token fails."""
         events: list[Event] = []
-        overdue = self._deadlines.due(now, self.requests)
+        overdue = self._deadlines.due(now)
         for request, reason in overdue:
             if not request.answered:
                 events.append(self._fail(request, reason, "deadline"))
@@ -259,6 +260,7 @@ class EngineCore:
                 for lease in request.leases:
                     self.store.release(lease)
                 del self.requests[request.message.request_id]
+                self._deadlines.forget(request)
                 self._unbound.pop(request.message.request_id, None)
 
     def forget_history(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from loraplex_server.engine.pace import Pace
 from loraplex_server.engine.request import Request
 from loraplex_server.engine.sequence import Sequence
+
+FEW = 64  # looks at what has ended that are not worth sweeping
 
 
 class Overdue(NamedTuple):
@@ -30,21 +32,33 @@ class Deadlines:
     def __init__(self, pace: Pace, to_compute: Callable[[Sequence], int]) -> None:
         self._pace = pace
         self._to_compute = to_compute
-        self._heap: list[tuple[float, int, Request]] = []  # by when to look again
-        self._numbers = itertools.count()
+        self._heap: list[tuple[float, int]] = []  # when to look again, and at which look
+        self._looks: dict[int, Request] = {}
+        self._numbers: dict[Request, int] = {}  # of each request's next look
+        self._count = itertools.count()
 
     def add(self, request: Request) -> None:
         """Look at it at once, and whenever something is to be decided."""
         if request.deadline is not None:
             self._look_at(request, request.arrival)
 
-    def due(self, now: float, requests: Mapping[str, Request]) -> list[Overdue]:
+    def forget(self, request: Request) -> None:
+        """It ended, perhaps long before its deadline: nothing of it stays."""
+        number = self._numbers.pop(request, None)
+        if number is not None:
+            del self._looks[number]
+        if len(self._heap) > 2 * len(self._looks) + FEW:
+            self._heap = [entry for entry in self._heap if entry[1] in self._looks]
+            heapq.heapify(self._heap)
+
+    def due(self, now: float) -> list[Overdue]:
         """Of the requests in flight, those that end now for want of time."""
         over = []
         while self._heap and self._heap[0][0] <= now:
-            _, _, request = heapq.heappop(self._heap)
-            if request.deadline is None or requests.get(request.message.request_id) is not request:
+            request = self._looks.pop(heapq.heappop(self._heap)[1], None)
+            if request is None or request.deadline is None:
                 continue
+            del self._numbers[request]
             allowed = request.deadline - request.arrival
             if now >= request.deadline:
                 over.append(Overdue(request, f"the request's {allowed:.3g} s were over before its first token"))
@@ -66,4 +80,6 @@ class Deadlines:
         return self._pace.least(prompt, first.sampling.min_tokens)
 
     def _look_at(self, request: Request, at: float) -> None:
-        heapq.heappush(self._heap, (at, next(self._numbers), request))
+        number = next(self._count)
+        self._looks[number], self._numbers[request] = request, number
+        heapq.heappush(self._heap, (at, number))

@@ -99,12 +99,22 @@ class VirtualCounters:
         return account
 
     def _prune(self) -> None:
-        """Forget who is idle and was served no more than whoever is not: they would be lifted anyway."""
-        least = min(account.served for key, account in self._accounts.items() if len(key) == 1 and account.present)
+        """Forget who is idle and was served no more than whoever is not: they would be lifted anyway.
+
+        A tenant is held against the other tenants, an adapter against the others of its tenant; it goes when that goes.
+        """
+        least: dict[tuple[str, ...], float] = {}
+        for key, account in self._accounts.items():
+            if account.present:
+                least[key[:-1]] = min(least.get(key[:-1], account.served), account.served)
+        tenants = {
+            key
+            for key, account in self._accounts.items()
+            if len(key) == 1 and (account.present or account.served > least[()])
+        }
         self._accounts = {
             key: account
             for key, account in self._accounts.items()
-            # An adapter's counter only counts beside those of the same tenant, and goes when the tenant goes.
-            if account.present or (self._accounts[key[:1]].present or self._accounts[key[:1]].served > least)
+            if key[:1] in tenants and (len(key) == 1 or account.present or account.served > least.get(key[:1], -1.0))
         }
         self._prune_at = len(self._accounts) + PRUNE_EVERY

@@ -39,11 +39,17 @@ class Holdings:
             seen.add(tenant)
         return best
 
-    def victims(self, head: Sequence, count: int) -> list[Sequence]:
+    def victims(self, head: Sequence, count: int, will_hold: int, margin: float = 1.0) -> list[Sequence]:
         """Who must give way so that one who waits gets `count` more; empty where not enough of them must.
 
         Who has a later class must. In the same class it is another tenant that must, if it was served no less, and
         holds more for its weight than the one who waits will: so nobody gives way to and fro.
+
+        Args:
+            head: who waits.
+            count: that it lacks.
+            will_hold: what it holds itself then.
+            margin: how many times as much the other tenant must hold, where giving way loses work.
         """
         victims: list[Sequence] = []
         gained = 0
@@ -51,7 +57,7 @@ class Holdings:
             if not self._holders:
                 return []
             victim = self.heaviest()
-            if not self._must_yield(victim, head, count):
+            if not self._must_yield(victim, head, will_hold, margin):
                 return []
             victims.append(victim)
             self._holders.remove(victim)
@@ -59,13 +65,13 @@ class Holdings:
             gained += self._size(victim)
         return victims
 
-    def _must_yield(self, holder: Sequence, head: Sequence, count: int) -> bool:
+    def _must_yield(self, holder: Sequence, head: Sequence, will_hold: int, margin: float) -> bool:
         if holder.share.priority != head.share.priority:
             return holder.share.priority > head.share.priority
         theirs, ours = holder.payers.tenant, head.payers.tenant
         if theirs is ours or theirs.served < ours.served:
             return False
-        return self._load(theirs) > (self._held[ours] + count) / ours.weight
+        return self._load(theirs) > margin * (self._held[ours] + will_hold) / ours.weight
 
     def _load(self, tenant: Account) -> float:
         return self._held[tenant] / tenant.weight

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# A step with so many tokens tells what a token of a prompt takes; smaller ones are mostly the step itself.
+# A step with so many tokens of prompts tells what one takes; others are mostly the step itself.
 TELLING_TOKENS = 32
 # The best of lately: what was seen is held against new steps, a little slower with each of them.
 FORGETTING = 1.01
@@ -15,10 +15,10 @@ class Pace:
         self._token_s = 0.0
         self._step_s = 0.0
 
-    def observe(self, tokens: int, seconds: float) -> None:
-        """A step of so many tokens took so long."""
+    def observe(self, tokens: int, prompt_tokens: int, seconds: float) -> None:
+        """A step of so many tokens, so many of them of prompts, took so long."""
         self._step_s = _best(self._step_s, seconds)
-        if tokens >= TELLING_TOKENS:
+        if prompt_tokens >= TELLING_TOKENS:
             self._token_s = _best(self._token_s, seconds / tokens)
 
     def least(self, prompt_tokens: int, output_tokens: int) -> float:

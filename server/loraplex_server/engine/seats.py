@@ -11,6 +11,10 @@ from loraplex_server.engine.holdings import Holdings
 from loraplex_server.engine.sequence import Sequence
 from loraplex_server.engine.waiting import WaitingQueue
 
+# A tenant is preempted for another's prompt where it holds so many times as much as the other will, for its weight.
+# What is preempted is computed again: of two with prompts of one length each would take the other's blocks for ever.
+MARGIN = 2.0
+
 
 @dataclass
 class SeatCounts:
@@ -137,7 +141,7 @@ class Seats:
         tenant, priority = head.payers.tenant, head.share.priority
         if all(each.payers.tenant is tenant and each.share.priority <= priority for each in self.running):
             return None  # the usual case, seen fast
-        return Holdings(self.running, lambda _: 1).victims(head, 1) or None
+        return Holdings(self.running, lambda _: 1).victims(head, 1, 1) or None
 
     def _find_blocks(self, head: Sequence) -> bool:
         """Room for all of its tokens, which share the cached prefix."""
@@ -145,7 +149,7 @@ class Seats:
             self._preempt(paused)
         short = self._missing(head) - self.pool.num_free
         if short > 0:
-            for victim in Holdings(self.running, _blocks).victims(head, short):
+            for victim in Holdings(self.running, _blocks).victims(head, short, self.blocks_for(head.length), MARGIN):
                 self._preempt(victim)
             if self._missing(head) > self.pool.num_free:
                 return False  # a smaller one behind it would starve it

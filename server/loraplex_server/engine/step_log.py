@@ -14,10 +14,12 @@ class StepLog:
     def __init__(self) -> None:
         self._steps = Steps()
         self.last_tokens = 0  # of the latest step
+        self.last_prompt_tokens = 0
 
     def add(self, plan: Seq[Scheduled]) -> None:
         """A step is launched; none of an empty plan is."""
         self.last_tokens = sum(scheduled.count for scheduled in plan)
+        self.last_prompt_tokens = sum(each.count for each in plan if each.count > 1 and not each.draft)
         self._steps.tokens.append(self.last_tokens)
         self._steps.sequences.append(len(plan))
         # A slot holds one adapter, so its number is as good as a name, and shorter to hash.

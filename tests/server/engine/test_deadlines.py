@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 
 import msgspec
 import pytest
@@ -10,7 +12,7 @@ from support.checkpoints import write_base
 from support.engines import make_engine, request, step
 
 from loraplex_server.engine.core import EngineCore
-from loraplex_server.engine.deadlines import Deadlines
+from loraplex_server.engine.deadlines import FEW, Deadlines
 from loraplex_server.engine.messages import Delta, Failed, GenerateRequest
 from loraplex_server.engine.pace import Pace
 from loraplex_server.engine.request import Request, sequences_of
@@ -81,15 +83,15 @@ def waiting(timeout_s: float | None, prompt: int = 1000, min_tokens: int = 0) ->
 def pace() -> Pace:
     """A millisecond a token of a prompt, ten a step."""
     pace = Pace()
-    pace.observe(1000, 1.0)
-    pace.observe(1, 0.01)
+    pace.observe(1000, 1000, 1.0)
+    pace.observe(1, 0, 0.01)
     return pace
 
 
 def look(one: Request, pace: Pace, now: float, cached: int = 0) -> list[str]:
     deadlines = Deadlines(pace, lambda sequence: len(sequence.tokens) - cached)
     deadlines.add(one)
-    return [reason for _, reason in deadlines.due(now, {"a": one})]
+    return [reason for _, reason in deadlines.due(now)]
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,9 @@ def test_who_waits_is_looked_at_again_when_it_can_no_longer_be_done(pace: Pace) 
     one = waiting(5.0)
     deadlines = Deadlines(pace, lambda sequence: len(sequence.tokens))
     deadlines.add(one)
-    assert deadlines.due(100.0, {"a": one}) == []
-    assert deadlines.due(103.9, {"a": one}) == []
-    ((found, reason),) = deadlines.due(104.2, {"a": one})
+    assert deadlines.due(100.0) == []
+    assert deadlines.due(103.9) == []
+    ((found, reason),) = deadlines.due(104.2)
     assert found is one
     assert "not begun" in reason
 
@@ -130,20 +132,41 @@ def test_who_began_has_until_the_end(pace: Pace) -> None:
     one.sequences[0].cached_tokens = 0
     deadlines = Deadlines(pace, lambda sequence: len(sequence.tokens))
     deadlines.add(one)
-    assert deadlines.due(104.9, {"a": one}) == []
-    assert len(deadlines.due(105.0, {"a": one})) == 1
+    assert deadlines.due(104.9) == []
+    assert len(deadlines.due(105.0)) == 1
 
 
 def test_who_ended_is_forgotten(pace: Pace) -> None:
     deadlines = Deadlines(pace, lambda sequence: len(sequence.tokens))
-    deadlines.add(waiting(5.0))
-    assert deadlines.due(200.0, {"a": waiting(5.0)}) == []
+    ended = [waiting(5.0) for _ in range(1000)]
+    for one in ended:
+        deadlines.add(one)
+    deadlines.due(100.0)
+    seen = [weakref.ref(one) for one in ended]
+    left = ended.pop()
+    while ended:
+        deadlines.forget(ended.pop())
+    del one
+    gc.collect()
+    assert sum(each() is not None for each in seen) == 1
+    assert len(deadlines._heap) <= FEW + 2
+    assert [request for request, _ in deadlines.due(200.0)] == [left]
+    deadlines.forget(left)
+    assert deadlines.due(300.0) == []
+
+
+def test_steps_that_only_decode_say_nothing_of_prompts(pace: Pace) -> None:
+    before = pace.least(1000, 1)
+    for _ in range(500):
+        pace.observe(64, 0, 0.1)
+        pace.observe(64, 16, 0.1)
+    assert pace.least(1000, 1) == before
 
 
 def test_the_pace_is_the_best_of_lately(pace: Pace) -> None:
     best = pace.least(1000, 1)
-    pace.observe(1000, 4.0)
+    pace.observe(1000, 1000, 4.0)
     assert pace.least(1000, 1) < 1.1 * best
     for _ in range(500):
-        pace.observe(1000, 4.0)
+        pace.observe(1000, 1000, 4.0)
     assert pace.least(1000, 1) == pytest.approx(4.0)

@@ -261,6 +261,19 @@ def test_one_who_holds_all_the_memory_gives_some_back() -> None:
     world.drain()
 
 
+@pytest.mark.parametrize("tenants", [1, 2, 3, 6])
+@pytest.mark.parametrize("lengths", [(900, 1000), (1500, 1510), (300, 1600)], ids=str)
+def test_prompts_that_do_not_fit_together_are_computed_one_after_the_other(
+    tenants: int, lengths: tuple[int, int]
+) -> None:
+    """Each would take the other's blocks for ever, were it enough to hold no more than the other does."""
+    chance = random.Random(tenants)
+    world = World(seats=32, tokens=256, blocks=120)
+    requests = [world.send(f"tenant {i % tenants}", chance.randint(*lengths), 40) for i in range(24)]
+    world.drain(24 * 200)
+    assert world.scheduler.seats.counts.preemptions <= 2 * len(requests)
+
+
 def test_a_flood_of_long_prompts_leaves_the_next_step_to_anothers_prompt() -> None:
     world = World(seats=32)
     world.send("light", 100, 1)
@@ -327,3 +340,20 @@ def test_accounts_of_the_idle_are_forgotten() -> None:
     assert len(counters) < 1000
     counters.leave(stays)
     assert len(counters) == 0
+
+
+def test_adapters_that_are_idle_are_forgotten_while_their_tenant_is_not() -> None:
+    counters = VirtualCounters()
+    stays = counters.enter("tenant", "stays", 1.0)
+    for number in range(5000):
+        payers = counters.enter("tenant", f"adapter {number}", 1.0)
+        stays.charge(10.0)
+        payers.charge(1.0)
+        counters.leave(payers)
+    assert len(counters) < 1000
+    much = counters.enter("tenant", "much", 1.0)
+    much.charge(1e9)
+    counters.leave(much)
+    for number in range(1000):
+        counters.leave(counters.enter("tenant", f"more {number}", 1.0))
+    assert counters.enter("tenant", "much", 1.0).adapter is much.adapter  # which owes something yet

@@ -100,6 +100,7 @@ def test_what_was_measured_with_is_given_back_before_memory_is_shared_out(monkey
     monkeypatch.setattr(measure, "rehearse", lambda *_: None)
     monkeypatch.setattr(measure, "peak_of", lambda *_: 3)
     monkeypatch.setattr(measure, "decode_graphs", graphs)
+    monkeypatch.setattr(measure, "kept_by", lambda make, _: (make(), 5))
     monkeypatch.setattr(measure, "_captured", lambda *_: 4)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(watched[0]() is not None))
@@ -113,5 +114,5 @@ def test_what_was_measured_with_is_given_back_before_memory_is_shared_out(monkey
         int8=False,
         graphs=True,
     )
-    assert needs == StepNeeds(3, 4)
+    assert needs == StepNeeds(3, 5 + 4)
     assert alive == [False]

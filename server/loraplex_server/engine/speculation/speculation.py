@@ -86,8 +86,11 @@ class Speculation:
     def _drafter(self, entry: Scheduled) -> Drafter | None:
         """Of an entry that may propose; made by the first one that does."""
         sequence = entry.sequence
-        # Only what decodes, one token a step: the newest is known, and it is one that the sequence chose itself.
-        if entry.count != 1 or entry.start < sequence.prompt_len or sequence.in_flight or not may_speculate(sequence):
+        # Only what decodes, one token a step: the newest is known, and it is one that the sequence chose itself. What
+        # comes back from a preemption may have several of its own to compute, one of them in this step.
+        if entry.count != 1 or not entry.samples or entry.start < sequence.prompt_len:
+            return None
+        if sequence.in_flight or not may_speculate(sequence):
             return None
         if sequence.drafter is None:
             index = NgramIndex(self.settings.shortest, self.settings.longest, sequence.virtual)

@@ -73,6 +73,16 @@ def test_a_decoding_sequence_that_repeats_itself_proposes_how_it_goes_on() -> No
     assert (entry.start, entry.count, entry.end, entry.chosen, entry.samples) == (9, 6, 15, 6, True)
 
 
+def test_what_comes_back_from_a_preemption_proposes_nothing_before_it_is_whole_again() -> None:
+    target, one = scheduler(), sequence()
+    started(target, one)
+    finish(target, target.schedule(), 2, 3, 1)
+    one.num_computed = one.prompt_len  # the rest of its own tokens is to be computed again
+    target._room = lambda sequence: 1  # another tenant has all but one token of the step
+    (entry,) = target.schedule()
+    assert (entry.start, entry.count, entry.samples, entry.draft) == (one.prompt_len, 1, False, ())
+
+
 @pytest.mark.parametrize("counted", range(1, 7))
 def test_what_counts_is_kept_and_the_rest_is_computed_again(counted: int) -> None:
     target, one = scheduler(), sequence()
