@@ -30,9 +30,14 @@ LP_INLINE void round_as(const struct linear_int8 *a, int64_t row, const int bf16
     int64_t whole = a->inputs / LANES * LANES;
     f32x16 rest = load_part(x, whole, a->inputs - whole, bf16);
     f32x16 most = splat(1e-30f); /* so that a row of zeros has a scale to be divided by */
-    for (int64_t k = 0; k < whole; k += LANES) most = greater(magnitude(load_part(x, k, LANES, bf16)), most);
+    i32x16 nan = rest != rest;
+    for (int64_t k = 0; k < whole; k += LANES) {
+        f32x16 v = load_part(x, k, LANES, bf16);
+        most = greater(magnitude(v), most);
+        nan |= v != v;
+    }
     float scale = greatest(greater(magnitude(rest), most)) / 127;
-    a->row_scale[row] = scale;
+    a->row_scale[row] = lane_bits(nan) ? __builtin_nanf("") : scale; /* bytes cannot say it, and nobody shall miss it */
     for (int64_t k = 0; k < whole; k += LANES) {
         u8x16 bytes = shifted_bytes(load_part(x, k, LANES, bf16) / scale);
         memcpy(to + k, &bytes, sizeof bytes);

@@ -74,6 +74,7 @@ static void expand(const struct lora *call, const struct linear *linear, int64_t
     for (int64_t i = 0; i < linear->uses; i++) ranks |= linear->cells[i].rank;
     if (!ranks) return; /* y keeps its very bits */
     int64_t width = call->group->width[linear->index];
+    if (first >= width) return; /* another linear of the group is wider */
     struct lora_matrix y = {(char *)call->y + call->group->offset[linear->index] * (bf16 ? 2 : 4), call->y_stride};
     lora_expand(linear->cells, linear->uses, linear->rows, y, width, first, last < width ? last : width, bf16);
 }

@@ -160,8 +160,8 @@ void lora_expand(const struct lora_cell *cells, int64_t uses, struct lora_rows r
     struct tile tile = {.y = y, .row = rows.row, .width = width, .last = last, .bf16 = bf16};
     for (int64_t t = 0; t < rows.count; t += tile.rows) {
         tile.rows = rows.count - t < STRIP_ROWS ? rows.count - t : STRIP_ROWS;
-        int64_t pieces = (last - first + FLAT - 1) / FLAT;
-        int64_t most = tile.rows == 1 ? ((last - first) / pieces / STRIP + 1) * STRIP : STRIP;
+        int64_t pieces = (last - first + FLAT - 1) / FLAT, even = (last - first + pieces - 1) / pieces;
+        int64_t most = tile.rows == 1 ? (even + STRIP - 1) / STRIP * STRIP : STRIP; /* never above FLAT, its multiple */
         for (tile.first = first; tile.first < last; tile.first += most) {
             tile.columns = last - tile.first < most ? last - tile.first : most;
             expand_tile(cells, uses, &tile, t);

@@ -111,3 +111,21 @@ def test_sums_of_rows_are_those_of_all_at_once(monkeypatch):
     monkeypatch.setattr(rounding, "_BLOCK", 3 * 50)  # a last block that is shorter
     rounded = torch.randint(-127, 128, (10, 50), dtype=torch.int8)
     assert torch.equal(rounding.row_sums(rounded), rounded.sum(dim=1, dtype=torch.int32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("place", [0, 63, 64, 95, 96, 97])
+def test_a_row_with_nan_or_infinity_is_not_finite_and_its_neighbours_are(dtype, wide, place):
+    """Bytes cannot say either, so the scale does: what overflowed must not look like an answer."""
+    weight = make_weight(torch.randn(150, 98), "int8", dtype, CPU)
+    if wide and isinstance(weight, Int8Weight):
+        weight = Int8Weight(torch.randn(150, 98), dtype, wide=True)
+    x = torch.randn(4, 98).to(dtype)
+    x[1, place], x[3, place] = float("nan"), float("inf")
+    y = weight(x, None)
+    assert y[[0, 2]].isfinite().all()
+    assert y[1].isnan().all()
+    assert not y[3].isfinite().any()
+    x[2] = float("nan")
+    assert weight(x, None)[2].isnan().all()
