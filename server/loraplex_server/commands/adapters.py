@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from loraplex_server.commands.client import DEFAULT_URL, Client, key_from, url_from
+from loraplex_server.commands.error import CommandError
 from loraplex_server.commands.parser import Parser, add_command, run_command, show
 from loraplex_server.commands.tables import adapter_facts, adapter_list
 
@@ -127,6 +128,8 @@ def _alias(given: argparse.Namespace) -> int:
     with _server(given) as server:
         has = server.adapter(given.name)["aliases"]
         kept = [name for name in has if name not in given.aliases]
+        if given.remove and (unknown := [name for name in given.aliases if name not in has]):
+            raise CommandError(f"adapter '{given.name}' has no alias {' and no '.join(map(repr, unknown))}")
         adapter = server.change(given.name, {"aliases": kept if given.remove else [*kept, *given.aliases]})
     show(given, adapter, adapter_facts(adapter))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 from support.api import TEMPLATE, Api, build_renderer, build_tokenizer, write_adapters
+from transformers import AutoTokenizer
 
 from loraplex_adapters.source import AdapterSource
 from loraplex_server.api.errors import ApiError
 from loraplex_server.api.rendering import renderers as module
 from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.api.rendering.renderers import Renderers
+from loraplex_server.api.rendering.tokenizer_files import TokenizerFiles
 from loraplex_server.api.schemas.chat import Conversation
 
 HI = Conversation.model_validate({"messages": [{"role": "user", "content": "hi"}]})
@@ -253,3 +256,68 @@ async def test_a_broken_tokenizer_is_found_when_its_adapter_is_added(
     response = await api.ask("POST", "/v1/adapters", {"name": "new", "source": str(places / "one")})
     assert (response.status_code, response.json()["error"]["code"]) == (400, "adapter_refused")
     assert (await api.get("/v1/adapters/new")).status_code == 404
+
+
+@pytest.fixture
+def two_templates() -> Renderers:
+    """As Hermes' models have it: one for chats, one for chats with tools."""
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = {"default": TEMPLATE, "tool_use": "TOOLS" + OTHER_TEMPLATE}
+    return Renderers(Renderer(tokenizer, build_renderer().end_tokens))
+
+
+def templates(renderer: Renderer) -> Any:
+    return renderer.chat_template
+
+
+async def test_a_base_with_several_templates_gives_all_that_an_adapter_leaves_open(
+    two_templates: Renderers, tmp_path: Path
+) -> None:
+    base = two_templates.base
+    base.save(tmp_path / "same")
+    assert (tmp_path / "same" / "additional_chat_templates" / "tool_use.jinja").exists()
+    assert await two_templates.of([source(tmp_path / "same")]) is base
+    mine = write_tokenizer(tmp_path / "tokens", "<|tool|>")
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        (tmp_path / "tokens" / name).unlink()
+    found = await two_templates.of([mine])
+    assert found is not base
+    assert templates(found) == templates(base)
+
+
+async def test_an_adapters_templates_take_the_place_of_all_of_the_bases(
+    two_templates: Renderers, tmp_path: Path
+) -> None:
+    mine = source(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text(OTHER_TEMPLATE)
+    assert templates(await two_templates.of([mine])) == OTHER_TEMPLATE
+    more = tmp_path / "additional_chat_templates"
+    more.mkdir()
+    (more / "tool_use.jinja").write_text("MINE" + OTHER_TEMPLATE)
+    (more / "notes.txt").write_text("no template")
+    assert templates(await two_templates.of([mine])) == {"default": OTHER_TEMPLATE, "tool_use": "MINE" + OTHER_TEMPLATE}
+    (more / "tool_use.jinja").unlink()
+    (more / "tool_use.jinja").symlink_to("/etc/hostname")
+    assert "is a link that leaves" in await refusal(two_templates, mine)
+    (more / "tool_use.jinja").unlink()
+    for number in range(20):
+        (more / f"{number}.jinja").write_text("")
+    assert "more than 16 files" in await refusal(two_templates, mine)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE])
+async def test_a_lack_of_room_says_nothing_of_an_adapter_and_may_pass(
+    renderers: Renderers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    mine = write_tokenizer(tmp_path, "<|tool|>")
+
+    def lacking(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for owner, name in ((TokenizerFiles, "write"), (AutoTokenizer, "from_pretrained")):
+        with monkeypatch.context() as disk:
+            disk.setattr(owner, name, lacking)
+            with pytest.raises(ApiError) as caught:
+                await renderers.of([mine])
+            assert (caught.value.status, caught.value.code) == (503, "disk_full")
+    assert "<|tool|>" in (await renderers.of([mine])).tokenizer.get_vocab()

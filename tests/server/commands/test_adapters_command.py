@@ -72,6 +72,9 @@ def test_one_is_added_changed_and_removed(run: Run, places: Path) -> None:
     assert json.loads(run("pin", "new", "--json")[1])["pinned"] is True
     assert json.loads(run("alias", "new", "a", "b", "--json")[1])["aliases"] == ["a", "b", "prod"]
     assert json.loads(run("alias", "new", "prod", "a", "--remove", "--json")[1])["aliases"] == ["b"]
+    code, _, err = run("alias", "new", "b", "typo", "--remove")
+    assert (code, "adapter 'new' has no alias 'typo'" in err) == (1, True)
+    assert json.loads(run("show", "new", "--json")[1])["aliases"] == ["b"]
     code, _, err = run("add", "new", str(places / "two"))
     assert (code, "comes from" in err) == (1, True)
     assert run("add", "new", str(places / "two"), "--replace", "--no-preload")[0] == 0

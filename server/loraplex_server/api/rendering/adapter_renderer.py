@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,9 @@ from loraplex_server.api.rendering.tokenizer_files import TokenizerFileError, To
 
 logger = logging.getLogger(__name__)
 
+# What says nothing of the files: transformers has OSErrors of its own, for files that it cannot use.
+_SHORT = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
+
 
 def build_adapter_renderer(files: TokenizerFiles, base: Renderer) -> Renderer:
     """The renderer of an adapter's own files; what they leave open is as the base has it.
@@ -23,13 +28,14 @@ def build_adapter_renderer(files: TokenizerFiles, base: Renderer) -> Renderer:
 
     Raises:
         TokenizerFileError: they make no tokenizer.
+        OSError: this machine has no room for them, or no file descriptors.
     """
     with tempfile.TemporaryDirectory(prefix="loraplex-tokenizer-") as name:
         folder = Path(name)
         base.save(folder)
         saved = read_files(name)
         for file in folder.iterdir():
-            file.unlink()
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
         files.over(saved).write(folder)
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -39,6 +45,8 @@ def build_adapter_renderer(files: TokenizerFiles, base: Renderer) -> Renderer:
                 jinja2.Environment().parse(template)
             renderer = Renderer(tokenizer, _end_tokens(tokenizer, base), trusted=False)
         except Exception as error:  # transformers and tokenizers raise whatever comes
+            if isinstance(error, OSError) and error.errno in _SHORT:
+                raise
             logger.info("an adapter's tokenizer cannot be loaded", exc_info=error)
             reason = " ".join(str(error).replace(name, "the folder").split())[:300]
             raise TokenizerFileError(f"{type(error).__name__}: {reason}") from error

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from loraplex_adapters.source import AdapterSource
-from loraplex_server.api.errors import bad_request
+from loraplex_server.api.errors import bad_request, unavailable
 from loraplex_server.api.rendering.adapter_renderer import build_adapter_renderer
 from loraplex_server.api.rendering.renderer import Renderer
 from loraplex_server.api.rendering.tokenizer_files import TokenizerFileError, TokenizerFiles, read_files, signs
@@ -41,7 +41,8 @@ class Renderers:
         """The one that reads a request for these adapters.
 
         Raises:
-            ApiError: 400; an adapter's tokenizer cannot be used, or the adapters of a sum have different ones.
+            ApiError: 400; an adapter's tokenizer cannot be used, or the adapters of a sum have different ones. 503;
+                there is no room to load it.
         """
         found = [await self._of(source) for source in sources]
         for source, renderer in zip(sources, found, strict=True):
@@ -73,10 +74,17 @@ class Renderers:
         except TokenizerFileError as error:
             message = f"adapter '{source.name}' is refused: its tokenizer cannot be used: {error}"
             raise bad_request(message, param="model", code="adapter_refused") from error
+        except OSError as error:
+            message = f"The tokenizer of adapter '{source.name}' cannot be loaded now: {error.strerror}"
+            raise unavailable(message, "disk_full") from error
 
     async def _build(self, digest: str, files: TokenizerFiles) -> Renderer:
         async with self._core:
-            renderer = await asyncio.to_thread(build_adapter_renderer, files, self.base)
+            try:
+                renderer = await asyncio.to_thread(build_adapter_renderer, files, self.base)
+            except OSError:
+                self._builds.pop(digest, None)  # it says nothing of the files, and may pass
+                raise
         if renderer is self.base:
             self._builds.pop(digest, None)  # gone already where many others came meanwhile
             _keep(self._like_base, digest, None, MOST_FOLDERS)

@@ -24,6 +24,9 @@ CONFIG = "tokenizer_config.json"
 LEGACY = ("special_tokens_map.json", "added_tokens.json")
 TEMPLATE = "chat_template.jinja"
 NAMES = (*VOCABULARIES, CONFIG, *LEGACY, TEMPLATE)
+# A folder of more templates, by name, such as tool_use.jinja.
+MORE_TEMPLATES = "additional_chat_templates"
+MOST_TEMPLATES = 16
 
 # Gemma's tokenizer.json, the largest of the served families, has 33 MB.
 LARGEST = 128 << 20
@@ -35,7 +38,7 @@ class TokenizerFileError(Exception):
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """Some of NAMES, by content."""
+    """Some of NAMES, and of MORE_TEMPLATES, by content."""
 
     contents: Mapping[str, bytes]
 
@@ -55,6 +58,8 @@ class TokenizerFiles:
             hidden |= {*VOCABULARIES, *LEGACY}
         if CONFIG in hidden:  # it may hold the special tokens and the template
             hidden |= {*LEGACY, TEMPLATE}
+        if any(map(_is_template, hidden)):
+            hidden |= {name for name in base.contents if _is_template(name)}
         kept = {name: content for name, content in base.contents.items() if name not in hidden}
         return TokenizerFiles({**kept, **self.contents})
 
@@ -65,28 +70,45 @@ class TokenizerFiles:
             TokenizerFileError: tokenizer_config.json is no JSON object.
         """
         for name, content in self.contents.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(_without_paths(content) if name == CONFIG else content)
 
 
 def signs(folder: str) -> tuple[str, ...]:
     """Changes whenever one of the files does; empty where there is none. Cheap: it opens nothing."""
-    found = ((name, _sign(os.path.join(folder, name))) for name in NAMES)
+    found = ((name, _sign(os.path.join(folder, name))) for name in (*NAMES, *_more(folder)))
     return tuple(f"{name}:{sign}" for name, sign in found if sign is not None)
 
 
 def read_files(folder: str) -> TokenizerFiles:
-    """All of NAMES that a folder has.
+    """All of NAMES that a folder has, and its MORE_TEMPLATES.
 
     Raises:
         TokenizerFileError: one is no regular file, is too large, cannot be read, or is a link out of the folder: a
-            template is shown to whoever sends messages, so a link could show any file of this machine.
+            template is shown to whoever sends messages, so a link could show any file of this machine. Or there are
+            more than MOST_TEMPLATES.
     """
+    more = _more(folder)
+    if len(more) > MOST_TEMPLATES:
+        raise TokenizerFileError(f"{MORE_TEMPLATES} has more than {MOST_TEMPLATES} files")
     contents = {}
-    for name in NAMES:
+    for name in (*NAMES, *more):
         content = _read(folder, name)
         if content is not None:
             contents[name] = content
     return TokenizerFiles(contents)
+
+
+def _is_template(name: str) -> bool:
+    return name == TEMPLATE or name.startswith(MORE_TEMPLATES)
+
+
+def _more(folder: str) -> list[str]:
+    try:
+        found = os.listdir(os.path.join(folder, MORE_TEMPLATES))
+    except OSError:  # there are none, which is usual
+        return []
+    return sorted(f"{MORE_TEMPLATES}/{name}" for name in found if name.endswith(".jinja"))
 
 
 def _sign(path: str) -> str | None:
