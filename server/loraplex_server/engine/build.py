@@ -78,6 +78,7 @@ def _build(
     memory = plan_memory(config, longest, served.block_bytes, device, needs, others.spare())
     with room_for("what it was shared out to", "lower --kv-cache-memory or --adapter-memory"):
         others.allocate(memory.num_blocks, memory.max_model_len, memory.adapter_host_bytes)
+        served.model.serve_up_to(memory.max_model_len)
         core = _wire(served, memory, others, wake)
         add_replays(core.runner, served, memory.max_model_len)
         others.wait_ready()

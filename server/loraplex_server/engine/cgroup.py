@@ -20,17 +20,18 @@ class Group:
 
 @dataclass(frozen=True)
 class _Files:
-    """Names of one version's files, and the word in `memory.stat` for file contents that the kernel gives up first."""
+    """Names of one version's files, and what the words in `memory.stat` begin with that are of the children too."""
 
     limit: str
     usage: str
-    reclaimable: str
+    prefix: str
 
 
 _MEMORY = {
-    1: _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    2: _Files("memory.max", "memory.current", "inactive_file"),
+    1: _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    2: _Files("memory.max", "memory.current", ""),
 }
+_MAPPED = {1: "total_mapped_file", 2: "file_mapped"}
 
 
 def groups(controller: str, of_process: Path = OF_PROCESS, root: Path = ROOT) -> Iterator[Group]:
@@ -86,4 +87,10 @@ def _left(group: Group) -> int | None:
     if limit == "max":
         return None
     counts = dict(line.split(maxsplit=1) for line in stat)
-    return max(int(limit) - usage + int(counts.get(files.reclaimable, 0)), 0)
+
+    def count(name: str) -> int:
+        return int(counts.get(name, 0))
+
+    # The kernel gives up contents of files that nobody maps. Reading a checkpoint twice makes its pages "active".
+    active = max(count(f"{files.prefix}active_file") - count(_MAPPED[group.version]), 0)
+    return max(int(limit) - usage + count(f"{files.prefix}inactive_file") + active, 0)

@@ -11,12 +11,12 @@ Format = Literal["float32", "bfloat16", "float16"]
 
 
 def checkpoint_dtype(config: Mapping[str, Any]) -> Format:
-    """What a checkpoint's config says its weights are; float32 where it says nothing, as in transformers.
+    """What a checkpoint's config says its weights are; float32 where it says nothing.
 
     Args:
         config: the JSON object in config.json.
     """
-    name = config.get("dtype", config.get("torch_dtype"))
+    name = config.get("dtype") or config.get("torch_dtype")
     return "bfloat16" if name == "bfloat16" else "float16" if name == "float16" else "float32"
 
 

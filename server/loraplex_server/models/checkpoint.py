@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +20,11 @@ from loraplex_adapters.shard import SitePart
 from loraplex_server.models.errors import CheckpointError
 from loraplex_server.models.mapped import MappedFiles
 from loraplex_server.models.parted import WHOLE, pieces
+from loraplex_server.models.shards import listed, shards
 
-_INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 # Checkpoints of old transformers carry the rotary frequencies, which the config says already.
 _IGNORED = re.compile(r"\.rotary_emb\.inv_freq$")
-_SHOWN = 8  # names in an error message
 
 
 class Checkpoint:
@@ -36,7 +33,7 @@ class Checkpoint:
     A context manager: the files are mapped while it is open.
 
     Args:
-        folder: with `model.safetensors`, or `model.safetensors.index.json` and the shards that it names.
+        folder: with `model.safetensors`, or else `model.safetensors.index.json` and the shards that it names.
 
     Raises:
         CheckpointError: on entering: no such files (pickled ones are refused by name), or one that cannot be read.
@@ -52,17 +49,17 @@ class Checkpoint:
 
     def __enter__(self) -> Checkpoint:
         with ExitStack() as opening:
-            shards = _shards(self.folder)
+            files = shards(self.folder)
             # Before they are opened: of files that are replaced meanwhile this is then the fingerprint of the old ones,
             # which nobody will ask for again.
-            self.fingerprint = _fingerprint(shards)
-            for path in shards:
+            self.fingerprint = _fingerprint(files)
+            for path in files:
                 try:
                     file = opening.enter_context(safe_open(path, framework="pt"))
                 except (OSError, SafetensorError) as error:
                     raise CheckpointError(f"{path} cannot be read: {error}") from error
                 self._files.update(dict.fromkeys(file.keys(), file))
-            self._mapped = MappedFiles(shards)
+            self._mapped = MappedFiles(files)
             self._open = opening.pop_all()
         return self
 
@@ -110,9 +107,9 @@ class Checkpoint:
                 wrong.append(f"{name} {shape}, not {list(known[name])}")
             elif name not in quantized and (dtype := view.get_dtype()) not in _FLOATS:
                 wrong.append(f"{name} in {dtype}, not floating point")
-        complaints = [f"{verb} {_listed(names)}" for verb, names in problems if names]
+        complaints = [f"{verb} {listed(names)}" for verb, names in problems if names]
         if wrong:
-            complaints.append(f"has {_listed(wrong)}")
+            complaints.append(f"has {listed(wrong)}")
         if complaints:
             raise CheckpointError(f"checkpoint {self.folder} does not fit its config: it " + "; it ".join(complaints))
 
@@ -174,31 +171,3 @@ def _fingerprint(shards: Sequence[Path]) -> str:
         times = status.st_mtime_ns, status.st_ctime_ns
         digest.update(json.dumps([path.name, status.st_size, *times, hashlib.sha256(header).hexdigest()]).encode())
     return digest.hexdigest()[:32]
-
-
-def _shards(folder: Path) -> list[Path]:
-    index = folder / _INDEX
-    if index.exists():
-        try:
-            names = {Path(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise CheckpointError(f"{index} is no index of safetensors shards: {error!r}") from error
-        outside = [str(name) for name in names if str(name) != name.name]
-        if outside:
-            raise CheckpointError(f"{index} names files outside its folder: {_listed(outside)}")
-        return [folder / name for name in sorted(names)]
-    if (folder / _SINGLE).exists():
-        return [folder / _SINGLE]
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
-    if pickles:
-        raise CheckpointError(
-            f"{folder} holds its weights as pickle ({_listed(pickles)}), which can run code when it is read and is "
-            "refused; convert them to safetensors"
-        )
-    raise CheckpointError(f"{folder} holds neither {_SINGLE} nor {_INDEX}")
-
-
-def _listed(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    rest = len(ordered) - _SHOWN
-    return ", ".join(ordered[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -18,11 +18,13 @@ class RopeConfig:
 
     Args:
         rotary_dim: elements of each head that are turned.
-        work_out: frequencies and scaling; called when they are first asked for, since it takes torch.
+        length: the longest sequence that will be served.
+        work_out: frequencies and scaling for that length; called when they are first asked for, since it takes torch.
     """
 
     rotary_dim: int
-    work_out: Callable[[], tuple[tuple[float, ...], float]] = field(repr=False, compare=False)
+    length: int
+    work_out: Callable[[int], tuple[tuple[float, ...], float]] = field(repr=False, compare=False)
 
     @property
     def inv_freq(self) -> tuple[float, ...]:
@@ -36,7 +38,7 @@ class RopeConfig:
 
     @cached_property
     def _worked_out(self) -> tuple[tuple[float, ...], float]:
-        return self.work_out()
+        return self.work_out(self.length)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -83,6 +83,16 @@ class Decoder:
             + sum(rope.nbytes for rope in self.ropes)
             + (0 if embedding.weight is head.weight else embedding.weight.nbytes)
         )
+
+    def serve_up_to(self, length: int) -> None:
+        """Expect no longer sequences than so many tokens, since the KV cache holds no more. To be called before a step.
+
+        LongRoPE's factors follow from that; no other rope changes.
+        """
+        ropes = [replace(rope, length=length) for rope in self.config.ropes]
+        if [(rope.inv_freq, rope.scaling) for rope in ropes] != [(r.inv_freq, r.scaling) for r in self.config.ropes]:
+            device = self.ropes[0].cos.device
+            self.ropes = tuple(RopeTable(rope, length, device) for rope in ropes)
 
     @torch.inference_mode()
     def forward(

@@ -11,6 +11,8 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, NotASafetensorsRepoError
 
+from loraplex_server.models.errors import CheckpointError
+from loraplex_server.models.shards import shards
 from loraplex_server.plan.error import PlanError
 
 _LONGEST = 100 << 20  # of a header, by the format's own definition
@@ -28,14 +30,20 @@ def stored_bytes(path_or_id: str, folder: Path) -> Mapping[str, int]:
     Raises:
         PlanError: there are no safetensors files, or one is damaged.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    sizes = _of_files(files) if files else _of_hub(path_or_id)
+    sizes = _of_files(_files(folder)) if any(folder.glob("*.safetensors")) else _of_hub(path_or_id)
     modules: dict[str, int] = defaultdict(int)
     for name, size in sizes:
         module, _, part = name.rpartition(".")
         if part not in _UNUSED:
             modules[name.split(".weight", 1)[0] if ".weight" in name else module] += size
     return modules
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return shards(folder)
+    except CheckpointError as error:
+        raise PlanError(str(error)) from error
 
 
 def _of_files(files: Iterable[Path]) -> Iterable[tuple[str, int]]:

@@ -40,6 +40,21 @@ def test_file_contents_that_the_kernel_would_give_up_are_not_in_use(tmp_path: Pa
     assert memory_left(of_process, tmp_path) == 600
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_nor_are_those_that_were_read_twice_unless_somebody_maps_them(
+    tmp_path: Path, of_process: Path, version: int
+) -> None:
+    if version == 2:
+        group(tmp_path, "1000", 900, inactive=100)
+        stat = "inactive_file 100\nactive_file 500\nfile_mapped 200\n"
+    else:
+        of_process.write_text("3:memory:/\n")
+        group_v1(tmp_path / "memory", 1000, 900, inactive=100)
+        stat = "active_file 1\ntotal_inactive_file 100\ntotal_active_file 500\nmapped_file 9\ntotal_mapped_file 200\n"
+    (tmp_path / ("memory" if version == 1 else "") / "memory.stat").write_text(stat)
+    assert memory_left(of_process, tmp_path) == 1000 - 900 + 100 + 300
+
+
 def test_a_group_that_is_over_its_limit_leaves_nothing(tmp_path: Path, of_process: Path) -> None:
     group(tmp_path, "1000", 1200)
     assert memory_left(of_process, tmp_path) == 0

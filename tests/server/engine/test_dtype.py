@@ -18,6 +18,7 @@ from loraplex_server.engine.dtype import Format, checkpoint_dtype, choose_dtype
         ({"dtype": "bfloat16", "torch_dtype": "float16"}, "bfloat16"),
         ({"dtype": "float64"}, "float32"),
         ({"dtype": None}, "float32"),
+        ({"dtype": None, "torch_dtype": "float16"}, "float16"),
         ({}, "float32"),
     ],
 )

@@ -72,3 +72,27 @@ def test_mixed_adapters_of_a_family_match_peft(family: str, tmp_path: Path) -> N
         assert outputs[name, 0].tokens == expected.tokens, name
         assert outputs[name, 0].logprobs == pytest.approx(expected.logprobs, abs=1e-4)
     core.store.close()
+
+
+@pytest.mark.parametrize("tensor_parallel_size", [1, 2])
+def test_a_cache_that_holds_no_long_sequence_means_longropes_short_factors(
+    tmp_path: Path, tensor_parallel_size: int
+) -> None:
+    """As transformers, which takes the long ones where a sequence is longer than the model was made for at first."""
+    half = SHAPE["hidden_size"] // SHAPE["num_attention_heads"] // 2
+    rope = {"rope_type": "longrope", "rope_theta": 1000.0, "short_factor": [1.0] * half, "long_factor": [4.0] * half}
+    config = Phi3Config(
+        **{**SHAPE, "max_position_embeddings": 4096}, rope_parameters=rope, original_max_position_embeddings=128
+    )
+    base = write_base(tmp_path, config)
+    asked = random.Random(1).choices(range(3, VOCAB), k=40)
+    core = make_engine(
+        base, kv_cache_memory=(32 << 10) // tensor_parallel_size, tensor_parallel_size=tensor_parallel_size
+    )
+    try:
+        assert core.runner.model.config.max_model_len == 4096
+        assert core.scheduler.pool.num_blocks * 8 <= 128
+        output = run(core, [request("a", asked)])["a", 0]
+    finally:
+        core.close()
+    assert output.tokens == greedy(load_base(base), asked, 8).tokens

@@ -8,8 +8,9 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Gemma2Config, LlamaConfig, Phi3Config
+from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Phi3Config
 
+from loraplex_server.models.checkpoint import Checkpoint
 from loraplex_server.models.errors import CheckpointError
 
 
@@ -138,15 +139,31 @@ def test_a_missing_shard_is_named(make_oracle):
 
 @pytest.mark.parametrize("index", ["[]", '{"weight_map": ["a"]}', "{", '{"weight_map": {"a": 1}}'])
 def test_an_index_that_is_none_is_named(make_oracle, index):
-    oracle = make_oracle(LlamaConfig)
+    oracle = make_oracle(LlamaConfig, max_shard_size="20KB")
     (oracle.folder / "model.safetensors.index.json").write_text(index)
     with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json is no index"):
         oracle.load()
 
 
 def test_an_index_cannot_point_outside_its_folder(make_oracle):
-    oracle = make_oracle(LlamaConfig)
+    oracle = make_oracle(LlamaConfig, max_shard_size="20KB")
     index = {"weight_map": {"lm_head.weight": "../secret.safetensors"}}
     (oracle.folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match=r"outside its folder: \.\./secret\.safetensors"):
         oracle.load()
+
+
+def test_one_file_is_the_checkpoint_whatever_an_old_index_says(make_oracle):
+    """As it is left by saving one file where shards were, and as transformers reads it."""
+    old = make_oracle(LlamaConfig, max_shard_size="20KB")
+    shards = [(path, path.read_bytes()) for path in old.folder.glob("model-*")]
+    folder = make_oracle(LlamaConfig).folder
+    for path, content in shards:
+        path.write_bytes(content)
+    assert (folder / "model.safetensors.index.json").exists()
+    name = "model.norm.weight"
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, name: torch.full_like(tensors[name], 7)}, folder / "model.safetensors", {"format": "pt"})
+    with Checkpoint(folder) as checkpoint:
+        assert (checkpoint.tensor(name) == 7).all()
+    assert (AutoModelForCausalLM.from_pretrained(folder).model.norm.weight == 7).all()

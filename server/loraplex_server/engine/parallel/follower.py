@@ -69,6 +69,7 @@ class Follower:
         caches = self._told.get()
         if not isinstance(caches, Caches):
             raise TypeError(f"rank 0 said {caches} in place of the caches' sizes")
+        served.model.serve_up_to(caches.max_model_len)
         self._runner = make_runner(served, caches.num_blocks)
         self._adapters = self._library(served, self._runner, caches.host_bytes)
         add_replays(self._runner, served, caches.max_model_len)

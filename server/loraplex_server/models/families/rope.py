@@ -22,7 +22,8 @@ def rope_config(
     LongRoPE has factors for short and for long sequences, and transformers changes from one to the other when the
     longest sequence of a batch passes `original_max_position_embeddings`. Cached keys cannot change with it, and a
     sequence's output must not hang on its neighbours: so the long factors serve every sequence where `length` is above
-    that limit, and the short ones where it is not. To have the short ones, start with a `max_model_len` up to it.
+    that limit, and the short ones where it is not. To have the short ones, start with a `max_model_len` up to it; a KV
+    cache that holds no more than that does the same (`Decoder.serve_up_to`).
 
     Args:
         hf: transformers' config, standardized (`rope_parameters`).
@@ -41,7 +42,8 @@ def rope_config(
     share = parameters.get("partial_rotary_factor", 1.0)
     if share != 1.0 and not partial:
         raise UnsupportedModelError(f"partial_rotary_factor {share} is not supported for {hf.architectures[0]}")
-    return RopeConfig(int(head_dim * share), bind(_work_out, hf, parameters, int(head_dim * share), length, layer_type))
+    dim = int(head_dim * share)
+    return RopeConfig(dim, length, bind(_work_out, hf, parameters, dim, layer_type))
 
 
 def trained_length(hf: Any) -> int:
@@ -58,7 +60,7 @@ def trained_length(hf: Any) -> int:
 
 
 def _work_out(
-    hf: Any, parameters: Mapping[str, Any], dim: int, length: int, layer_type: str | None
+    hf: Any, parameters: Mapping[str, Any], dim: int, layer_type: str | None, length: int
 ) -> tuple[tuple[float, ...], float]:
     import torch  # not above: a config alone is read without it
     from transformers import modeling_rope_utils
