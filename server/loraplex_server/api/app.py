@@ -73,19 +73,7 @@ def create_app(
     callers = Callers(settings, tenancy.keyring)
     stored = ResponseStore(settings.response_store_size)
     services = Services(
-        settings,
-        engine,
-        renderers,
-        catalog,
-        metrics,
-        names,
-        drain,
-        outcomes,
-        keeper,
-        admin,
-        callers,
-        tenancy,
-        responses=stored,
+        settings, engine, renderers, catalog, metrics, names, drain, outcomes, keeper, admin, callers, tenancy, stored
     )
     app = FastAPI(
         title="Loraplex",

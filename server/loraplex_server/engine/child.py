@@ -70,8 +70,11 @@ class EngineChild:
         if stdin is None:
             raise RuntimeError("the engine process has no standard input")
         # It stays open: when this process ends, in whatever way, the engine reads the end of file and ends too.
-        stdin.write(msgspec.json.encode(Launch(self._config, addresses[0], addresses[1])) + b"\n")
-        await stdin.drain()
+        try:
+            stdin.write(msgspec.json.encode(Launch(self._config, addresses[0], addresses[1])) + b"\n")
+            await stdin.drain()
+        except RuntimeError as error:  # so says uvloop where the process has ended already
+            raise ConnectionResetError("it ended before it was told what to do") from error
 
     def _bind(self, requests: str, replies: str) -> None:
         context = zmq.asyncio.Context()

@@ -200,6 +200,9 @@ class EngineClient:
             still = await self._stands_still(child)
         except OSError as error:
             return f"the engine process could not be started: {error}"
+        except Exception as error:  # whatever it is, a server without an engine is no server: it is tried again
+            logger.exception("the engine process cannot be watched")
+            return f"the engine process cannot be watched: {error!r}"
         finally:
             was_ready = self._ready.is_set()
             self._ready.clear()

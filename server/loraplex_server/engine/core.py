@@ -72,7 +72,6 @@ class EngineCore:
         self.requests: dict[str, Request] = {}
         self._pace = Pace()
         self._deadlines = Deadlines(self._pace, scheduler.seats.missing_tokens)
-        self._num_deadlines = 0
         self._unbound: dict[str, Request] = {}  # whose adapters are not in memory, or were not looked at yet
         self.overlap = overlap
         self._flights: deque[Flight] = deque()  # steps that were launched, and whose results nobody looked at yet
@@ -134,8 +133,7 @@ class EngineCore:
         self.computed = bool(self._flights)
         events += self._land(1 if plan and self.overlap else 0)
         if plan:
-            log = self._step_log
-            self._pace.observe(log.last_tokens, log.last_prompt_tokens, time.monotonic() - started)
+            self._pace.observe(*self._step_log.last, time.monotonic() - started)
         return events
 
     def _end_overdue(self, now: float) -> list[Event]:
@@ -150,7 +148,6 @@ class EngineCore:
                 if sequence.finish_reason is None:
                     sequence.finish_reason = "length"
                     events.append(msgspec.structs.replace(request.delta(sequence, []), timed_out=True))
-        self._num_deadlines += len(overdue)
         self._retire([request for request, _ in overdue])
         return events
 
@@ -280,7 +277,7 @@ class EngineCore:
             kv_total_blocks=pool.num_blocks,
             preemptions_total=counts.preemptions,
             pauses_total=counts.pauses,
-            deadlines_total=self._num_deadlines,
+            deadlines_total=self._deadlines.ended,
             prefix_queries_total=counts.prefix_queries,
             prefix_hits_total=counts.prefix_hits,
             steps=self._step_log.take(),

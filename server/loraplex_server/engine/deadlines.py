@@ -36,6 +36,7 @@ class Deadlines:
         self._looks: dict[int, Request] = {}
         self._numbers: dict[Request, int] = {}  # of each request's next look
         self._count = itertools.count()
+        self.ended = 0  # requests, for want of time
 
     def add(self, request: Request) -> None:
         """Look at it at once, and whenever something is to be decided."""
@@ -70,6 +71,7 @@ class Deadlines:
                 over.append(Overdue(request, reason))
             else:
                 self._look_at(request, max(request.deadline - least, now + least / 8))
+        self.ended += len(over)
         return over
 
     def least(self, request: Request) -> float:

@@ -13,14 +13,13 @@ class StepLog:
 
     def __init__(self) -> None:
         self._steps = Steps()
-        self.last_tokens = 0  # of the latest step
-        self.last_prompt_tokens = 0
+        self.last = 0, 0  # tokens of the latest step, and those of prompts among them
 
     def add(self, plan: Seq[Scheduled]) -> None:
         """A step is launched; none of an empty plan is."""
-        self.last_tokens = sum(scheduled.count for scheduled in plan)
-        self.last_prompt_tokens = sum(each.count for each in plan if each.count > 1 and not each.draft)
-        self._steps.tokens.append(self.last_tokens)
+        tokens = sum(scheduled.count for scheduled in plan)
+        self.last = tokens, sum(each.count for each in plan if each.count > 1 and not each.draft)
+        self._steps.tokens.append(tokens)
         self._steps.sequences.append(len(plan))
         # A slot holds one adapter, so its number is as good as a name, and shorter to hash.
         self._steps.adapters.append(len({use.slot for scheduled in plan for use in scheduled.sequence.adapters}))

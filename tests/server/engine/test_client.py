@@ -223,3 +223,21 @@ async def test_an_engine_that_cannot_start_says_why(model: Path, options: dict, 
     with pytest.raises(EngineStartError, match=message):
         await client.start()
     await client.close()
+
+
+async def test_an_engine_that_ends_before_it_was_told_anything_is_started_again(
+    model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = EngineClient(config(model))
+    first_pid = (await client.start()).pid
+
+    def closed(self: asyncio.StreamWriter, data: bytes) -> None:
+        raise RuntimeError("unable to perform operation: the handler is closed")  # uvloop's words
+
+    with monkeypatch.context() as pipes:
+        pipes.setattr(asyncio.StreamWriter, "write", closed)
+        os.kill(first_pid, signal.SIGKILL)
+        await until(lambda: any("it ended before it was told" in line for line in caplog.messages))
+    await until(lambda: client.healthy)
+    assert len(await answer(client, asking("a"))) == 5
+    await client.close()
