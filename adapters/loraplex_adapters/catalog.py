@@ -214,7 +214,7 @@ class Catalog:
         """
         name = self.canonical(name)
         for alias in aliases or ():
-            self._rules.require_alias(alias)
+            self._rules.require_alias(alias, name)
         self._registry.change(name, pinned=pinned, aliases=aliases)
 
     def aliases(self) -> dict[str, str]:
@@ -251,9 +251,7 @@ class Catalog:
     def _require_free(self, name: str, source: str, aliases: Collection[str], replace: bool) -> None:
         self._rules.require_free(name, source, replace)
         for alias in aliases:
-            if alias == name:
-                raise AdapterConflictError(f"'{alias}' is an adapter itself and cannot stand for another")
-            self._rules.require_alias(alias)
+            self._rules.require_alias(alias, name)
 
     def _exists(self, name: str) -> bool:
         return name in self._registry.adapters or self._root.folder(name) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -151,18 +150,11 @@ def _require_sound(header: bytes, size: int) -> None:
     Raises:
         SafetensorError: the header is damaged, or a file of `size` bytes is not what it announces.
     """
-    with contextlib.ExitStack() as stack:
-        if hasattr(os, "memfd_create"):
-            fd = os.memfd_create("header")
-            path = f"/proc/self/fd/{fd}"
-        else:
-            fd, path = tempfile.mkstemp()
-            stack.callback(os.unlink, path)
-        stack.callback(os.close, fd)
-        with os.fdopen(os.dup(fd), "wb") as file:
-            file.write(header)
-        os.ftruncate(fd, size)
-        with safe_open(path, "np"):
+    in_memory = hasattr(os, "memfd_create")
+    with open(os.memfd_create("header"), "wb") if in_memory else tempfile.NamedTemporaryFile() as file:
+        file.write(header)
+        file.truncate(size)
+        with safe_open(f"/proc/self/fd/{file.fileno()}" if in_memory else file.name, "np"):
             pass
 
 

@@ -15,6 +15,9 @@ from loraplex_adapters.registry.database import connect
 
 logger = logging.getLogger(__name__)
 
+_PIN = "INSERT OR IGNORE INTO pins VALUES (?)"
+_ALIAS = "INSERT OR REPLACE INTO aliases VALUES (?, ?)"
+
 
 @dataclass(frozen=True)
 class Registered:
@@ -65,8 +68,8 @@ class Registry:
         created = known.created if known is not None and known.source == source else int(time.time())
         self._write(
             ("INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?)", (name, source, revision, created)),
-            *([("INSERT OR IGNORE INTO pins VALUES (?)", (name,))] if pinned else []),
-            *(("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, name)) for alias in aliases),
+            *([(_PIN, (name,))] if pinned else []),
+            *((_ALIAS, (alias, name)) for alias in aliases),
         )
         self.adapters = {**self.adapters, name: Registered(source, revision, created)}
         self.pins = self.pins | {name} if pinned else self.pins
@@ -103,12 +106,11 @@ class Registry:
         statements: list[tuple[str, tuple[str | int, ...]]] = []
         pins, stands = self.pins, self.aliases
         if pinned is not None:
-            statement = "INSERT OR IGNORE INTO pins VALUES (?)" if pinned else "DELETE FROM pins WHERE name = ?"
-            statements.append((statement, (name,)))
+            statements.append((_PIN if pinned else "DELETE FROM pins WHERE name = ?", (name,)))
             pins = pins | {name} if pinned else pins - {name}
         if aliases is not None:
             statements.append(("DELETE FROM aliases WHERE target = ?", (name,)))
-            statements += [("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, name)) for alias in aliases]
+            statements += [(_ALIAS, (alias, name)) for alias in aliases]
             others = {alias: target for alias, target in stands.items() if target != name}
             stands = {**others, **dict.fromkeys(aliases, name)}
         self._write(*statements)

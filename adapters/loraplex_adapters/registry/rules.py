@@ -53,15 +53,15 @@ class NameRules:
         if self._is_folder(name):
             raise AdapterConflictError(f"'{name}' is a folder among the server's adapters already")
 
-    def require_alias(self, alias: str) -> None:
-        """Let a name stand for an adapter.
+    def require_alias(self, alias: str, target: str) -> None:
+        """Let a name stand for an adapter, which need not be there yet.
 
         Raises:
             AdapterNameError: nothing may be called so.
             AdapterConflictError: it is an adapter's name.
         """
         self._require_possible(alias)
-        if alias in self._registry.adapters or self._is_folder(alias):
+        if alias == target or alias in self._registry.adapters or self._is_folder(alias):
             raise AdapterConflictError(f"'{alias}' is an adapter itself and cannot stand for another")
 
     def _require_possible(self, name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from loraplex_server.batch.answer import Answer, decode, encode
-from loraplex_server.batch.state.space import Share
+from loraplex_server.batch.state.space import Space
 
 
 class AnswerFileError(Exception):
@@ -22,16 +22,16 @@ class AnswerFile:
     Args:
         path: of the file; made where it is missing.
         kept: called on the event loop with each answer that has reached the disk.
-        share: of the room for files, which its bytes take; None: there is no limit.
+        space: that its bytes take; None: there is no limit.
 
     Raises:
         AnswerFileError: it cannot be opened, or somebody else writes it.
     """
 
-    def __init__(self, path: Path, kept: Callable[[Answer], None], share: Share | None = None) -> None:
+    def __init__(self, path: Path, kept: Callable[[Answer], None], space: Space | None = None) -> None:
         self._path = path
         self._kept = kept
-        self._share = share
+        self._space = space
         self._pending: list[tuple[Answer, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         try:
@@ -59,6 +59,8 @@ class AnswerFile:
                     yield decode(data)
                 except ValueError as error:
                     raise AnswerFileError(f"line {number} of {self._path} is no answer of a batch: {error}") from None
+                if self._space is not None:
+                    self._space.hold(len(data))
                 self.size += len(data)
         os.ftruncate(self._descriptor, self.size)
         os.lseek(self._descriptor, self.size, os.SEEK_SET)
@@ -117,8 +119,8 @@ class AnswerFile:
                     written.set_result(None)
 
     def _append(self, data: bytes) -> None:
-        if self._share is not None:
-            self._share.take(len(data))
+        if self._space is not None:
+            self._space.take(len(data))
         try:
             view = memoryview(data)
             while view:
@@ -127,7 +129,7 @@ class AnswerFile:
         except OSError:
             os.ftruncate(self._descriptor, self.size)
             os.lseek(self._descriptor, self.size, os.SEEK_SET)
-            if self._share is not None:
-                self._share.give(len(data))
+            if self._space is not None:
+                self._space.give(len(data))
             raise
         self.size += len(data)

@@ -80,18 +80,22 @@ class Execution:
         try:
             output = Output(self.batch, self._state.files, seen)
             try:
-                try:
-                    end = await self._until_end(output, seen)
-                    if end == "expired" and self.batch.in_progress_at is not None:
-                        await self._answer_late(output, seen)
-                finally:
-                    await output.close()
-                await self._finish(end, output)
+                await self._finish(await self._write(output, seen), output)
             except BaseException:
                 output.give_back()
                 raise
         finally:
             seen.close()
+
+    async def _write(self, output: Output, seen: Seen) -> End:
+        """All answers that there will be."""
+        try:
+            end = await self._until_end(output, seen)
+            if end == "expired" and self.batch.in_progress_at is not None:
+                await self._answer_late(output, seen)
+            return end
+        finally:
+            await output.close()
 
     async def _until_end(self, output: Output, seen: Seen) -> End:
         try:

@@ -11,7 +11,7 @@ from loraplex_server.batch.seen import Seen
 from loraplex_server.batch.state.batches import StoredBatch
 from loraplex_server.batch.state.database import Statement
 from loraplex_server.batch.state.files import Files, StoredFile
-from loraplex_server.batch.state.space import LEAST, Share
+from loraplex_server.batch.state.space import LEAST
 from loraplex_server.batch.tally import Tally
 
 PURPOSE = "batch_output"
@@ -29,10 +29,10 @@ class Output:
         self._files = files
         self._seen = seen
         self.tally = Tally()
-        self._share = Share(files.space)
-        self._good = AnswerFile(files.path(batch.output_id), self._kept, self._share)
+        self._padding = 0  # bytes that files take beyond their own
+        self._good = AnswerFile(files.path(batch.output_id), self._kept, files.space)
         try:
-            self._bad = AnswerFile(files.path(batch.error_id), self._kept, self._share)
+            self._bad = AnswerFile(files.path(batch.error_id), self._kept, files.space)
         except BaseException:
             self._good.let_go()
             raise
@@ -45,7 +45,6 @@ class Output:
         for file in (self._good, self._bad):
             for answer in file.recover():
                 self._kept(answer)
-            self._share.hold(file.size)
 
     def _kept(self, answer: Answer) -> None:
         self.tally.add(answer)
@@ -61,7 +60,7 @@ class Output:
 
     def give_back(self) -> None:
         """After close, where the batch has not ended: whoever goes on with it counts its files anew."""
-        self._share.give_all()
+        self._files.space.give(self._good.size + self._bad.size + self._padding)
 
     async def close(self) -> None:
         """Write what was put, and let go of the files."""
@@ -75,7 +74,9 @@ class Output:
             if not size:
                 self._files.path(id).unlink(missing_ok=True)
                 continue
-            self._share.hold(max(LEAST - size, 0))
+            padding = max(LEAST - size, 0)
+            self._files.space.hold(padding)
+            self._padding += padding
             name, expires = f"{batch.id}_{kind}.jsonl", now + batch.output_lifetime_s
             statements.append(self._files.adding(StoredFile(id, batch.tenant, name, PURPOSE, size, now, expires)))
             fields[f"{kind}_file_id"] = id

@@ -7,7 +7,8 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from loraplex_server.batch.answer import Answer
 from loraplex_server.batch.answer_file import AnswerFileError
@@ -20,6 +21,8 @@ from loraplex_server.batch.state.files import LIFETIME_S
 from loraplex_server.batch.state.state import State
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 TICK_S = 0.1
 RETRY_S = 10.0
@@ -48,7 +51,8 @@ class Worker:
     async def run(self) -> None:
         """Go on with what an earlier process left, then with what comes, until the server ends."""
         try:
-            await self._begin_unfinished()
+            for batch in await self._kept(self._state.batches.unfinished):
+                self.begin(batch)
             tidied = 0.0
             while not self._draining():
                 for execution in list(self.executions.values()):
@@ -67,9 +71,6 @@ class Worker:
         """Work on a batch when its turn comes; nothing, where it is being worked on."""
         if batch.id in self.executions:
             return
-        self._take_up(batch)
-
-    def _take_up(self, batch: StoredBatch) -> None:
         execution = Execution(batch, self._state, self._room, self._asks(batch))
         self.executions[batch.id] = execution
         self._tasks[batch.id] = asyncio.create_task(self._execute(execution))
@@ -99,31 +100,21 @@ class Worker:
                 del self._tasks[batch.id]
 
     async def _again(self, batch: StoredBatch) -> None:
-        """Go on from what is kept, once that can be read."""
-        while True:
-            await asyncio.sleep(RETRY_S)
-            try:
-                kept = await asyncio.to_thread(self._state.batches.find, batch.tenant, batch.id)
-            except StateError as error:
-                logger.error("batch %s waits on: %s", batch.id, error)
-                continue
-            if kept is None or kept.status not in UNFINISHED:
-                del self.executions[batch.id]
-            else:
-                self._take_up(kept)
-            return
+        """Go on from what is kept."""
+        await asyncio.sleep(RETRY_S)
+        kept = await self._kept(partial(self._state.batches.find, batch.tenant, batch.id))
+        del self.executions[batch.id]
+        if kept is not None and kept.status in UNFINISHED:
+            self.begin(kept)
 
-    async def _begin_unfinished(self) -> None:
+    async def _kept(self, read: Callable[[], T]) -> T:
+        """What is kept, once it can be read."""
         while True:
             try:
-                left = await asyncio.to_thread(self._state.batches.unfinished)
+                return await asyncio.to_thread(read)
             except StateError as error:
                 logger.error("batches wait: %s", error)
-                await asyncio.sleep(RETRY_S)
-                continue
-            for batch in left:
-                self.begin(batch)
-            return
+            await asyncio.sleep(RETRY_S)
 
     def _tidy(self, needed: set[str]) -> None:
         try:

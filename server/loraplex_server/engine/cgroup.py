@@ -20,18 +20,22 @@ class Group:
 
 @dataclass(frozen=True)
 class _Files:
-    """Names of one version's files, and what the words in `memory.stat` begin with that are of the children too."""
+    """Names of one version's files, and the words in `memory.stat` for file contents: not in use, in use, mapped."""
 
     limit: str
     usage: str
-    prefix: str
+    inactive: str
+    active: str
+    mapped: str
 
 
 _MEMORY = {
-    1: _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
-    2: _Files("memory.max", "memory.current", ""),
+    1: _Files(
+        *("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        *("total_inactive_file", "total_active_file", "total_mapped_file"),
+    ),
+    2: _Files("memory.max", "memory.current", "inactive_file", "active_file", "file_mapped"),
 }
-_MAPPED = {1: "total_mapped_file", 2: "file_mapped"}
 
 
 def groups(controller: str, of_process: Path = OF_PROCESS, root: Path = ROOT) -> Iterator[Group]:
@@ -87,10 +91,6 @@ def _left(group: Group) -> int | None:
     if limit == "max":
         return None
     counts = dict(line.split(maxsplit=1) for line in stat)
-
-    def count(name: str) -> int:
-        return int(counts.get(name, 0))
-
+    inactive, active, mapped = (int(counts.get(name, 0)) for name in (files.inactive, files.active, files.mapped))
     # The kernel gives up contents of files that nobody maps. Reading a checkpoint twice makes its pages "active".
-    active = max(count(f"{files.prefix}active_file") - count(_MAPPED[group.version]), 0)
-    return max(int(limit) - usage + count(f"{files.prefix}inactive_file") + active, 0)
+    return max(int(limit) - usage + inactive + max(active - mapped, 0), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from loraplex_server.engine.pace import Pace
@@ -12,6 +13,13 @@ from loraplex_server.engine.request import Request
 from loraplex_server.engine.sequence import Sequence
 
 FEW = 64  # looks at what has ended that are not worth sweeping
+
+
+@dataclass(order=True)
+class _Look:
+    at: float
+    number: int
+    request: Request | None = field(compare=False)  # None once it ended
 
 
 class Overdue(NamedTuple):
@@ -32,10 +40,9 @@ class Deadlines:
     def __init__(self, pace: Pace, to_compute: Callable[[Sequence], int]) -> None:
         self._pace = pace
         self._to_compute = to_compute
-        self._heap: list[tuple[float, int]] = []  # when to look again, and at which look
-        self._looks: dict[int, Request] = {}
-        self._numbers: dict[Request, int] = {}  # of each request's next look
-        self._count = itertools.count()
+        self._heap: list[_Look] = []
+        self._looks: dict[Request, _Look] = {}  # the next one of each request
+        self._numbers = itertools.count()
         self.ended = 0  # requests, for want of time
 
     def add(self, request: Request) -> None:
@@ -45,21 +52,21 @@ class Deadlines:
 
     def forget(self, request: Request) -> None:
         """It ended, perhaps long before its deadline: nothing of it stays."""
-        number = self._numbers.pop(request, None)
-        if number is not None:
-            del self._looks[number]
+        look = self._looks.pop(request, None)
+        if look is not None:
+            look.request = None
         if len(self._heap) > 2 * len(self._looks) + FEW:
-            self._heap = [entry for entry in self._heap if entry[1] in self._looks]
+            self._heap = [look for look in self._heap if look.request is not None]
             heapq.heapify(self._heap)
 
     def due(self, now: float) -> list[Overdue]:
         """Of the requests in flight, those that end now for want of time."""
         over = []
-        while self._heap and self._heap[0][0] <= now:
-            request = self._looks.pop(heapq.heappop(self._heap)[1], None)
+        while self._heap and self._heap[0].at <= now:
+            request = heapq.heappop(self._heap).request
             if request is None or request.deadline is None:
                 continue
-            del self._numbers[request]
+            del self._looks[request]
             allowed = request.deadline - request.arrival
             if now >= request.deadline:
                 over.append(Overdue(request, f"the request's {allowed:.3g} s were over before its first token"))
@@ -82,6 +89,5 @@ class Deadlines:
         return self._pace.least(prompt, first.sampling.min_tokens)
 
     def _look_at(self, request: Request, at: float) -> None:
-        number = next(self._count)
-        self._looks[number], self._numbers[request] = request, number
-        heapq.heappush(self._heap, (at, number))
+        look = self._looks[request] = _Look(at, next(self._numbers), request)
+        heapq.heappush(self._heap, look)

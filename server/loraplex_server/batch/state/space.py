@@ -41,37 +41,3 @@ class Space:
         """After so many bytes are gone."""
         with self._lock:
             self.used -= nbytes
-
-
-class Share:
-    """What one writer takes of a space, so that all of it can be given back. Calls may come from any thread."""
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-        self._lock = threading.Lock()
-        self._nbytes = 0
-
-    def take(self, nbytes: int) -> None:
-        """As `Space.take`."""
-        self._space.take(nbytes)
-        self._count(nbytes)
-
-    def hold(self, nbytes: int) -> None:
-        """As `Space.hold`."""
-        self._space.hold(nbytes)
-        self._count(nbytes)
-
-    def give(self, nbytes: int) -> None:
-        """As `Space.give`."""
-        self._space.give(nbytes)
-        self._count(-nbytes)
-
-    def give_all(self) -> None:
-        """Whoever goes on where this one ended counts it anew."""
-        with self._lock:
-            nbytes, self._nbytes = self._nbytes, 0
-        self._space.give(nbytes)
-
-    def _count(self, nbytes: int) -> None:
-        with self._lock:
-            self._nbytes += nbytes

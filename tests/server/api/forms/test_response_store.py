@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -76,9 +78,6 @@ LONG = "x" * 100_000
     ids=lambda item: f"{item.get('type', 'message')} {max(item, key=lambda name: len(str(item[name])))}",
 )
 def test_whatever_takes_memory_counts(item: dict[str, Any]) -> None:
-    import json
-    import tracemalloc
-
     text = json.dumps(item)
     tracemalloc.start()
     try:
