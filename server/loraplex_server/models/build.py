@@ -45,10 +45,11 @@ def build(
     ropes = [RopeTable(rope, config.max_model_len, target.device) for rope in config.ropes]  # which may refuse
     quantized = _quantized(plan, config, weights)
     replaced = {f"{module}.weight" for module in quantized}
+    unused = [weights.unused(linear) for linear in plan.linears]
     checkpoint.check(
         {name: shape for name, shape in plan.tensors().items() if name not in replaced},
         optional=[HEAD_WEIGHT] if config.tie_embeddings else [],
-        quantized={name: shape for tensors in quantized.values() for name, shape in tensors.items()},
+        quantized={name: shape for tensors in (*quantized.values(), *unused) for name, shape in tensors.items()},
     )
     division = Division(config, group.rank, group.size)
     builder = _Builder(division, weights, step, group)

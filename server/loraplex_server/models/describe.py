@@ -31,7 +31,7 @@ def describe(folder: Path, max_model_len: int | None = None) -> DecoderConfig:
     try:
         # The class in transformers itself, never code from the checkpoint, whatever its auto_map says.
         hf = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+    except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"transformers cannot make sense of {folder / 'config.json'}: {error}") from error
     return family.describe(hf, max_model_len)
 

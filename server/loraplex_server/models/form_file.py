@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -42,7 +43,7 @@ def write_form(path: Path, form: WeightForm, module: str) -> None:
     if isinstance(form, Lookup) or (isinstance(form, GroupedInts) and form.bits == 4):
         arrays[_HALVED] = nibbles.pack(arrays.pop("codes"))
     text = json.dumps(description, sort_keys=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")  # in containers, pids are often the same
     try:
         save_file(arrays, temporary, {"form": text, "digest": _digest(text, arrays)})
         os.replace(temporary, path)

@@ -23,7 +23,7 @@ from loraplex_kernels.linear.side_by_side import SideBySide
 from loraplex_kernels.linear.stored import StoredWeight
 from loraplex_server.models.blueprint import LinearPlan
 from loraplex_server.models.checkpoint import Checkpoint
-from loraplex_server.models.errors import UnsupportedModelError
+from loraplex_server.models.errors import CheckpointError, UnsupportedModelError
 from loraplex_server.models.head_form import HeadForm
 from loraplex_server.models.parted import WHOLE, parted_form, pieces
 from loraplex_server.models.quantized.reader import WeightReader
@@ -82,6 +82,12 @@ class LinearWeights:
         found = {module: self._reader.tensors(module, shape) for module, shape in plan.shapes()}
         return {module: tensors for module, tensors in found.items() if tensors}
 
+    def unused(self, plan: LinearPlan) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of what the checkpoint has beside the plan's modules that is known but not used."""
+        if self._reader is None:
+            return {}
+        return {name: shape for module in plan.names for name, shape in self._reader.unused(module).items()}
+
     def is_quantized(self, module: str, shape: tuple[int, int]) -> bool:
         """Whether the checkpoint has quantized a module."""
         return self._reader is not None and bool(self._reader.tensors(module, shape))
@@ -116,7 +122,7 @@ class LinearWeights:
 
         Raises:
             UnsupportedModelError: the form that was asked for has no place for one of them, or cannot be cut so.
-            CheckpointError: what the checkpoint holds of it makes no sense.
+            CheckpointError: what the checkpoint holds of it makes no sense, or nothing that a kernel could use.
         """
         target, cuts = self.target, cuts or (WHOLE,) * len(plan.names)
         if self._reader is None and target.quantization == "int8":
@@ -125,7 +131,11 @@ class LinearWeights:
             weight = self.checkpoint.stack([f"{name}.weight" for name in plan.names], target.dtype, cuts)
             return make_weight(weight, "none", target.dtype, target.device)
         linears = zip(plan.shapes(), cuts, strict=True)
-        return self._together([self._part(module, shape, cut) for (module, shape), cut in linears])
+        parts = [self._part(module, shape, cut) for (module, shape), cut in linears]
+        try:
+            return self._together(parts)
+        except ValueError as error:
+            raise CheckpointError(f"{self.checkpoint.folder}, {', '.join(plan.names)}: {error}") from error
 
     def dequantized(self, module: str, shape: tuple[int, int]) -> Tensor:
         """`[N, K]` of a linear of the layers: the weight that `make` serves, rounding included."""

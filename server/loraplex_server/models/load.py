@@ -109,5 +109,5 @@ def _refuse_quantized(raw: Mapping[str, Any], folder: Path, quantization: str) -
         raise UnsupportedModelError(
             f"--quantization {quantization}: the checkpoint is quantized already, by {settings.method} "
             f"({settings.source}), {why}; leave out --quantization to serve it as it is, or serve the floating-point "
-            "checkpoint"
+            f"checkpoint; if its weights are floating point all the same, remove {settings.source}"
         )

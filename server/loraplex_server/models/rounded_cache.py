@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from loraplex_kernels.linear.forms import WeightForm
@@ -17,13 +18,16 @@ from loraplex_server.models.form_file import DamagedFileError, read_form, write_
 logger = logging.getLogger(__name__)
 
 _ABANDONED = 3600  # seconds after which a file that was not finished has no writer any more
+_UNUSED = 7 * 24 * 3600  # seconds after which nobody is thought to start from the same files again
 
 
 class RoundedCache:
     """The rounded linears of one checkpoint in one form.
 
     `folder / checkpoint / form and version of its rounder / fingerprint of the checkpoint's files / module`: what was
-    rounded from other files of the same folder, or by an older rounder, is removed when something new is put there.
+    rounded from other files of the same folder, of another revision on the hub, or by another rounder, is removed when
+    something new is put there and no start has used it for a week. Not sooner: on a volume that several servers share,
+    it may be what another one has from its own copy of the same files.
     A cache that cannot be used is none, and the log says so once: the model is served all the same.
 
     Args:
@@ -34,6 +38,8 @@ class RoundedCache:
 
     def __init__(self, folder: Path, checkpoint: Checkpoint, form: str) -> None:
         path = checkpoint.folder.resolve()
+        if path.parent.name == "snapshots":  # of the hub's cache: models--owner--name/snapshots/revision
+            path = path.parent.parent
         name = f"{path.name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
         self._form = form
         self._of_form = folder / name / f"{form}-v{ROUNDERS[form].version}"
@@ -52,6 +58,8 @@ class RoundedCache:
         except (DamagedFileError, OSError) as error:
             logger.warning("%s is discarded and made anew: %s", path, error)
             return None
+        if not self.found:
+            self._mark_used()
         self.found += 1
         return form
 
@@ -69,18 +77,28 @@ class RoundedCache:
     def _path(self, module: str) -> Path:
         return self._files / f"{module}.safetensors"
 
+    def _mark_used(self) -> None:
+        with suppress(OSError):  # of a volume that is only read nothing is removed either
+            os.utime(self._files)
+
     def _prepare(self) -> None:
         """Make room: remove what no start would look for again."""
         if self._prepared:
             return
         self._prepared = True
         self._files.mkdir(parents=True, exist_ok=True)
-        for other in self._of_form.parent.glob(f"{self._form}-v*"):
-            if other != self._of_form:
-                shutil.rmtree(other)
-        for other in self._of_form.iterdir():
-            if other != self._files:
-                shutil.rmtree(other)
-        for part in self._files.glob("*.new"):
-            if time.time() - part.stat().st_mtime > _ABANDONED:
+        self._mark_used()
+        for other in self._of_form.parent.glob(f"{self._form}-v*/*"):
+            if other != self._files and _age(other) > _UNUSED:
+                shutil.rmtree(other, ignore_errors=True)  # another process may be at it
+        for part in self._files.iterdir():
+            if part.suffix != ".safetensors" and _age(part) > _ABANDONED:
                 part.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    """Seconds since it was last written; 0 where it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

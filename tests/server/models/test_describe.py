@@ -60,6 +60,11 @@ def test_values_that_transformers_refuses_are_said_to_be_the_configs(write_confi
         describe(write_config(LlamaConfig, change))
 
 
+def test_a_quantizer_that_transformers_cannot_read_is_said_to_be_the_configs(write_config):
+    with pytest.raises(CheckpointError, match="transformers cannot make sense"):
+        describe(write_config(LlamaConfig, {"quantization_config": "x"}))
+
+
 def test_a_rope_that_depends_on_the_running_length_is_refused_by_name(write_config):
     folder = write_config(LlamaConfig, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4})
     with pytest.raises(UnsupportedModelError, match="rope type 'dynamic' is not supported; supported: default, linear"):
@@ -75,6 +80,10 @@ def test_a_rope_that_depends_on_the_running_length_is_refused_by_name(write_conf
         (Qwen2Config, {"layer_types": ["chunked_attention"] * 3}, "chunked_attention"),
         (Gemma2Config, {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
         (Gemma3TextConfig, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
+        (Gemma3TextConfig, {"final_logit_softcapping": 0.0}, "final_logit_softcapping must be above 0"),
+        (Gemma2Config, {"attn_logit_softcapping": 0.0}, "attn_logit_softcapping must be above 0"),
+        (MistralConfig, {"sliding_window": 0}, "sliding_window must be at least 1 token, not 0"),
+        (Gemma2Config, {"sliding_window": None}, "layer_types name sliding_attention, and sliding_window is null"),
     ],
 )
 def test_what_the_decoder_does_not_do_is_refused_by_name(write_config, config, changes, named):

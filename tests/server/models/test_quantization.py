@@ -114,6 +114,9 @@ def test_linears_that_cannot_be_stacked_are_served_side_by_side(make_oracle, mon
         def tensors(self, module, shape):
             return {f"{module}.weight": shape} if self.form_of(module) else {}
 
+        def unused(self, module):
+            return {}
+
         def read(self, module, shape):
             return round_weight(self.checkpoint.tensor(f"{module}.weight"), self.form_of(module))
 

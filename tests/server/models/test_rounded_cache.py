@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -15,8 +18,10 @@ from loraplex_kernels.linear.forms import Float8
 from loraplex_kernels.linear.rounders import ROUNDERS, round_weight
 from loraplex_server.models import linear_weights, rounded_cache
 from loraplex_server.models.form_file import DamagedFileError, read_form, write_form
+from loraplex_server.models.load import load_model
 
 LINEARS = 21
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -51,6 +56,14 @@ def test_a_second_start_rounds_nothing_and_serves_the_same(form, oracle, tmp_pat
         assert torch.equal(first.site_weight(site.index), second.site_weight(site.index))
 
 
+def test_what_a_start_found_counts_as_used(oracle, tmp_path):
+    oracle.load("int4", quantization_cache=tmp_path / "c")
+    folder = files(tmp_path / "c")[0].parent
+    os.utime(folder, (0, 0))
+    oracle.load("int4", quantization_cache=tmp_path / "c")
+    assert folder.stat().st_mtime > 0
+
+
 def test_an_interrupted_start_goes_on_where_it_was(oracle, tmp_path, rounded):
     oracle.load("int4", quantization_cache=tmp_path / "c")
     for path in files(tmp_path / "c")[5:]:
@@ -77,8 +90,11 @@ def test_a_damaged_file_is_discarded_and_written_anew(damage, oracle, tmp_path, 
         assert torch.equal(exact.site_weight(site.index), again.site_weight(site.index))
 
 
-def test_other_weights_under_the_same_name_size_and_date_are_seen_and_the_old_ones_leave(oracle, tmp_path, rounded):
+@pytest.mark.parametrize("unused", [False, True])
+def test_other_weights_of_the_same_name_size_and_date_are_seen_and_unused_ones_leave(oracle, tmp_path, rounded, unused):
     oracle.load("int4", quantization_cache=tmp_path / "c")
+    if unused:
+        os.utime(files(tmp_path / "c")[0].parent, (0, 0))
     path = oracle.folder / "model.safetensors"
     date, size = path.stat().st_mtime_ns, path.stat().st_size
     tensors = load_file(path)
@@ -88,7 +104,7 @@ def test_other_weights_under_the_same_name_size_and_date_are_seen_and_the_old_on
     assert path.stat().st_size == size
     decoder = oracle.load("int4", quantization_cache=tmp_path / "c")
     assert len(rounded) == 2 * LINEARS
-    assert len(files(tmp_path / "c")) == LINEARS
+    assert len(files(tmp_path / "c")) == (LINEARS if unused else 2 * LINEARS)  # it may be what another server uses
     expected = round_weight(changed["model.layers.0.self_attn.q_proj.weight"], "int4").dequantized()
     torch.testing.assert_close(decoder.site_weight(0), expected, rtol=1e-6, atol=1e-7)
 
@@ -97,6 +113,8 @@ def test_another_form_keeps_its_own_and_a_newer_rounder_begins_anew(oracle, tmp_
     oracle.load("int4", quantization_cache=tmp_path / "c")
     oracle.load("int4-32", quantization_cache=tmp_path / "c")
     assert len(files(tmp_path / "c")) == 2 * LINEARS
+    for path in files(tmp_path / "c"):
+        os.utime(path.parent, (0, 0))
     newer = {**ROUNDERS, "int4": replace(ROUNDERS["int4"], version=2)}
     monkeypatch.setattr(rounded_cache, "ROUNDERS", newer)
     oracle.load("int4", quantization_cache=tmp_path / "c")
@@ -113,17 +131,74 @@ def test_a_cache_that_cannot_be_written_is_none(oracle, tmp_path, rounded, caplo
     assert decoder.quantization == "int4"
 
 
-def test_parts_that_nobody_finished_leave(oracle, tmp_path):
+KILLED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import torch
+from loraplex_kernels.linear.rounders import round_weight
+from loraplex_server.models.form_file import write_form
+
+folder = Path(sys.argv[1])
+form = round_weight(torch.zeros(1024, 4096), "int8-weight")
+before = set(os.listdir(folder))
+
+def end():
+    while set(os.listdir(folder)) <= before:
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=end).start()
+while True:
+    write_form(folder / "m.safetensors", form, "m")
+    (folder / "m.safetensors").unlink()
+"""
+
+
+def test_what_a_killed_writer_leaves_goes_in_time(oracle, tmp_path):
     oracle.load("int4", quantization_cache=tmp_path / "c")
     whole = files(tmp_path / "c")[0]
-    old, young = (whole.with_name(f"{whole.name}.{pid}.new") for pid in (1, 2))
-    for part in (old, young):
-        part.write_bytes(b"half")
-    os.utime(old, (0, 0))
-    whole.unlink()
+    kept = set(whole.parent.iterdir())
+    for _ in range(20):
+        subprocess.run([sys.executable, "-c", KILLED, str(whole.parent)])
+        left = {path for path in whole.parent.iterdir() if path not in kept and path.suffix != ".safetensors"}
+        if left:
+            break
+    assert left
+    for date, remain in ((None, left), ((0, 0), set())):
+        for part in left:
+            os.utime(part, date)
+        whole.unlink()
+        oracle.load("int4", quantization_cache=tmp_path / "c")
+        assert {path for path in left if path.exists()} == remain
+
+
+def test_two_that_clear_up_at_once_are_not_in_each_others_way(oracle, tmp_path, caplog, monkeypatch):
     oracle.load("int4", quantization_cache=tmp_path / "c")
-    assert not old.exists()
-    assert young.exists()
+    os.utime(files(tmp_path / "c")[0].parent, (0, 0))
+    save_file(load_file(oracle.folder / "model.safetensors"), oracle.folder / "model.safetensors", {"format": "pt"})
+    remove = shutil.rmtree
+
+    def removed_by_another(path, ignore_errors=False):
+        remove(path)
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", removed_by_another)
+    oracle.load("int4", quantization_cache=tmp_path / "c")
+    assert len(files(tmp_path / "c")) == LINEARS
+    assert not caplog.records
+
+
+def test_revisions_on_the_hub_have_one_folder_and_leave_it(oracle, tmp_path):
+    model = tmp_path / "models--a--b"
+    for revision in ("1", "2", "3"):
+        folder = model / "snapshots" / revision
+        folder.mkdir(parents=True)
+        for path in oracle.folder.glob("*.*"):
+            shutil.copy2(path, folder)
+        load_model(str(folder), device=CPU, dtype=torch.float32, quantization="int4", quantization_cache=tmp_path / "c")
+        assert len({path.parent for path in files(tmp_path / "c")}) == 1
+        os.utime(files(tmp_path / "c")[0].parent, (0, 0))
+    assert [path.name.rpartition("-")[0] for path in (tmp_path / "c").iterdir()] == [model.name]
 
 
 def test_what_is_not_rounded_is_not_kept(oracle, tmp_path, caplog):

@@ -77,7 +77,7 @@ def windows_by_type(hf: Any, config: DecoderConfig, *, sliding_rope: int = 0) ->
     """The sliding window on the layers that `layer_types` names, with a rope of their own if need be.
 
     Raises:
-        UnsupportedModelError: a layer is neither sliding nor full attention.
+        UnsupportedModelError: a layer is neither sliding nor full attention, or there is no window to slide.
     """
     kinds = {
         "full_attention": LayerConfig(),
@@ -88,13 +88,29 @@ def windows_by_type(hf: Any, config: DecoderConfig, *, sliding_rope: int = 0) ->
         raise UnsupportedModelError(
             f"layer_types {', '.join(unknown)} are not supported; supported: {', '.join(kinds)}"
         )
+    if hf.sliding_window is None and "sliding_attention" in hf.layer_types:
+        raise UnsupportedModelError("layer_types name sliding_attention, and sliding_window is null")
     return tuple(kinds[kind] for kind in hf.layer_types)
 
 
 def _window(hf: Any, config: DecoderConfig) -> int | None:
     """None where no sequence gets long enough to be cut: attention without a window is the faster one."""
     size: int | None = hf.sliding_window
+    if size is not None and size < 1:
+        raise UnsupportedModelError(f"sliding_window must be at least 1 token, not {size}")
     return None if size is None or size >= config.max_model_len else size
+
+
+def softcap(hf: Any, name: str) -> float | None:
+    """What scores are held within by a hyperbolic tangent; None where they are not.
+
+    Raises:
+        UnsupportedModelError: it is not above 0.
+    """
+    cap: float | None = getattr(hf, name)
+    if cap is not None and cap <= 0:
+        raise UnsupportedModelError(f"{name} must be above 0, not {cap}")
+    return cap
 
 
 def refuse_bidirectional(hf: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from loraplex_server.models.config import DecoderConfig
-from loraplex_server.models.families.common import plain, refuse_bidirectional, windows_by_type
+from loraplex_server.models.families.common import plain, refuse_bidirectional, softcap, windows_by_type
 from loraplex_server.models.families.family import Family
 from loraplex_server.models.names import LayerNames
 
@@ -27,8 +27,8 @@ def describe(hf: Any, max_model_len: int | None) -> DecoderConfig:
         names=NAMES,
         norm_offset=1.0,
         attention_scale=hf.query_pre_attn_scalar**-0.5,
-        attention_softcap=hf.attn_logit_softcapping,
-        logit_softcap=hf.final_logit_softcapping,
+        attention_softcap=softcap(hf, "attn_logit_softcapping"),
+        logit_softcap=softcap(hf, "final_logit_softcapping"),
         embedding_scale=hf.hidden_size**0.5,
         qkv_bias=hf.attention_bias,
         o_bias=hf.attention_bias,

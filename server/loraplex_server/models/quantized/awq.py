@@ -67,7 +67,8 @@ class AwqReader(FormatReader):
 
     def form(self, module: str, shape: tuple[int, int], tensors: Mapping[str, Tensor]) -> GroupedInts:
         """See `FormatReader`."""
-        scale = tensors["scales"].t().contiguous()
+        # Not contiguous(), which leaves one row in the mapped file.
+        scale = tensors["scales"].t().clone(memory_format=torch.contiguous_format)
         zero = _by_output(tensors["qzeros"]).to(scale.dtype)
         return GroupedInts(_by_output(tensors["qweight"]), scale, zero, self._group_of(shape[1]), _BITS)
 

@@ -121,7 +121,8 @@ class GptqReader(FormatReader):
         if order is not None:
             codes = codes[:, order]
         zeros = zero_points(tensors["qzeros"], rule.bits, first_version=self._first_version, meta=self._meta())
-        scale = tensors["scales"].t().contiguous()
+        # Not contiguous(), which leaves one row in the mapped file.
+        scale = tensors["scales"].t().clone(memory_format=torch.contiguous_format)
         symmetric = bool((zeros == 1 << (rule.bits - 1)).all())
         zero = None if symmetric else zeros.t().contiguous().to(scale.dtype)
         return GroupedInts(codes, scale, zero, group, rule.bits, order)

@@ -10,7 +10,7 @@ def input_order(g_idx: Tensor, group: int) -> Tensor | None:
     """Places of the inputs, sorted by their group.
 
     Args:
-        g_idx: integer `[K]`, the group of each input.
+        g_idx: integer `[K]`, the group of each input; -1 everywhere: in order.
         group: inputs of a group; the last may be shorter.
 
     Returns:
@@ -22,7 +22,8 @@ def input_order(g_idx: Tensor, group: int) -> Tensor | None:
     inputs = g_idx.shape[0]
     in_order = torch.arange(inputs) // group
     groups = g_idx.to(torch.int64)
-    if torch.equal(groups, in_order):
+    # compressed-tensors begins with -1 (quantization/lifecycle/initialize.py), and leaves it where nothing is moved.
+    if torch.equal(groups, in_order) or bool((groups == -1).all()):
         return None
     order = torch.argsort(groups, stable=True)
     if not torch.equal(groups[order], in_order):

@@ -1,4 +1,4 @@
-"""Scales for an eight-bit KV cache, which some checkpoints bring beside their weights."""
+"""Scales for attention in eight bits, most often of its KV cache, which some checkpoints bring beside their weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 # Where the tools put them: AutoFP8, compressed-tensors before and after its attention hooks, ModelOpt.
 _BESIDE = ("{kind}_scale", "{kind}_zero_point", "kv_scale", "attn.{kind}_scale")
 _INSIDE = ("output_scale", "output_zero_point", "{kind}_scale")
-_KINDS = {"k_proj": "k", "v_proj": "v", "qkv_proj": "kv"}
+_KINDS = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "qkv_proj": "qkv"}
 
 
 def brings_scales(settings: Mapping[str, Any]) -> bool:
@@ -30,7 +30,7 @@ def brings_scales(settings: Mapping[str, Any]) -> bool:
 
 
 def calibration(checkpoint: Checkpoint, module: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the scales that lie beside a linear that makes keys or values."""
+    """Names and shapes of the scales that lie beside a linear that makes queries, keys or values."""
     parent, _, last = module.rpartition(".")
     names = [
         f"{place}.{pattern.format(kind=kind)}"

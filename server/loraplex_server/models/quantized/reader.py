@@ -31,6 +31,9 @@ class WeightReader(Protocol):
             CheckpointError: the format cannot hold a weight of this shape.
         """
 
+    def unused(self, module: str) -> Mapping[str, tuple[int, ...]]:
+        """Names and shapes of what lies beside `module`, quantized or not, and is known but not used."""
+
     def read(self, module: str, shape: tuple[int, int]) -> WeightForm:
         """The weight of a module that has such tensors, in memory of its own.
 
@@ -68,11 +71,14 @@ class FormatReader(ABC):
     def tensors(self, module: str, shape: tuple[int, int]) -> dict[str, tuple[int, ...]]:
         """See `WeightReader`."""
         expected = self.expected(module, shape)
-        names = {
+        return {
             f"{module}.{suffix}": each.shape_in(self.checkpoint, f"{module}.{suffix}")
             for suffix, each in expected.items()
         }
-        return names | calibration(self.checkpoint, module) if names and self._kv_cache else names
+
+    def unused(self, module: str) -> dict[str, tuple[int, ...]]:
+        """See `WeightReader`."""
+        return calibration(self.checkpoint, module) if self._kv_cache else {}
 
     def read(self, module: str, shape: tuple[int, int]) -> WeightForm:
         """See `WeightReader`."""

@@ -79,10 +79,11 @@ def find_settings(config: Mapping[str, Any], folder: Path) -> Settings | None:
         if config.get(key):
             source = f"{key} of {folder / 'config.json'}"
             values = _object(config[key], source)
-            if key == "compression_config":  # compressed-tensors before it had transformers' name
+            if key == "compression_config" or "quantization_config" in values:
+                # compressed-tensors before it had transformers' name, which kept the sparsity beside the rest.
                 nested = _object(values.get("quantization_config") or values, source)
                 sparsity = {"sparsity_config": values.get("sparsity_config")}
-                values = {"quant_method": "compressed-tensors"} | sparsity | nested
+                values = {"quant_method": values.get("quant_method", "compressed-tensors")} | sparsity | nested
             return Settings(_method(values, source), source, values)
     for name, method in _FILES.items():
         path = folder / name

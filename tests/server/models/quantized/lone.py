@@ -52,6 +52,12 @@ class Lone:
             assert reader is not None
             return dict(reader.tensors(module or self.module, self.shape))
 
+    def unused(self) -> dict[str, tuple[int, ...]]:
+        with Checkpoint(self.folder) as checkpoint:
+            reader = weight_reader(self.config, checkpoint)
+            assert reader is not None
+            return dict(reader.unused(self.module))
+
     @property
     def name(self) -> str:
         with Checkpoint(self.folder) as checkpoint:

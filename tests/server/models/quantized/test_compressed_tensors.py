@@ -12,6 +12,7 @@ from compressed_tensors.quantization.utils import calculate_qparams
 from safetensors.torch import save_file
 
 from loraplex_server.models.errors import CheckpointError, UnsupportedModelError
+from loraplex_server.models.quantized.input_order import input_order
 
 from .conftest import SHAPES, opened, read
 from .lone import MODULE, Lone
@@ -149,10 +150,20 @@ def test_a_linear_that_should_be_quantized_and_is_not_is_missed(tmp_path):
 
 def test_the_config_of_older_versions_is_found(tmp_path):
     tensors, expected = _packed(torch.randn(8, 32))
-    for found in [_config(), {"quantization_config": _config()}]:
+    method = {"quant_method": "compressed-tensors"}
+    nested = {"quantization_config": _config()}
+    for found in [
+        {"compression_config": _config()},
+        {"compression_config": nested},
+        {"quantization_config": method | nested},
+    ]:
         lone = Lone(tmp_path, None, tensors, (8, 32))
-        lone.config = {"compression_config": found}
+        lone.config = found
         assert torch.equal(lone.read().dequantized(), expected)
+
+
+def test_a_group_order_that_nobody_set_is_no_order():
+    assert input_order(torch.full((32,), -1, dtype=torch.int32), 8) is None
 
 
 def test_scales_of_the_kv_cache_are_known_and_said_not_to_be_used(tmp_path, caplog):
@@ -161,7 +172,7 @@ def test_scales_of_the_kv_cache_are_known_and_said_not_to_be_used(tmp_path, capl
     lone = Lone(tmp_path, _config(kv_cache_scheme={"num_bits": 8, "type": "float"}), tensors, (8, 32), module)
     named = {f"{module}.{suffix}": tensor for suffix, tensor in tensors.items()}
     save_file(named | {"model.layers.0.self_attn.k_scale": torch.ones(1)}, tmp_path / "model.safetensors")
-    assert lone.tensors()["model.layers.0.self_attn.k_scale"] == (1,)
+    assert lone.unused()["model.layers.0.self_attn.k_scale"] == (1,)
     assert "kv_cache_scheme is not applied" in caplog.text
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.checkpoints import VOCAB, load_adapter, load_base, write_adapter
 from support.engines import make_engine, request, run
 from support.oracle import greedy
+from support.quantized import write_quantized
+from support.quantized_awq import Awq
+from support.quantized_gptq import Gptq
 
 from loraplex_server.models.load import load_model
 
@@ -68,6 +74,35 @@ def test_the_logits_are_those_of_the_weights_that_are_meant(quantized, paged):
     with torch.inference_mode():
         expected = load_base(quantized.meant)(torch.tensor([PROMPT])).logits[0]
     torch.testing.assert_close(ours, expected, atol=2e-3, rtol=1e-4)
+
+
+GPTQ_WIDE, AWQ_WIDE = Gptq(bits=8, group=-1), Awq(group=-1)
+
+
+@pytest.mark.parametrize("how", [GPTQ_WIDE, AWQ_WIDE], ids=["gptq", "awq"])
+def test_nothing_of_the_checkpoint_stays_mapped(how, base, tmp_path):
+    write_quantized(base, tmp_path, how.config, how.pack)
+    decoder = load_model(str(tmp_path), device=torch.device("cpu"), dtype=torch.float32)
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    assert decoder.sites  # it lives
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_scales_of_attention_beside_linears_that_are_not_quantized_are_known(everywhere, base, tmp_path):
+    for path in base.iterdir():
+        shutil.copy2(path, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "compressed-tensors",
+        "config_groups": {},
+        "kv_cache_scheme": {"num_bits": 8, "type": "float"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tensors = load_file(tmp_path / "model.safetensors")
+    for kind in "qkv" if everywhere else "kv":
+        tensors[f"model.layers.1.self_attn.{kind}_scale"] = torch.ones(1)
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    load_model(str(tmp_path), device=torch.device("cpu"), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("name", WITH_ADAPTER)
