@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -19,7 +19,10 @@ from loraplex_adapters.peers import NOBODY, Peers, Reading
 from loraplex_adapters.shard import Shard
 from loraplex_adapters.source import AdapterSource
 from loraplex_adapters.steady import steady
+from loraplex_adapters.transfer import own_stream
 from loraplex_kernels.lora import AdapterTable
+
+T = TypeVar("T")
 
 
 class Intake:
@@ -66,7 +69,7 @@ class Intake:
 
     def inspect(self, source: AdapterSource, done: Callable[[Outcome[Package]], None]) -> None:
         """Check an adapter's config and header."""
-        self._loader.submit(source.name, partial(steady, partial(self._inspect, source)), done)
+        self._loader.submit(source.name, partial(self._steady, partial(self._inspect, source)), done)
 
     def read(
         self,
@@ -83,7 +86,7 @@ class Intake:
             room: bytes that it may take.
             done: gets it, or the error.
         """
-        self._loader.submit(source.name, partial(steady, partial(self._read, source, package, room)), done)
+        self._loader.submit(source.name, partial(self._steady, partial(self._read, source, package, room)), done)
 
     def lift(self, name: str, loaded: LoadedAdapter, done: Callable[[Outcome[LoadedAdapter]], None]) -> None:
         """From host memory to the device. Where there are peers never at once, for they may take their time."""
@@ -101,6 +104,10 @@ class Intake:
         """Let go of buffers, and all else that a list holds alone: for large ones it takes milliseconds."""
         if holder:
             self._loader.discard(holder.clear)
+
+    def _steady(self, work: Callable[[], T]) -> T:
+        with own_stream(self._device):
+            return steady(work)
 
     def _move(
         self, name: str, work: Callable[[], LoadedAdapter], done: Callable[[Outcome[LoadedAdapter]], None]

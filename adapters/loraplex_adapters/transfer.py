@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +46,8 @@ def send(host: Tensor, device: torch.device) -> Transfer:
     """
     if device.type == "cpu":
         return Transfer.landed(host)
-    buffer = torch.empty(host.numel(), dtype=torch.uint8, device=device)
+    with torch.cuda.stream(torch.cuda.default_stream(device)):
+        buffer = torch.empty(host.numel(), dtype=torch.uint8, device=device)
     stream = _streams(device)[0]
     event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     with torch.cuda.stream(stream):
@@ -70,6 +73,23 @@ def receive(buffer: Tensor, allocate: Callable[[int], Tensor] | None = None) -> 
         event.record(stream)
     event.synchronize()  # not the stream, which other threads may have given more to do
     return host
+
+
+def own_stream(device: torch.device) -> AbstractContextManager[object]:
+    """While it is entered, what the calling thread does on the device waits for nothing but itself.
+
+    For loaders, which read the base's weights: these never change, so nothing of the model's has to be waited for. On
+    the default stream each small copy to the host would wait for the steps that were launched before it.
+    """
+    if device.type == "cpu":
+        return nullcontext()
+    found: torch.cuda.Stream | None = getattr(_own, "stream", None)
+    if found is None or found.device != device:
+        found = _own.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.stream(found)
+
+
+_own = threading.local()
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from loraplex_adapters.base import BaseShape, BaseWeights
 from loraplex_adapters.shard import Shard
 from loraplex_adapters.site import Site
 from loraplex_kernels.attention import AttentionBatch, KVLayer
+from loraplex_kernels.linear.dense import DenseWeight
 from loraplex_server.models.adapter_step import AdapterStep
 from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.embedded import Embedded
@@ -175,7 +176,10 @@ class Decoder:
 
     def embedding_rows(self, first: int, last: int) -> Tensor:
         """`[last - first, H]` of the embedding's table in the model's dtype, as it is served, without its scale."""
-        return self.embedding.weight.rows(torch.arange(first, last, device=self.embedding.device))
+        weight = self.embedding.weight
+        if isinstance(weight, DenseWeight):
+            return weight.weight[first:last]  # not copied
+        return weight.rows(torch.arange(first, last, device=self.embedding.device))
 
     @torch.inference_mode()
     def original(self, name: str) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,8 @@ from loraplex_server.models.move import Move
 if TYPE_CHECKING:
     from loraplex_server.models.linear import Linear
 
+_ROWS = 512  # at once: what is computed in float32 on the way takes several times the room of the result
+
 
 def linear_moves(linear: Linear, x: Tensor, y: Tensor, use: TermUse) -> Iterator[Move]:
     """What one adapter's terms add to a linear's output.
@@ -25,6 +28,11 @@ def linear_moves(linear: Linear, x: Tensor, y: Tensor, use: TermUse) -> Iterator
         y: `[T, N]`, the base's output for x with its bias, no adapter added yet.
         use: the adapter and its rows.
     """
+    for first in range(0, use.rows.shape[0], _ROWS):
+        yield from _moves_of(linear, x, y, replace(use, rows=use.rows[first : first + _ROWS]))
+
+
+def _moves_of(linear: Linear, x: Tensor, y: Tensor, use: TermUse) -> Iterator[Move]:
     terms, group = use.terms, linear.group
     for site, offset, width in zip(group.sites, group.offsets, group.widths, strict=True):
         if site not in terms.sites:
@@ -64,6 +72,7 @@ def _own_input(x: Tensor, scale: Tensor | None, rotation: Tensor | None) -> Tens
         inside = inside * scale.float()
     if rotation is not None:
         size = rotation.shape[-1]  # row vectors: x R, as in peft/tuners/oft/layer.py
-        blocks = inside.view(inside.shape[0], -1, 1, size)  # [n, blocks, 1, size]
-        inside = torch.matmul(blocks, rotation.float()).reshape(x.shape)
+        blocks = inside.view(inside.shape[0], -1, size).transpose(0, 1)  # [blocks, n, size]
+        # Not matmul of [n, blocks, 1, size], which would copy the rotation for each row.
+        inside = torch.bmm(blocks, rotation.float()).transpose(0, 1).reshape(x.shape)
     return inside.to(x.dtype)
