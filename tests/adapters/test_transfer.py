@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from loraplex_adapters.pinned_memory import PinnedMemory
-from loraplex_adapters.transfer import receive, send
+from loraplex_adapters.transfer import own_stream, receive, send
 
 CUDA = torch.device("cuda")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -88,3 +88,27 @@ def test_memory_that_is_freed_under_a_running_copy_is_nobody_elses_until_it_is_o
         mine = torch.full((1 << 24,), 5, dtype=torch.uint8, device=CUDA)
         torch.cuda.synchronize()
         assert bool((mine == 5).all())
+
+
+def test_on_a_cpu_there_is_no_stream_of_ones_own() -> None:
+    with own_stream(torch.device("cpu")):
+        assert torch.ones(3).sum() == 3
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_a_loader_waits_for_itself_and_not_for_the_steps_that_were_launched() -> None:
+    weight = torch.full((1 << 20,), 3.0, device=CUDA)
+    torch.cuda.synchronize()
+    with own_stream(CUDA):
+        assert torch.cuda.current_stream(CUDA) != torch.cuda.default_stream(CUDA)
+        (weight * 2).cpu()  # memory is made
+        running = busy(0.5)
+        assert bool(((weight * 2).cpu() == 6).all())
+        assert not running.query()
+        host = torch.zeros(1 << 20, dtype=torch.uint8).pin_memory()
+        sent = send(host, CUDA)
+    torch.cuda.synchronize()
+    address = sent.buffer.data_ptr()
+    del sent
+    assert torch.empty(1 << 20, dtype=torch.uint8, device=CUDA).data_ptr() == address, "not of the model's pool"

@@ -56,15 +56,16 @@ class Head(Linear):
             adapters: of these R rows.
 
         Returns:
-            float32 `[R, widest]`: as wide as the largest vocabulary of the rows' adapters, -inf where a row's own
-            vocabulary has no such token.
+            float32 `[R, widest]`: at least as wide as the largest vocabulary of the rows' adapters, -inf where a row's
+            own vocabulary has no such token.
         """
         logits = self._cap(self(hidden, adapters))
         uses = () if adapters is None else adapters.terms
         resized = [use for use in uses if self._rows(use) != self.vocab]
         extra = max((self._rows(use) for use in resized), default=0) - self.vocab
         if extra > 0:
-            logits = F.pad(logits, (0, extra), value=-torch.inf)
+            # Rounded up, as Triton compiles its kernels once more for widths that 16 does not divide.
+            logits = F.pad(logits, (0, -(-extra // 16) * 16), value=-torch.inf)
         for use in resized:
             own = self._rows(use)
             if own > self.vocab:

@@ -41,11 +41,13 @@ def test_each_row_has_the_scores_of_its_own_vocabulary_and_no_others(head: Head)
     weights = [random(VOCAB, WIDTH), larger, largest, smaller]
     uses = tuple(use(Terms(weight={SITE: weight}), row) for row, weight in enumerate(weights) if row > 0)
     logits = head.logits(hidden, AdapterStep(terms=uses))
-    assert logits.shape == (4, 49)
+    widest = logits.shape[1]
+    assert widest >= 49
+    assert widest % 16 == VOCAB % 16  # as its kernels are compiled for the base's
     for row, weight in enumerate(weights):
         own = len(weight)
         torch.testing.assert_close(logits[row, :own], expected(head, hidden[row], weight), atol=1e-5, rtol=0)
-        assert torch.equal(logits[row, own:], torch.full((49 - own,), -torch.inf))
+        assert torch.equal(logits[row, own:], torch.full((widest - own,), -torch.inf))
 
 
 @torch.inference_mode()
@@ -57,7 +59,7 @@ def test_rows_of_single_tokens_replace_those_of_the_own_weight_or_of_the_base(he
     of_base = random(VOCAB, WIDTH).index_copy(0, torch.tensor([1, 5, 39]), rows)
     of_larger = own.index_copy(0, torch.tensor([1, 39, 42]), rows)
     torch.testing.assert_close(logits[0, :VOCAB], expected(head, hidden[0], of_base), atol=1e-5, rtol=0)
-    torch.testing.assert_close(logits[1], expected(head, hidden[1], of_larger), atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits[1, : len(own)], expected(head, hidden[1], of_larger), atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()
