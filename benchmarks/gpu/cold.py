@@ -11,6 +11,7 @@ from gpu.cores import drain, first_token_seconds, make_core, submit
 from loraplex_adapters.source import AdapterSource
 from loraplex_server.models.decoder import Decoder
 
+ENOUGH = 100  # of which one is the last in a hundred
 RESIDENT = 3  # adapters that fit; each request then finds its own gone
 
 
@@ -67,10 +68,10 @@ def cold_minus_warm(
     return found
 
 
-def shown(seconds: Sequence[float]) -> str:
-    """Median and 99th percentile, in milliseconds."""
+def shown(seconds: Sequence[float]) -> tuple[str, str, str, int]:
+    """Cells, in milliseconds: the median, the 99th percentile where there are enough for one, the last; and of many."""
     if not seconds:
-        return "none"
+        return "none", "", "", 0
     ordered = sorted(seconds)
-    late = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
-    return f"p50 {statistics.median(ordered) * 1e3:.1f} ms, p99 {late * 1e3:.1f} ms of {len(ordered)}"
+    late = f"{ordered[int(0.99 * len(ordered))] * 1e3:.2f}" if len(ordered) >= ENOUGH else f"under {ENOUGH}"
+    return f"{statistics.median(ordered) * 1e3:.2f}", late, f"{ordered[-1] * 1e3:.2f}", len(ordered)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -27,6 +29,19 @@ BLOCK = 16  # tokens of a block of the KV cache
 SLOTS = 1024  # rows of the adapter table, so that it need not grow away from the graphs
 STEP_TOKENS = 4096
 WARM = 4  # steps before those that are timed
+WAIT_S = 5e-5  # while a request waits for its adapter: an engine that never sleeps keeps Python's lock from the loader
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Of a decode step: the median of the means of several repeats."""
+
+    repeats: tuple[float, ...]  # seconds
+
+    @property
+    def seconds(self) -> float:
+        """The one of the middle, whose contexts have the length that is asked for."""
+        return statistics.median(self.repeats)
 
 
 def make_core(
@@ -39,6 +54,7 @@ def make_core(
     adapter_bytes: int,
     host_bytes: int = 0,
     graphs: bool = True,
+    slots: int = SLOTS,
 ) -> EngineCore:
     """Wired as `loraplex_server.engine.build` does it, without prefix caching, which would spare what is to be timed.
 
@@ -51,10 +67,11 @@ def make_core(
         adapter_bytes: budget of the adapters.
         host_bytes: of those that left the device.
         graphs: whether decode steps are replayed, from graphs or from tapes, where they can be.
+        slots: of the adapter table.
     """
     shape, blocks = model.config, sequences * (-(-length // BLOCK) + 1)
     cache = allocate(shape.num_layers, blocks, shape.num_kv_heads, BLOCK, shape.head_dim, dtype, device)
-    table = AdapterTable(SLOTS, len(model.sites), dtype, device)
+    table = AdapterTable(slots, len(model.sites), dtype, device)
     store = AdapterStore(
         base=model,
         table=table,
@@ -77,7 +94,13 @@ def make_core(
 
 
 def submit(
-    core: EngineCore, name: str, prompt: int, answer: int, adapter: AdapterSource | None, seed: int = 0
+    core: EngineCore,
+    name: str,
+    prompt: int,
+    answer: int,
+    adapter: AdapterSource | None,
+    seed: int = 0,
+    logprobs: int | None = None,
 ) -> GenerateRequest:
     """One greedy request that ends with its last token and no sooner.
 
@@ -87,7 +110,7 @@ def submit(
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(0, core.runner.model.config.vocab_size, (prompt,), generator=generator).tolist()
     uses = () if adapter is None else (AdapterUse(adapter),)
-    sampling = SamplingParams(max_tokens=answer, temperature=0.0)
+    sampling = SamplingParams(max_tokens=answer, temperature=0.0, logprobs=logprobs)
     request = GenerateRequest(request_id=name, prompt_token_ids=tokens, sampling=sampling, adapters=uses)
     refused = core.submit(request)
     if refused:
@@ -132,30 +155,38 @@ def answer_tokens(batch: int, context: int, steps: int) -> int:
     return steps + 2 * WARM + 2 + -(-batch * context // (STEP_TOKENS // 2))
 
 
-def decode_seconds(core: EngineCore, context: int, adapters: Sequence[AdapterSource | None], steps: int) -> float:
-    """Seconds a decode step, one row for each of `adapters`, all of them with about `context` tokens behind them.
+def decode_time(
+    core: EngineCore, context: int, adapters: Sequence[AdapterSource | None], steps: int, repeats: int
+) -> StepTime:
+    """Of a decode step, one row for each of `adapters`, all of them with about `context` tokens behind them.
+
+    The repeats follow one another on the same sequences, so that prompts are computed once; they grow by `steps` tokens
+    in each, and have `context` in the middle.
 
     Raises:
         RuntimeError: a row failed or ended early.
     """
     load(core, adapters)
-    answer = answer_tokens(len(adapters), context, steps)
+    in_all = steps * repeats
+    answer = answer_tokens(len(adapters), context, in_all)
     for row, adapter in enumerate(adapters):
-        submit(core, f"row-{row}", context - steps // 2, answer, adapter, seed=row)
+        submit(core, f"row-{row}", max(1, context - in_all // 2), answer, adapter, seed=row)
     waiting = {f"row-{row}" for row in range(len(adapters))}
     while waiting:
         waiting -= {delta.request_id for delta in step(core)}
     for _ in range(WARM):
         step(core)
-    begin, tokens = _now(core), 0
-    for _ in range(steps):
-        tokens += sum(len(delta.token_ids) for delta in step(core))
-    seconds = _now(core) - begin
+    seconds, tokens = [], 0
+    for _ in range(repeats):
+        begin = _now(core)
+        for _ in range(steps):
+            tokens += sum(len(delta.token_ids) for delta in step(core))
+        seconds.append((_now(core) - begin) / steps)
     running = len(core.requests)
     drain(core)
-    if running != len(adapters) or tokens != steps * len(adapters):
-        raise RuntimeError(f"{steps} steps of {len(adapters)} rows gave {tokens} tokens, and {running} still ran")
-    return seconds / steps
+    if running != len(adapters) or tokens != in_all * len(adapters):
+        raise RuntimeError(f"{in_all} steps of {len(adapters)} rows gave {tokens} tokens, and {running} still ran")
+    return StepTime(tuple(seconds))
 
 
 def first_token_seconds(core: EngineCore, prompt: int, adapter: AdapterSource, seed: int) -> float:
@@ -163,7 +194,8 @@ def first_token_seconds(core: EngineCore, prompt: int, adapter: AdapterSource, s
     begin = _now(core)
     submit(core, "first", prompt, 1, adapter, seed)
     while not step(core):
-        pass
+        if not core.computed:
+            time.sleep(WAIT_S)
     seconds = time.perf_counter() - begin
     drain(core)
     return seconds

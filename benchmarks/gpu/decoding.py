@@ -8,14 +8,19 @@ from dataclasses import dataclass
 import torch
 
 from gpu.clock import Clock
+from gpu.popularity import renumbered, slots_of
 from loraplex_adapters.source import AdapterSource
-from loraplex_kernels.lora.workload import pick_slots
 from loraplex_server.bench.limits.bound import Served
 from loraplex_server.bench.limits.formats import Format
 from loraplex_server.bench.limits.model import ModelShape
 from loraplex_server.bench.limits.rates import Rates
 
-MODES = ("none", "one", "zipf", "distinct", "mixed")
+# In the order that they are measured in, so that what is compared follows what it is compared with. off: an engine that
+# never heard of adapters. none: adapters lie in memory, and no row has one. beside: every other row has one of its own.
+MODES = ("off", "none", "one", "zipf", "distinct", "mixed", "beside")
+BASE = ("off", "none")
+OF_MANY = ("zipf", "distinct", "beside")  # which for one row are another mode
+POPULARITY = {"one": "identical", "zipf": "zipf", "distinct": "distinct"}
 CATALOGUE = 100  # adapters that zipf draws from
 MIXED = (8, 16, 32, 64)
 # Bytes of a weight, scales included; the base's linears alone, for the output layer stays floating point.
@@ -45,19 +50,22 @@ class Shelf:
     mixed: Sequence[AdapterSource]
     rank: int
 
+    def plan(self, modes: Sequence[str], batch: int) -> dict[str, Rows]:
+        """The rows of those modes that mean something for such a batch, in the order to measure them in."""
+        wanted = [mode for mode in MODES if mode in modes and not (batch == 1 and mode in OF_MANY)]
+        return {mode: self.rows(mode, batch) for mode in wanted}
+
     def rows(self, mode: str, batch: int) -> Rows:
         """A batch of one mode."""
-        if mode == "none":
+        if mode in BASE:
             return Rows((None,) * batch, ())
+        if mode == "beside":
+            rows = tuple(self.plain[row // 2] if row % 2 else None for row in range(batch))
+            return Rows(rows, (self.rank,) * (batch // 2))
         if mode == "mixed":
             return Rows(tuple(self.mixed[:batch]), tuple(MIXED[row % len(MIXED)] for row in range(batch)))
-        slots = {
-            "one": [0] * batch,
-            "zipf": pick_slots("zipf", batch, CATALOGUE, seed=0),
-            "distinct": list(range(batch)),
-        }[mode]
-        numbers = {slot: number for number, slot in enumerate(dict.fromkeys(slots))}  # only those that are drawn
-        return Rows(tuple(self.plain[numbers[slot]] for slot in slots), (self.rank,) * len(numbers))
+        numbers = renumbered(slots_of(POPULARITY[mode], batch, max(batch, CATALOGUE)))
+        return Rows(tuple(self.plain[number] for number in numbers), (self.rank,) * len(set(numbers)))
 
 
 def bound_seconds(model: ModelShape, form: str, rates: Rates, rows: Rows, context: int) -> float:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu.part import check_near
 from loraplex_kernels.linear import Quantization, make_weight
 
 FORMS: tuple[Quantization, ...] = ("int4", "nf4", "int8-weight", "fp8")
+ON_A_GPU = {"tinygemm int4": None, "bitsandbytes nf4": "bitsandbytes"}  # and the package that it is in
 # Of the norm of the result: activations rounded to eight bits differ by a few percent, sums in bfloat16 by far less.
 TOLERANCE = {"ours fp8": 0.1}
 ROUNDED_SUMS = 0.02
@@ -27,37 +30,62 @@ class LinearWay:
     nbytes: int  # of the weight
     call: Callable[[Tensor], Tensor]  # [T, K] to [T, N]
     weight: Callable[[], Tensor]  # float32 [N, K]: what the form stands for
+    again: Callable[[], LinearWay]  # the same, in memory of its own
 
 
-def linear_ways(weight: Tensor) -> Iterator[LinearWay]:
-    """All that run on the weight's device, one at a time, so that no two are in memory.
+def names(device: torch.device) -> list[str]:
+    """Of the ways that there are on a device."""
+    beside = [name for name, package in ON_A_GPU.items() if package is None or find_spec(package) is not None]
+    return ["cuBLAS", *(f"ours {form}" for form in FORMS), *(beside if device.type == "cuda" else [])]
+
+
+def linear_way(name: str, weight: Tensor) -> LinearWay:
+    """The one of `names`.
 
     Args:
+        name: of the way.
         weight: `[N, K]`, floating point.
     """
-    yield LinearWay("cuBLAS", weight.nbytes, lambda x: functional.linear(x, weight), lambda: weight.float())
-    for form in FORMS:
-        yield _ours(weight, form)
-    if weight.is_cuda:
-        yield _tinygemm(weight)
-    found = _bitsandbytes(weight)
-    if found is not None:
-        yield found
+    if name == "cuBLAS":
+        return _cublas(weight)
+    if name == "tinygemm int4":
+        return _tinygemm(weight)
+    if name == "bitsandbytes nf4":
+        return _bitsandbytes(weight)
+    return _ours(weight, next(form for form in FORMS if name == f"ours {form}"))
+
+
+def check(way: LinearWay, x: Tensor, weight: Tensor) -> None:
+    """Raises WrongError where a way is not its own weight's product: a wrong op is not timed.
+
+    Args:
+        way: that is checked.
+        x: `[T, K]`: each number of rows may be another kernel.
+        weight: float64, `way.weight()`.
+    """
+    limit = TOLERANCE.get(way.name, ROUNDED_SUMS)
+    check_near(way.call(x), x.double() @ weight.T, limit, f"{way.name} at {len(x)} rows")
+
+
+def _cublas(weight: Tensor) -> LinearWay:
+    return LinearWay(
+        "cuBLAS",
+        weight.nbytes,
+        lambda x: functional.linear(x, weight),
+        lambda: weight.float(),
+        lambda: _cublas(weight.clone()),
+    )
 
 
 def _ours(weight: Tensor, form: Quantization) -> LinearWay:
     served = make_weight(weight, form, weight.dtype, weight.device)
-    return LinearWay(f"ours {form}", served.nbytes, served, lambda: served.dequantized().to(weight.device))
-
-
-def check(way: LinearWay, x: Tensor) -> None:
-    """Raises ArithmeticError where a way is not its own weight's product: a wrong op is not timed."""
-    found = way.call(x).double()
-    expected = x.double() @ way.weight().double().T
-    off = float((found - expected).norm() / expected.norm())
-    limit = TOLERANCE.get(way.name, ROUNDED_SUMS)
-    if not off < limit:
-        raise ArithmeticError(f"{way.name} is off by {off:.3f} of the result, over {limit}: no timing of a wrong op")
+    return LinearWay(
+        f"ours {form}",
+        served.nbytes,
+        served,
+        lambda: served.dequantized().to(weight.device),
+        lambda: _ours(weight, form),
+    )
 
 
 def _tinygemm(weight: Tensor) -> LinearWay:
@@ -72,26 +100,27 @@ def _tinygemm(weight: Tensor) -> LinearWay:
     packed = torch.ops.aten._convert_weight_to_int4pack(flat[:, ::2] << 4 | flat[:, 1::2], INNER_TILES)
     both = torch.stack([scale[..., 0].T, zero[..., 0].T], dim=2).contiguous().bfloat16()  # [K / GROUP, N, 2]
     served = ((codes - 8) * scale + zero).view(N, K)
-    return LinearWay(
-        "tinygemm int4",
-        packed.nbytes + both.nbytes,
-        lambda x: torch.ops.aten._weight_int4pack_mm(x, packed, GROUP, both),
-        lambda: served,
-    )
+
+    def way(packed: Tensor, both: Tensor) -> LinearWay:
+        return LinearWay(
+            "tinygemm int4",
+            packed.nbytes + both.nbytes,
+            lambda x: torch.ops.aten._weight_int4pack_mm(x, packed, GROUP, both),
+            lambda: served,
+            lambda: way(packed.clone(), both.clone()),
+        )
+
+    return way(packed, both)
 
 
-def _bitsandbytes(weight: Tensor) -> LinearWay | None:
-    """None where it is not installed, or has nothing for the device."""
-    if not weight.is_cuda:
-        return None
-    try:
-        import bitsandbytes
-    except ImportError:
-        return None
+def _bitsandbytes(weight: Tensor) -> LinearWay:
+    import bitsandbytes
+
     packed, state = bitsandbytes.functional.quantize_4bit(weight, quant_type="nf4")
     return LinearWay(
         "bitsandbytes nf4",
         packed.nbytes + state.absmax.nbytes,
         lambda x: bitsandbytes.matmul_4bit(x, packed.t(), state),
         lambda: bitsandbytes.functional.dequantize_4bit(packed, state).float(),
+        lambda: _bitsandbytes(weight),
     )

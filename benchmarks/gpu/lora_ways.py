@@ -3,54 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from gpu.lora_case import LoraCase
+from gpu.outcome import WrongError
 from loraplex_kernels.lora import add_lora
 from loraplex_kernels.lora.eager import add_lora_eager
 
 Way = Callable[[Tensor], object]  # adds the adapters to y
+Builder = Callable[[LoraCase], Way]
 
+# Timed on one set of inputs: its base's weights, which it reads too, are larger than the cache or about as large.
+ALONE = ("PEFT",)
 # Off by no more, where values are of the order of 1 and sums are rounded to the dtype.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
 
 
-def lora_ways(case: LoraCase) -> dict[str, Way]:
-    """By name. "ours" chooses one launch or two by itself."""
-    arguments = (case.x, case.group, case.batch, case.table)
-    ways: dict[str, Way] = {"ours": lambda y: add_lora(y, *arguments)}
+def builders(case: LoraCase) -> dict[str, Builder]:
+    """What makes each way for a case like this one, by name. "ours" chooses one launch or two by itself."""
+    found: dict[str, Builder] = {"ours": _ours}
     if case.y.is_cuda:
-        from loraplex_kernels.lora.triton_op import add_lora_triton
-
-        ways["one launch"] = lambda y: add_lora_triton(y, *arguments, fused=True)
-        ways["two launches"] = lambda y: add_lora_triton(y, *arguments, fused=False)
-    ways["torch loop"] = lambda y: add_lora_eager(y, *arguments)
+        found |= {"one launch": partial(_triton, fused=True), "two launches": partial(_triton, fused=False)}
+    found["torch loop"] = _looped
     if not case.table.int8:
-        ways["gathered bmm"] = _gathered(case)
-        peft = _peft(case)
-        if peft is not None:
-            ways["PEFT"] = peft
-    return ways
+        found["gathered bmm"] = _gathered
+        if find_spec("peft") is not None:
+            found["PEFT"] = _peft
+    return found
 
 
 def check(case: LoraCase, name: str, way: Way, expected: Tensor) -> None:
-    """Raises ArithmeticError where a way is not the formula: a wrong op is not timed."""
+    """Raises WrongError where a way is not the formula: a wrong op is not timed."""
     y = case.y.clone()
     way(y)
-    worst = float((y.double() - expected).abs().max())
-    if not worst < TOLERANCE[y.dtype]:
-        raise ArithmeticError(f"{name} on {case.shape.name} is off by {worst}: no timing of a wrong op")
+    worst, limit = float((y.double() - expected).abs().max()), TOLERANCE[y.dtype]
+    if not worst < limit:
+        raise WrongError(worst, limit, f"{name} on {case.shape.name}")
+
+
+def _ours(case: LoraCase) -> Way:
+    return lambda y: add_lora(y, case.x, case.group, case.batch, case.table)
+
+
+def _triton(case: LoraCase, *, fused: bool) -> Way:
+    from loraplex_kernels.lora.triton_op import add_lora_triton  # a machine without a GPU need not have triton
+
+    return lambda y: add_lora_triton(y, case.x, case.group, case.batch, case.table, fused=fused)
+
+
+def _looped(case: LoraCase) -> Way:
+    return lambda y: add_lora_eager(y, case.x, case.group, case.batch, case.table)
 
 
 def _gathered(case: LoraCase) -> Way:
     """Each row's own A and B copied together, padded to the highest rank, then two batched products."""
-    table, highest = case.table, max(case.ranks)
-    index = torch.tensor(case.slots, device=case.x.device)
+    table, highest, used = case.table, max(case.ranks), sorted(set(case.slots))
+    index = torch.tensor([used.index(slot) for slot in case.slots], device=case.x.device)
 
     def stacked(site: int) -> tuple[Tensor, Tensor]:
-        cells = [cell for slot in range(table.slots) if (cell := table.weights(slot, site)) is not None]
+        cells = [cell for slot in used if (cell := table.weights(slot, site)) is not None]
         pad = [torch.nn.functional.pad for _ in cells]
         a = torch.stack([put(cell.a, (0, 0, 0, highest - len(cell.a))) for put, cell in zip(pad, cells, strict=True)])
         b = torch.stack([put(cell.b, (0, 0, 0, highest - len(cell.b))) for put, cell in zip(pad, cells, strict=True)])
@@ -65,16 +80,14 @@ def _gathered(case: LoraCase) -> Way:
     return add
 
 
-def _peft(case: LoraCase) -> Way | None:
-    """PEFT's layer with an adapter for each row; None where it is not installed.
+def _peft(case: LoraCase) -> Way:
+    """PEFT's layer with an adapter for each row.
 
     A layer computes the base too, which the others do not: here a base of zeros, whose product is part of the time.
     """
-    try:
-        from peft import LoraConfig
-        from peft.tuners.lora.layer import Linear as LoraLinear
-    except ImportError:
-        return None
+    from peft import LoraConfig
+    from peft.tuners.lora.layer import Linear as LoraLinear
+
     names = [f"adapter{slot}" for slot in case.slots]
     layers = []
     for site, width in zip(case.group.sites, case.group.widths, strict=True):

@@ -1,9 +1,8 @@
-"""LoRA adapters on all linears, written to memory where the machine has a folder that lies there."""
+"""LoRA adapters on all linears, as files."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from loraplex_adapters.source import AdapterSource
 from loraplex_server.models.blueprint import blueprint
 from loraplex_server.models.config import DecoderConfig
 from loraplex_server.models.names import HEAD
-
-MEMORY = Path("/dev/shm")
-
-
-def memory_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder that no disk is behind, so that what is timed is not the disk."""
-    return tempfile.TemporaryDirectory(prefix="loraplex-", dir=MEMORY if MEMORY.is_dir() else None)
 
 
 def write_adapters(

@@ -21,6 +21,7 @@ LIFETIME_S = 300.0
 
 class Stub:
     """Attributes: bodies: of all requests so far. peak: most requests in flight at once. usage: whether it is sent.
+    counted: tokens that it says there were; None: as many as there were.
 
     Args: adapters: their names. deaf: whether every model's token ids are those of the base.
     """
@@ -31,6 +32,7 @@ class Stub:
         self.bodies: list[dict[str, Any]] = []
         self.peak = 0
         self.usage = True
+        self.counted: int | None = None
         self._in_flight: set[asyncio.Future[None]] = set()
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,7 +98,8 @@ class Stub:
         if body["model"] == "garbage":
             _event(writer, "{not JSON")
         if self.usage and body.get("stream_options"):
-            usage = {"prompt_tokens": len(body.get("prompt", "")), "completion_tokens": body["max_tokens"]}
+            counted = body["max_tokens"] if self.counted is None else self.counted
+            usage = {"prompt_tokens": len(body.get("prompt", "")), "completion_tokens": counted}
             _event(writer, {"choices": [], "usage": usage})
         _event(writer, "[DONE]")
         return True

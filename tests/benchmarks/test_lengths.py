@@ -33,3 +33,10 @@ def test_what_is_no_length_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match="a length is") as refusal:
         parse_lengths(text)
     assert repr(text) in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["99999999999", "9" * 5000, "uniform:1-10000001", "lognormal:99999999999,1"])
+def test_a_length_beyond_all_contexts_is_refused_before_it_takes_all_memory(text: str) -> None:
+    with pytest.raises(ValueError, match="at most 10000000 tokens"):
+        parse_lengths(text)
+    parse_lengths("lognormal:120.123456789,0.123456789")  # of which the places behind the point are no length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,14 @@ import pytest
 from rich.console import Console
 from stub_server import ADAPTERS, FIRST_S, GAP_S, running
 
+from loraplex_server.bench.load import lines
 from loraplex_server.bench.load.lengths import Fixed
 from loraplex_server.bench.load.options import LoadOptions
 from loraplex_server.bench.load.popularity import Popularity
 from loraplex_server.bench.load.runs import run_load, warm_up
 from loraplex_server.bench.load.summary import RunSummary
 from loraplex_server.bench.load.targets import Targets, TargetsError, find_targets
+from loraplex_server.commands.bench_serve import bench_serve
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 QUIET = Console(file=None, quiet=True)
@@ -83,6 +86,33 @@ async def test_each_failure_is_counted_as_its_kind(model: str, kind: str) -> Non
     assert (summary.ok, summary.errors) == (0, {kind: 4})
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "errors"),
+    [
+        (200, 'data: {"choices": [{"text": "a"}]}\n\ndata: [DONE]\n\n', {}),
+        (200, 'data: {"choices": [{"text": "a", "finish_reason": "stop"}]}\n\n', {}),
+        (200, 'data: {"choices": [{"text": "a"}]}\n\n', {"truncated": 4}),
+        (500, "no such luck", {"http 500": 4}),
+    ],
+)
+async def test_an_answer_may_end_with_its_connection(status: int, body: str, errors: dict[str, int]) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status} X\r\nconnection: close\r\n\r\n{body}".encode())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        summary = await load(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    assert (summary.ok, summary.errors) == (0 if errors else 4, errors)
+
+
+async def test_a_server_that_counts_one_token_where_two_came_has_no_gap_between_them() -> None:
+    async with running() as (stub, url):
+        stub.counted = 1
+        summary = await load(url)
+    assert (summary.ok, summary.times.tpot_ms) == (4, None)
+
+
 async def test_an_answer_that_stalls_times_out() -> None:
     async with running() as (_, url):
         summary = await load(url, replace(OPTIONS, requests=2, timeout_s=0.2), base="silent")
@@ -139,6 +169,44 @@ async def test_the_command_fails_where_nothing_was_answered() -> None:
     assert code == 1
     assert lines[-1]["errors"] == {"http 404": 2}
     assert "no model missing" in table
+
+
+async def test_runs_that_were_whole_outlive_an_interrupt() -> None:
+    async with running() as (_, url):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "loraplex_server.cli", "bench", "serve", "--url", url, "--concurrency", "1",
+            "--output", "4", "--runs", "1000",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        first = [json.loads(await process.stdout.readline())["kind"] for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        rest, table = await asyncio.wait_for(process.communicate(), 120)
+    kinds = [*first, *(json.loads(line)["kind"] for line in rest.splitlines())]
+    assert process.returncode == 130
+    assert (kinds[:2], kinds[-1]) == (["load", "run"], "summary")
+    assert b"run 1" in table
+
+
+@pytest.mark.parametrize("where", ["--out", "--plot"])
+async def test_where_nothing_can_be_written_nothing_is_measured(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lines, "pyplot", lambda: None)
+    async with running() as (stub, url):
+        arguments = ["--url", url, "--concurrency", "2", where, str(tmp_path / "missing" / "x.png")]
+        assert await asyncio.to_thread(bench_serve, arguments) == 2
+    assert stub.bodies == []
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+async def test_a_full_disk_takes_nothing_but_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    async with running() as (_, url):
+        arguments = ["--url", url, "--concurrency", "2", "--out", "/dev/full", "--runs", "2"]
+        assert await asyncio.to_thread(bench_serve, arguments) == 2
+    said = capsys.readouterr()
+    assert [json.loads(line)["kind"] for line in said.out.splitlines()] == ["load", "run", "run", "summary"]
+    assert "/dev/full: No space left on device" in said.err
 
 
 async def test_the_command_names_a_bad_setting() -> None:
