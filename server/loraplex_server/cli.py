@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from loraplex_server import __version__
 from loraplex_server.api.process.start_error import StartError
 from loraplex_server.commands.error import CommandError
+from loraplex_server.commands.output import written
 from loraplex_server.demo import Demo, find_demo
 from loraplex_server.logs.redaction import redact
 from loraplex_server.settings import SettingsError, load_settings
@@ -129,7 +130,11 @@ def usage() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 2 for bad usage or settings, 1 for what failed."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    given = sys.argv[1:] if arguments is None else arguments
+    return written("loraplex", lambda: _run(given))
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if arguments else BAD_USAGE

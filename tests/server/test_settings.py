@@ -263,9 +263,17 @@ def test_the_forms_that_can_be_asked_for_are_those_that_the_linears_know() -> No
         (["m", "--adapter-cache-size", "0"], "--adapter-cache-size: input should be greater than 0"),
         (["m", "--allow-adapter-source", "ftp://x"], "--allow-adapter-source: 'ftp://x' permits no source"),
         (["m", "--state-dir", __file__], "--state-dir: is no folder (got"),
-        (["m", "--admin-key", ""], "--admin-key: is empty"),
+        (["m", "--admin-key", ""], "--admin-key is empty: leave it out"),
+        (["m", "--adapters", ""], "--adapters is empty"),
+        (["m", "--state-dir="], "--state-dir is empty"),
+        (["m", "--adapter-cache", ""], "--adapter-cache is empty"),
+        (["m", "--config", ""], "--config is empty"),
+        (["", "--port", "1"], "MODEL is empty"),
+        (["m", "--adapters", "~nobody-of-this-name/x"], "--adapters: there is no such folder"),
+        (["m", "--kv-cache-memory", "9" * 400], "--kv-cache-memory: more bytes than any machine has"),
+        (["m", "--max-model-len", "9" * 400 + "k"], "--max-model-len 9"),
         (["m", "--config", "/no/such"], "cannot read the settings file /no/such: No such file"),
-        (["m", "--served-model-name", ""], "--served-model-name: is empty"),
+        (["m", "--served-model-name", ""], "--served-model-name is empty"),
         (["./no-such-folder"], "MODEL: there is no such folder (got './no-such-folder')"),
         ([], "MODEL is missing"),
     ],
@@ -302,6 +310,14 @@ def test_a_fault_in_the_environment_is_named(variable: str, value: str, named: s
         ("- a", "the settings file {} must hold `name: value` lines"),
         ("a: [", "the settings file {} is no YAML: "),
         ("api-key: []", "api_key in {}: is empty"),
+        ("adapters: ''", "adapters in {} is empty"),
+        ("port: on", "port in {}: on, off, yes and no are no numbers"),
+        ("max-num-seqs: yes", "max_num_seqs in {}: on, off"),
+        ("shutdown-timeout: off", "shutdown_timeout in {}: on, off"),
+        ("kv-cache-memory: on", "kv_cache_memory in {}: on, off"),
+        ("port: 1\nhost: a\nport: 2", "key 'port' is in {} twice"),
+        ("lora-modules:\n- {name: a, path: b, path: c}", "key 'path' is in {} twice"),
+        ("port: 2024-13-01", "the settings file {} is no YAML: month"),
     ],
 )
 def test_a_fault_in_the_file_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -319,6 +335,27 @@ def test_an_empty_file_sets_nothing_and_lists_may_be_lists(tmp_path: Path) -> No
     settings = load("m", "--config", str(path))
     assert [key.get_secret_value() for key in settings.api_key] == ["a", "b"]
     assert settings.served_model_name == ("one",)
+
+
+def test_switches_may_be_on_or_off_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("graphs: off\noverlap: yes\ntool-call-parser: off\n")
+    settings = load("m", "--config", str(path))
+    assert (settings.graphs, settings.overlap, settings.tool_call_parser) == (False, True, "off")
+
+
+def test_an_empty_path_on_the_command_line_hides_no_file_that_the_environment_names(file: Path) -> None:
+    assert problems("m", "--config", "", env={"LORAPLEX_CONFIG": str(file)})[0].startswith("--config is empty")
+
+
+def test_a_tilde_is_the_home_wherever_a_path_may_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "s.yaml").write_text("port: 7\nkeys: ~/k\n")
+    for name in ("k", "cert", "key"):
+        (tmp_path / name).touch()
+    settings = load("m", "--config", "~/s.yaml", "--ssl-certfile", "~/cert", "--ssl-keyfile", "~/key")
+    assert (settings.port, settings.keys) == (7, tmp_path / "k")
+    assert (settings.ssl_certfile, settings.ssl_keyfile) == (tmp_path / "cert", tmp_path / "key")
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -195,6 +195,18 @@ def test_the_key_that_vllms_manifests_give_in_the_environment_closes_the_door() 
     assert [key.get_secret_value() for key in settings.api_key] == ["hush"]
     settings, _ = read("m", env={"VLLM_API_KEY": "hush", "LORAPLEX_API_KEY": "own"})
     assert [key.get_secret_value() for key in settings.api_key] == ["own"]
+    settings, _ = read("m", env={"VLLM_API_KEY": "hush,x"})  # of which vLLM makes no two
+    assert [key.get_secret_value() for key in settings.api_key] == ["hush,x"]
+
+
+def test_vllms_key_and_the_files_are_not_mixed_up(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("api-key: own\n")
+    with pytest.raises(SettingsError) as caught:
+        read("m", "--config", str(file), env={"VLLM_API_KEY": "hush"})
+    assert caught.value.problems == (f"VLLM_API_KEY and api_key in {file} both say who may ask: keep one of them",)
+    env = {"VLLM_API_KEY": "hush", "LORAPLEX_API_KEY": "wins"}
+    assert [key.get_secret_value() for key in read("m", "--config", str(file), env=env)[0].api_key] == ["wins"]
 
 
 def test_a_template_is_a_file_or_itself(tmp_path: Path) -> None:

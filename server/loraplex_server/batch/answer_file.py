@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class AnswerFile:
         space: that its bytes take; None: there is no limit.
 
     Raises:
-        AnswerFileError: it cannot be opened, or somebody else writes it.
+        AnswerFileError: it cannot be opened, is no regular file, or somebody else writes it.
     """
 
     def __init__(self, path: Path, kept: Callable[[Answer], None], space: Space | None = None) -> None:
@@ -35,9 +36,14 @@ class AnswerFile:
         self._pending: list[tuple[Answer, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Not to be kept waiting by a pipe that nobody has opened at its other end.
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
         except OSError as error:
             raise AnswerFileError(f"{path} cannot be written: {error.strerror}") from error
+        # What was answered is read first, and of a pipe, a terminal or /dev/full that has no end.
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            os.close(self._descriptor)
+            raise AnswerFileError(f"{path} is no regular file: answers are looked for there, and added to them")
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from loraplex_server.batch.options import BatchOptions, Remote
 from loraplex_server.bench.load.counts import positive
-from loraplex_server.commands.client import key_from
+from loraplex_server.commands.client import first_key
 from loraplex_server.settings import ServeSettings, SettingsError, load_settings
 from loraplex_server.settings.parser import CommandLine
 
@@ -43,7 +44,12 @@ def read_arguments(arguments: Sequence[str]) -> BatchOptions:
         return BatchOptions(source, target, load_settings(line, arguments, defaults=QUIET), given["concurrency"])
     if told:
         raise SettingsError([f"--{name.replace('_', '-')} means nothing with --url" for name in told])
-    return BatchOptions(source, target, Remote(given["url"], key_from(given["api_key"])), given["concurrency"])
+    return BatchOptions(source, target, Remote(given["url"], _key(given["api_key"])), given["concurrency"])
+
+
+def _key(given: str | None) -> str | None:
+    """Never the admin's: it would go to whatever server --url names."""
+    return given or first_key(os.environ.get("LORAPLEX_API_KEY"))
 
 
 def _command_line() -> CommandLine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import stat
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
@@ -52,13 +53,13 @@ class Job:
             StartError: the engine cannot start.
         """
         try:
-            if self._same_file():
-                raise CommandError("IN and OUT are the same file")
-            total = asyncio.create_task(asyncio.to_thread(count_lines, self._options.source))
+            self._check_files()
+            counting = asyncio.create_task(asyncio.to_thread(count_lines, self._options.source))
             answers = AnswerFile(self._options.target, self._tally.add)
             try:
                 await asyncio.to_thread(self._look_back, answers)
-                await self._work(answers, await total)
+                total = await counting
+                await self._work(answers, total)
             finally:
                 await answers.close()
         except AnswerFileError as error:
@@ -67,11 +68,14 @@ class Job:
             raise CommandError(f"{error.filename or self._options.target}: {error.strerror or error}") from error
         finally:
             self._seen.close()
-        return not self._tally.failed
+        return not self._tally.failed and self._tally.done >= total
 
-    def _same_file(self) -> bool:
+    def _check_files(self) -> None:
         source, target = self._options.source, self._options.target
-        return target.exists() and os.path.samefile(source, target)
+        if not stat.S_ISREG(source.stat().st_mode):
+            raise CommandError(f"{source} is no regular file: IN is read more than once, so put it into one")
+        if target.exists() and os.path.samefile(source, target):
+            raise CommandError("IN and OUT are the same file")
 
     def _look_back(self, answers: AnswerFile) -> None:
         torn = answers.has_torn_line
@@ -91,7 +95,7 @@ class Job:
                 self._say(f"nothing is left to do: {self._summary(total)}")
                 return
             async with self._server() as (asker, room), shown(self._console, self._tally, total):
-                await run_lines(_with_first(first, lines), room, asker.ask, answers.put)
+                await run_lines(_with_first(first, lines), room, asker.ask_or_stop, answers.put)
         self._say(self._summary(total))
 
     @contextlib.asynccontextmanager
@@ -99,7 +103,9 @@ class Job:
         server, wanted = self._options.server, self._options.concurrency
         if isinstance(server, Remote):
             async with _remote_client(server, wanted or CONCURRENCY) as client:
-                yield Asker(client), Room(lambda: wanted or CONCURRENCY)
+                asker = Asker(client)
+                await asker.greet()
+                yield asker, Room(lambda: wanted or CONCURRENCY)
             return
         async with own_server(server) as (client, info):
             # A few wait in the engine's queue, so that no seat is empty while the next request is read.

@@ -19,10 +19,9 @@ from loraplex_server.bench.limits.machine import measure
 from loraplex_server.bench.limits.model import model_shape
 from loraplex_server.bench.limits.rates import Rates
 from loraplex_server.bench.load.arguments import load_options
-from loraplex_server.bench.load.lines import Lines
+from loraplex_server.bench.load.lines import Lines, broken_off
 from loraplex_server.bench.load.options import LoadOptions
-from loraplex_server.bench.load.plot import PlotError, pyplot
-from loraplex_server.bench.load.runs import Run
+from loraplex_server.bench.load.plot import PlotError
 from loraplex_server.bench.load.table import report_console
 from loraplex_server.commands.error import CommandError
 from loraplex_server.engine.build import build_engine
@@ -52,12 +51,13 @@ def bench_engine(arguments: Sequence[str]) -> int:
         return _measured(given, settings, report_console())
     except (ValueError, PlotError, EngineStartError, ModelError, RendererError) as error:
         raise CommandError(str(error)) from error
+    except (MemoryError, OverflowError, OSError) as error:
+        raise CommandError(broken_off(error)) from error
 
 
 def _measured(given: argparse.Namespace, settings: ServeSettings, console: Console) -> int:
     options = load_options(given)
-    if given.plot is not None:
-        pyplot()  # before the runs, not after them
+    lines = Lines(given.label, given.out, given.plot)
     adapters = find_adapters(settings.base_names[0], settings.adapters, given.num_adapters)
     ends = () if options.ignore_eos else load_renderer(settings.model).end_tokens
     # Before there is an engine, whose threads would be in the way.
@@ -70,17 +70,17 @@ def _measured(given: argparse.Namespace, settings: ServeSettings, console: Conso
             raise ValueError(f"--token-ids: {options.token_ids[1]} is beyond the model's {info.vocab_size} tokens")
         drive = Drive(core, adapters.sources, woken, ends)
         repeat = {"runs": given.runs, "warmup": given.warmup, "seed": given.seed}
-        runs = all_runs(drive, options, adapters, console=console, **repeat)
+        lines.head("engine", {"info": info, "adapters": len(adapters.adapters), **repeat, "options": asdict(options)})
+        for run in all_runs(drive, options, adapters, console=console, **repeat):
+            lines.add(run)
     finally:
         core.close()
-    lines = Lines(given.label, given.out)
-    lines.write("engine", {"info": info, "adapters": len(adapters.adapters), **repeat, "options": asdict(options)})
-    title = f"{options.requests} requests to {info.model}, {info.dtype}, quantization {info.quantization}"
-    lines.report(runs, given.label or title, console, given.plot)
+        title = f"{options.requests} requests to {info.model}, {info.dtype}, quantization {info.quantization}"
+        lines.report(given.label or title, console)
     if rates is not None:
         head = settings.head_quantization
-        _roofline(lines, console, rates, info, head, adapters, options, runs)
-    return 0 if all(run.summary.ok for run in runs) else 1
+        _roofline(lines, console, rates, info, head, adapters, options)
+    return 0 if all(run.summary.ok for run in lines.runs) else 1
 
 
 def _roofline(
@@ -91,7 +91,6 @@ def _roofline(
     head: str,
     adapters: Adapters,
     options: LoadOptions,
-    runs: Sequence[Run],
 ) -> None:
     """The line, and the words, about what share of the bound was reached."""
     try:
@@ -100,7 +99,7 @@ def _roofline(
     except ValueError as error:
         console.print(f"no roofline: {error}", style="yellow", markup=False)
         return
-    each = [fractions(served, options, run.summary, len(adapters.adapters)) for run in runs]
+    each = [fractions(served, options, run.summary, len(adapters.adapters)) for run in lines.runs]
     reached: Fractions = typical(each)
     lines.write("roofline", {"rates": asdict(rates), **asdict(reached)})
     console.print(str(reached) or "no roofline: only a closed loop has one", markup=False)

@@ -10,10 +10,10 @@ import uvloop
 from rich.console import Console
 
 from loraplex_server.bench.load.arguments import load_options, server_parser
-from loraplex_server.bench.load.lines import Lines
+from loraplex_server.bench.load.lines import Lines, broken_off
 from loraplex_server.bench.load.options import LoadOptions
-from loraplex_server.bench.load.plot import PlotError, pyplot
-from loraplex_server.bench.load.runs import Run, run_load, warm_up
+from loraplex_server.bench.load.plot import PlotError
+from loraplex_server.bench.load.runs import run_load, warm_up
 from loraplex_server.bench.load.table import report_console
 from loraplex_server.bench.load.targets import Targets, TargetsError, find_targets
 
@@ -26,18 +26,24 @@ def bench_serve(arguments: Sequence[str], prog: str = "loraplex bench serve") ->
     console = report_console()
     try:
         options = load_options(given)
-        if given.plot is not None:
-            pyplot()  # before the runs, not after them
+        lines = Lines(given.label, given.out, given.plot)
         targets = _targets(given, options)
-        runs = uvloop.run(_all_runs(given, options, targets, console))
         about = {"url": targets.url, "base": targets.base, "adapters": len(targets.adapters)}
-        lines = Lines(given.label, given.out)
-        lines.write("load", {**about, "seed": given.seed, "warmup": given.warmup, "options": asdict(options)})
-        lines.report(runs, given.label or f"{options.requests} requests to {targets.url}", console, given.plot)
+        lines.head("load", {**about, "seed": given.seed, "warmup": given.warmup, "options": asdict(options)})
+        try:
+            uvloop.run(_all_runs(given, options, targets, console, lines))
+        finally:  # however it ended, of the runs that were whole
+            lines.report(given.label or f"{options.requests} requests to {targets.url}", console)
     except (ValueError, TargetsError, PlotError) as error:
-        console.print(f"{prog}: {error}", style="red", markup=False)
-        return BAD_USAGE
-    return 0 if all(run.summary.ok for run in runs) else 1
+        return _refused(prog, str(error), console)
+    except (MemoryError, OverflowError, OSError) as error:
+        return _refused(prog, broken_off(error), console)
+    return 0 if all(run.summary.ok for run in lines.runs) else 1
+
+
+def _refused(prog: str, why: str, console: Console) -> int:
+    console.print(f"{prog}: {why}", style="red", markup=False)
+    return BAD_USAGE
 
 
 def _targets(given: argparse.Namespace, options: LoadOptions) -> Targets:
@@ -51,9 +57,9 @@ def _targets(given: argparse.Namespace, options: LoadOptions) -> Targets:
     )
 
 
-async def _all_runs(given: argparse.Namespace, options: LoadOptions, targets: Targets, console: Console) -> list[Run]:
+async def _all_runs(
+    given: argparse.Namespace, options: LoadOptions, targets: Targets, console: Console, lines: Lines
+) -> None:
     await warm_up(options, targets, given.warmup, given.seed, console)
-    return [
-        await run_load(options, targets, given.seed + number, console, f"run {number + 1}/{given.runs}")
-        for number in range(given.runs)
-    ]
+    for number in range(given.runs):
+        lines.add(await run_load(options, targets, given.seed + number, console, f"run {number + 1}/{given.runs}"))

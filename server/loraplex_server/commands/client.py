@@ -81,10 +81,12 @@ class Client:
 
 def key_from(given: str | None) -> str | None:
     """The key to send: the one given, or the first that the environment has for the server."""
-    for value in (given, os.environ.get("LORAPLEX_ADMIN_KEY"), os.environ.get("LORAPLEX_API_KEY")):
-        if value:
-            return value if value == given else value.split(",")[0].strip()
-    return None
+    return given or first_key(os.environ.get("LORAPLEX_ADMIN_KEY")) or first_key(os.environ.get("LORAPLEX_API_KEY"))
+
+
+def first_key(variable: str | None) -> str | None:
+    """Of the keys in a server's variable, one to send."""
+    return variable.split(",")[0].strip() if variable else None
 
 
 def url_from(given: str | None) -> str:

@@ -80,10 +80,17 @@ def _create(given: argparse.Namespace) -> int:
         show(given, {"secret": secret, "item": entry_of(key)}, made_key(secret, item=entry_of(key)))
         return 0
     path = _database(given, "put what `loraplex keys create --yaml` prints into it")
-    with contextlib.closing(KeyStore(path, create=True)) as store, audited("key.create", path) as deed:
-        deed.about(key.id, for_tenant=key.grant.tenant, admin=key.grant.admin)
-        store.add(key)
-    show(given, {**key.fields(), "secret": secret}, made_key(secret, key.fields()))
+    with contextlib.closing(KeyStore(path, create=True)) as store:
+        with audited("key.create", path) as deed:
+            deed.about(key.id, for_tenant=key.grant.tenant, admin=key.grant.admin)
+            store.add(key)
+        try:
+            show(given, {**key.fields(), "secret": secret}, made_key(secret, key.fields()))
+        except OSError:  # a key that nobody has seen opens nothing for anybody
+            with audited("key.revoke", path) as deed:
+                deed.about(key.id)
+                store.revoke(key.id)
+            raise
     return 0
 
 

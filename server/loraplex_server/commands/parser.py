@@ -12,6 +12,8 @@ from rich.console import Console, RenderableType
 
 from loraplex_server.settings import SettingsError
 
+WIDE = 4096  # where there is no terminal, a name is whole on its line, to be searched for
+
 Run = Callable[[argparse.Namespace], int]
 
 
@@ -43,8 +45,21 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> in
 
 
 def show(given: argparse.Namespace, for_machines: object, for_people: RenderableType) -> None:
-    """What a command found, as --json asked for it."""
+    """What a command found, as --json asked for it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     if given.json:
-        sys.stdout.write(json.dumps(for_machines, indent=2, ensure_ascii=False) + "\n")
+        known = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+        text = json.dumps(for_machines, indent=2, ensure_ascii=not known) + "\n"
     else:
-        Console().print(for_people, highlight=False, markup=False)
+        console = Console()
+        if not console.is_terminal:
+            console.width = WIDE
+        with console.capture() as captured:
+            console.print(for_people, highlight=False, markup=False)
+        text = captured.get()
+    if sys.stdout:  # none where the shell closed it
+        sys.stdout.write(text)
+        sys.stdout.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from loraplex_server.bench.load.counts import not_negative, positive
 from loraplex_server.commands.error import CommandError
@@ -109,8 +109,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     choice("--head-quantization", HeadQuantization, _ENGINE.head_quantization)
     choice("--kv-cache-dtype", KVCacheDType, _ENGINE.kv_cache_dtype)
     choice("--adapter-dtype", AdapterDType, _ENGINE.adapter_dtype)
-    for name in ("--kv-cache-memory", "--adapter-memory", "--adapter-host-memory"):
+    for name in ("--kv-cache-memory", "--adapter-memory"):
         settings.add_argument(name, type=_size, metavar="SIZE")
+    settings.add_argument("--adapter-host-memory", type=_size_or_none, metavar="SIZE")
     settings.add_argument("--max-model-len", type=positive, metavar="TOKENS")
     settings.add_argument("--max-num-seqs", type=positive, default=_ENGINE.max_num_seqs, metavar="N")
     settings.add_argument("--max-num-batched-tokens", type=positive, metavar="TOKENS")
@@ -151,13 +152,17 @@ def _asked(given: argparse.Namespace) -> Asked:
 
 
 def _size(text: str) -> int:
-    try:
-        size = parse_bytes(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is {error}") from error
-    if not isinstance(size, int) or size < 1:
+    if not (size := _size_or_none(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is no size")
     return size
+
+
+def _size_or_none(text: str) -> int:
+    """From 0 up."""
+    try:
+        return cast(int, parse_bytes(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is {error}") from error
 
 
 def _rate(text: str) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from loraplex_server.models.config import DecoderConfig
+from loraplex_server.models.division import Division
+from loraplex_server.models.errors import UnsupportedModelError
 from loraplex_server.plan.error import PlanError
 from loraplex_server.plan.plan import Plan
 from loraplex_server.settings.quantity import format_bytes
@@ -48,13 +51,22 @@ def check(plan: Plan, free: int) -> None:
         )
 
 
+def _halves(config: DecoderConfig) -> bool:
+    """Whether each rank's part could be divided between two."""
+    try:
+        Division(config, 0, 2)
+    except UnsupportedModelError:
+        return False
+    return True
+
+
 def _smaller(plan: Plan) -> str:
     """What would make it fit."""
     ways = []
     if plan.asked.quantization in ("auto", "none") and plan.model.quantizer is None:
         ways.append("--quantization int4 takes about a third of the weights' bytes")
     cuda = plan.machine.device == "cuda"
-    if cuda:
+    if cuda and _halves(plan.model.config):
         ways.append(f"--tensor-parallel-size {plan.machine.gpus * 2} divides them")
     ways.append(f"{'a GPU' if cuda else 'a machine'} of {format_bytes(int(plan.least / 0.8))} and more has room")
     return "; ".join(ways)

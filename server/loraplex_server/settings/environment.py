@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from loraplex_server.settings.errors import SettingsError, did_you_mean
 from loraplex_server.settings.options import ServeSettings
@@ -17,19 +18,19 @@ _SERVICE_PORT = re.compile(rf"{PREFIX}([A-Z0-9_]+_)?PORT")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
 # vLLM's manifests give the API key so. A server that ignored it would stand open.
-_ALSO_KEY = "VLLM_API_KEY"
+ALSO_KEY = "VLLM_API_KEY"
 
 # Of `loraplex adapters`.
 _COMMANDS = frozenset({f"{PREFIX}URL"})
 
 
-def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
+def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Values of the fields that variables set.
 
     Raises:
         SettingsError: a variable names no option, or is empty.
     """
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {}
     problems: list[str] = []
     known = {f"{PREFIX}{name.upper()}": name for name in ServeSettings.model_fields}
     for variable, value in environ.items():
@@ -43,9 +44,14 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
             values[known[variable]] = value
     if problems:
         raise SettingsError(problems)
-    if environ.get(_ALSO_KEY):
-        values.setdefault("api_key", environ[_ALSO_KEY])
+    if has_only_also_key(environ):
+        values["api_key"] = [environ[ALSO_KEY]]  # as vLLM has it: one key, commas and all
     return values
+
+
+def has_only_also_key(environ: Mapping[str, str]) -> bool:
+    """Whether vLLM's variable says the API key, and not our own."""
+    return bool(environ.get(ALSO_KEY)) and f"{PREFIX}API_KEY" not in environ
 
 
 def _is_service_link(variable: str, value: str) -> bool:

@@ -60,4 +60,7 @@ def tokens(value: str) -> str | None:
     if match is None:
         raise ValueError("is no number of tokens")
     unit = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]]
-    return str(int(float(match[1]) * unit))
+    count = float(match[1]) * unit
+    if count >= 2.0**63:
+        raise ValueError("is more tokens than any context has")
+    return str(int(count))

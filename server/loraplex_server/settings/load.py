@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from loraplex_server.logs.redaction import redact
-from loraplex_server.settings.environment import read_environment
+from loraplex_server.settings.environment import ALSO_KEY, has_only_also_key, read_environment
 from loraplex_server.settings.errors import SettingsError, did_you_mean
 from loraplex_server.settings.options import ServeSettings
 from loraplex_server.settings.parser import CommandLine
 from loraplex_server.settings.told import PREFIX
+from loraplex_server.settings.yaml_text import TwiceError, read_text
 
 _SECRET = frozenset({"api_key", "admin_key"})
 
@@ -34,9 +35,12 @@ def load_settings(
         SystemExit: help was asked for and printed.
     """
     from_arguments = command_line.read(arguments)
-    from_environment = read_environment(os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    from_environment = read_environment(environ)
     path = from_arguments.get("config", from_environment.get("config"))
-    from_file = read_yaml(Path(path)) if path else {}
+    from_file = read_yaml(Path(os.path.expanduser(path))) if path else {}
+    if "api_key" in from_file and "api_key" not in from_arguments and has_only_also_key(environ):
+        raise SettingsError([f"{ALSO_KEY} and api_key in {path} both say who may ask: keep one of them"])
     merged = {**(defaults or {}), **from_file, **from_environment, **from_arguments}
     return _checked(merged, _Spellings(from_arguments, from_environment, path if from_file else None))
 
@@ -56,10 +60,16 @@ def settings_of(values: Mapping[str, Any], environment: Mapping[str, str], where
 
 
 def _checked(merged: Mapping[str, Any], spellings: _Spellings) -> ServeSettings:
+    # A variable that a script left unset must not open a door, or name the folder of wherever it runs.
+    empty = {name for name, value in merged.items() if value == ""}
+    problems = [f"{spellings.of(name)} is empty: leave it out, or give it a value" for name in sorted(empty)]
     try:
-        return ServeSettings(**merged)
+        settings = ServeSettings(**merged)
     except ValidationError as error:
-        raise SettingsError([_describe(each, spellings) for each in error.errors()]) from None
+        problems += [_describe(each, spellings) for each in error.errors() if not empty.intersection(each["loc"])]
+    if problems:
+        raise SettingsError(problems)
+    return settings
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -69,11 +79,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         SettingsError: no such file, no YAML, or a key that names no option.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_text(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise SettingsError([f"cannot read the settings file {path}: {reason}"]) from None
-    except yaml.YAMLError as error:
+    except TwiceError as error:
+        raise SettingsError([f"key {error.key!r} is in {path} twice"]) from None
+    except (yaml.YAMLError, ValueError) as error:
         raise SettingsError([f"the settings file {path} is no YAML: {' '.join(str(error).split())}"]) from None
     if content is None:
         return {}
@@ -99,11 +111,18 @@ def known_keys(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
             problems.append(f"key {str(key)!r} is in {where} twice")
         elif value is None:
             problems.append(f"key {str(key)!r} in {where} has no value")
+        elif isinstance(value, bool) and _takes_number(ServeSettings.model_fields[name].annotation):
+            problems.append(f"{name} in {where}: on, off, yes and no are no numbers")
         else:
             values[name] = str(value) if name == "model" else value
     if problems:
         raise SettingsError(problems)
     return values
+
+
+def _takes_number(annotation: Any) -> bool:
+    """Where it does, a bool would be 1 or 0."""
+    return annotation in (int, float) or any(map(_takes_number, get_args(annotation)))
 
 
 class _Spellings:

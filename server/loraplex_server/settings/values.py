@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,7 +32,7 @@ def _read_template(template: str) -> str:
     if "{" in template:
         return template
     try:
-        return Path(template).expanduser().read_text(encoding="utf-8")
+        return _at_home(Path(template)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise ValueError("is neither a file that can be read nor a template") from None
 
@@ -39,9 +40,9 @@ def _read_template(template: str) -> str:
 def _check_model(model: str) -> str:
     if not model.strip():
         raise ValueError("is empty")
-    if re.match(r"[./~]", model) and not Path(model).expanduser().is_dir():
+    if re.match(r"[./~]", model) and not _at_home(Path(model)).is_dir():
         raise ValueError("there is no such folder")
-    return str(Path(model).expanduser()) if model.startswith("~") else model
+    return os.path.expanduser(model) if model.startswith("~") else model
 
 
 def _check_sources(patterns: tuple[str, ...]) -> tuple[str, ...]:
@@ -52,14 +53,20 @@ def _check_sources(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return patterns
 
 
+def _at_home(path: Path) -> Path:
+    """With the home that a ~ stands for; of a user who has none it stays, and there is no such path."""
+    return Path(os.path.expanduser(path))
+
+
 def _check_present(folder: Path) -> Path:
-    if not folder.expanduser().is_dir():
+    folder = _at_home(folder)
+    if not folder.is_dir():
         raise ValueError("there is no such folder")
-    return folder.expanduser()
+    return folder
 
 
 def _check_folder(folder: Path) -> Path:
-    folder = folder.expanduser()
+    folder = _at_home(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError("is no folder")
     return folder
@@ -70,13 +77,14 @@ def _check_folder_or_off(folder: object) -> object:
         return OFF
     if not isinstance(folder, str) or folder in ("", OFF):
         return folder
-    path = Path(folder).expanduser()
+    path = _at_home(Path(folder))
     if path.exists() and not path.is_dir():
         raise ValueError("is neither a folder nor off")
     return str(path)
 
 
 def _check_file(file: Path) -> Path:
+    file = _at_home(file)
     if not file.is_file():
         raise ValueError("there is no such file")
     return file

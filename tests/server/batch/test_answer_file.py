@@ -57,6 +57,17 @@ async def test_another_file_is_left_as_it_is(tmp_path: Path) -> None:
         assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_has_no_end_is_no_file_of_answers(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "pipe" if kind == "pipe" else Path("/dev/full")
+    if kind == "pipe":
+        os.mkfifo(path)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(AnswerFileError, match="is no regular file"):
+        AnswerFile(path, lambda _: None)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_two_runs_never_write_one_file(tmp_path: Path) -> None:
     first = AnswerFile(tmp_path / "out", lambda _: None)
     with pytest.raises(AnswerFileError, match="another run"):

@@ -40,6 +40,8 @@ def test_the_model_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_running_server_takes_the_place_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORAPLEX_ADMIN_KEY", "boss")  # which no other server has to know
+    assert read_arguments(["in", "out", "--url", "http://x:1"]).server == Remote("http://x:1", None)
     monkeypatch.setenv("LORAPLEX_API_KEY", "k1,k2")
     options = read_arguments(["in", "out", "--url", "http://x:1", "--concurrency", "7"])
     assert (options.server, options.concurrency) == (Remote("http://x:1", "k1"), 7)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from rich.console import Console
-from support.api import Api, serve_app, until
+from support.api import Api, serve_app, until, write_adapters
 from support.batches import answers_in, request_line, said
 from support.fake_engine import FakeEngine
 
+from loraplex_server.batch import asker, job
 from loraplex_server.batch.answer_file import AnswerFile
 from loraplex_server.batch.job import Job
 from loraplex_server.batch.options import BatchOptions, Remote
@@ -139,6 +142,69 @@ async def test_it_asks_a_running_server(api: Api, write: Write) -> None:
     found = answers_in(batch.out)
     assert said(found["a"]) == "hello from alpha"
     assert found["b"]["response"]["status_code"] == 404
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "said"),
+    [
+        ("{url}/v1", "k", "without /v1"),
+        ("{url}", "wrong", "does not take the key"),
+        ("{dead}", "k", "no server answers"),
+    ],
+)
+async def test_a_wrong_address_or_key_answers_no_line(
+    engine: FakeEngine,
+    renderer: Any,
+    tmp_path: Path,
+    write: Write,
+    unused_tcp_port: int,
+    where: str,
+    key: str,
+    said: str,
+) -> None:
+    api = Api(engine, renderer, write_adapters(tmp_path / "adapters", "alpha"), api_key=["k"])
+    async with serve_app(api) as url:
+        place = where.format(url=url, dead=f"http://127.0.0.1:{unused_tcp_port}")
+        batch = Batch(write([request_line("a")]), Remote(place, key))
+        with pytest.raises(CommandError, match=said):
+            await batch.run()
+        assert batch.out.read_bytes() == b""
+        batch.options = BatchOptions(batch.options.source, batch.out, Remote(url, "k"), None)
+        assert await batch.run()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "does not take the key"), (503, r"no answer for 0 s \(the server says 503\)")]
+)
+async def test_what_all_lines_would_be_told_ends_the_run(
+    write: Write, monkeypatch: pytest.MonkeyPatch, status: int, said: str
+) -> None:
+    """A server whose list of models is open to all, or that goes away behind its proxy."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200 if request.method == "GET" else status, json={})
+
+    monkeypatch.setattr(asker, "PATIENCE_S", 0.0)
+    client = httpx.AsyncClient(base_url="http://x", transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(job, "_remote_client", lambda *_: client)
+    batch = Batch(write([request_line("a"), request_line("b")]), Remote("http://x", None))
+    with pytest.raises(CommandError, match=said):
+        await batch.run()
+    assert batch.out.read_bytes() == b""
+
+
+async def test_requests_from_a_pipe_are_refused(api: Api, tmp_path: Path) -> None:
+    """They would be counted, and then be gone."""
+    os.mkfifo(tmp_path / "in")
+    with pytest.raises(CommandError, match="IN is read more than once"):
+        await Batch(tmp_path / "in", api.settings).run()
+
+
+async def test_a_run_that_leaves_lines_unanswered_has_failed(
+    api: Api, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "count_lines", lambda _: 2)
+    assert not await Batch(write([request_line("a")]), api.settings).run()
 
 
 async def test_files_that_cannot_be_used_are_named(api: Api, write: Write, tmp_path: Path) -> None:

@@ -62,6 +62,15 @@ def test_a_key_is_shown_once(run: Run) -> None:
         assert secret not in out
 
 
+def test_a_list_that_no_terminal_shows_has_whole_names(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS")
+    adapters = ",".join(f"acme-adapter-{number:02}" for number in range(30))
+    made(run, "--tenant", "acme-" + "europe" * 8, "--adapters", adapters)
+    (line,) = [line for line in run("list")[1].splitlines() if "active" in line]
+    assert "acme-" + "europe" * 8 in line
+    assert adapters.replace(",", ", ") in line
+
+
 def test_all_are_listed(run: Run) -> None:
     made(run, "--tenant", "acme", "--rpm", "1000", "--name", "night", "--weight", "2")
     made(run, "--tenant", "ops", "--admin", "--expires", "1h")

@@ -73,6 +73,12 @@ def test_a_bad_argument_is_bad_usage(arguments: list[str], said: str, capsys: py
     assert said in capsys.readouterr().err
 
 
+def test_a_host_may_keep_no_adapters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*ON_CPU, "--adapter-host-memory", "0", "--json") == 0
+    assert run(*ON_CPU, "--adapter-memory", "0") == 2
+    assert "'0' is no size" in capsys.readouterr().err
+
+
 def test_what_is_no_server_is_a_failure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["plan", "--model", str(tmp_path), "--gpu", "80GB"]) == 1
     assert "holds no config.json" in capsys.readouterr().err

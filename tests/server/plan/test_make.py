@@ -120,3 +120,12 @@ def test_a_quantized_checkpoint_is_as_large_as_its_files_say(tmp_path: Path, mod
     assert plan.weights[0].nbytes == 1000 * len(stored)
     with pytest.raises(PlanError, match="quantized already, by gptq"):
         made(replace(model, quantizer="gptq", stored=stored), quantization="int4")
+
+
+def test_no_division_is_advised_that_the_model_does_not_allow(model: PlannedModel) -> None:
+    tiny = replace(ON_GPU, memory=1 << 20)
+    with pytest.raises(PlanError, match="--tensor-parallel-size 2 divides them"):
+        made(model, tiny)
+    with pytest.raises(PlanError, match="does not fit") as caught:
+        made(model, replace(tiny, gpus=2))  # 6 heads
+    assert "--tensor-parallel-size" not in str(caught.value)

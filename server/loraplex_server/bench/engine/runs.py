@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 from rich.console import Console
-from rich.progress import track
 
 from loraplex_server.bench.engine.adapters import Adapters
 from loraplex_server.bench.engine.drive import Drive
@@ -18,8 +19,8 @@ from loraplex_server.bench.load.workload import plan
 
 def all_runs(
     drive: Drive, options: LoadOptions, adapters: Adapters, *, runs: int, warmup: int, seed: int, console: Console
-) -> list[Run]:
-    """`warmup` waves that are not reported, then the runs; run k uses seed + k. A bar of runs only on a terminal.
+) -> Iterator[Run]:
+    """`warmup` waves that are not reported, then the runs, each as it ends; run k uses seed + k.
 
     Raises:
         ValueError: the popularity needs more adapters than there are.
@@ -30,10 +31,11 @@ def all_runs(
     # What was imported and built stays for good; a look through all of it would stand in the middle of some step.
     gc.collect()
     gc.freeze()
-    numbers = track(range(runs), "runs", console=console, transient=True, disable=not console.is_terminal)
-    found = []
-    for number in numbers:
-        traces = drive.run(plan(options, adapters, seed + number), options.at_once)
-        found.append(Run(seed + number, summarize(traces, options), traces))
-    gc.unfreeze()
-    return found
+    try:
+        for number in range(runs):
+            note = console.status(f"run {number + 1}/{runs}") if console.is_terminal else nullcontext()
+            with note:  # over before the run's line is written, which it would take for its own terminal's
+                traces = drive.run(plan(options, adapters, seed + number), options.at_once)
+            yield Run(seed + number, summarize(traces, options), traces)
+    finally:
+        gc.unfreeze()

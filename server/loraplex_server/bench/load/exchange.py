@@ -31,6 +31,8 @@ class Exchange(asyncio.Protocol):
         self._answer = answer
         self._parser = httptools.HttpResponseParser(self)
         self._now = 0.0
+        self._has_length = False
+        self._ends_with_connection = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request."""
@@ -46,14 +48,21 @@ class Exchange(asyncio.Protocol):
             self._over()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """An answer that was not whole by now never will be."""
-        if not self.done.done():
+        """An answer that was not whole by now never will be, unless nothing else was to end it."""
+        if not self.done.done() and exc is None and self._ends_with_connection:
+            self._answer.finish(time.perf_counter())
+        elif not self.done.done():
             self._answer.fail("disconnected", str(exc or "the server closed the connection"))
         self._over()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by httptools."""
+        self._has_length |= name.lower() in (b"content-length", b"transfer-encoding")
 
     def on_headers_complete(self) -> None:
         """Called by httptools."""
         self._answer.status(self._parser.get_status_code())
+        self._ends_with_connection = not self._has_length
 
     def on_body(self, body: bytes) -> None:
         """Called by httptools for each piece of the body."""

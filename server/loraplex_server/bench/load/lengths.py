@@ -11,6 +11,7 @@ import numpy as np
 FORMS = "128, uniform:64-256, lognormal:MEDIAN,SIGMA or lognormal:MEDIAN,SIGMA,MIN-MAX"
 # A log-normal's tail has no end; a server's context has one.
 DEFAULT_LONGEST = 4096
+LONGEST = 10_000_000  # beyond any model's; a number mistyped would take all memory for a prompt
 
 
 class Lengths(Protocol):
@@ -62,8 +63,10 @@ def parse_lengths(text: str) -> Lengths:
     """A distribution from its name on the command line.
 
     Raises:
-        ValueError: `text` is none of `FORMS`, or leaves room for lengths under 1.
+        ValueError: `text` is none of `FORMS`, or leaves room for lengths under 1 or above `LONGEST`.
     """
+    if any(len(number) > len(str(LONGEST)) or int(number) > LONGEST for number in re.findall(r"(?<![.\d])\d+", text)):
+        raise ValueError(f"a length is at most {LONGEST} tokens; got {text[:80]!r}")
     if re.fullmatch(r"\d+", text) and int(text) >= 1:
         return Fixed(int(text))
     if (bounds := re.fullmatch(r"uniform:(\d+)-(\d+)", text)) and 1 <= int(bounds[1]) <= int(bounds[2]):

@@ -58,8 +58,9 @@ class Trace:
 
     @property
     def tpot(self) -> float | None:
-        """Mean seconds a token after the first; None where there is no other."""
-        return (self.times[-1] - self.times[0]) / (self.tokens - 1) if len(self.times) > 1 else None
+        """Mean seconds a token after the first; None where there is no other, be it only by the server's word."""
+        several = len(self.times) > 1 and self.tokens > 1
+        return (self.times[-1] - self.times[0]) / (self.tokens - 1) if several else None
 
     @property
     def e2e(self) -> float | None:
