@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from support.charts import RefusedError, render
+from support.charts import CHART, RefusedError, render
+from support.servers import ROOT
 
 DEMO = {"demo": True}
 CLAIM = {"type": "claim", "size": "1Gi"}
@@ -104,6 +105,24 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         {"metrics": {"monitor": {"enabled": True}}, "tenants": {"existingSecret": "t"}},
         "set auth.adminKey or metrics.monitor.keySecret, or metrics.open: true",
     ),
+    ({"kind": "StatefulSet", "updateStrategy": {"type": "Recreate"}}, "is Recreate, which a StatefulSet does not have"),
+    ({"updateStrategy": {"type": "OnDelete"}}, "updateStrategy.type is OnDelete, which a Deployment does not have"),
+    (
+        {"demo": False, "model": "/models/m", "storage": {"models": {**CLAIM, "accessModes": ["ReadOnlyMany"]}}},
+        "storage.models is a new claim that can only be read, and stays empty",
+    ),
+    (
+        {"ingress": {"enabled": True, "path": "/llm"}},
+        "ingress.path is /llm, which is left in front of the server's own",
+    ),
+    (
+        {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}], "path": "/v11"}},
+        "httpRoute.path is /v11, which is left in front of the server's own paths: set settings.root-path to it",
+    ),
+    (
+        {"ingress": {"enabled": True, "path": "/a"}, "settings": {"root-path": "/b"}},
+        "ingress.path is /a, which is left",
+    ),
     ({"ingress": {"enabled": True, "tlsSecret": "t"}}, "ingress.host is empty: a certificate is for a host"),
 ]
 
@@ -112,6 +131,41 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
 def test_a_value_of_the_wrong_shape_is_refused_by_its_place(values: dict[str, Any], reason: str) -> None:
     with pytest.raises(RefusedError, match=re.escape(reason)):
         render({**DEMO, **values})
+
+
+# What looks like a contradiction and is none.
+ALLOWED: list[dict[str, Any]] = [
+    {"kind": "StatefulSet", "updateStrategy": {"type": "OnDelete"}},
+    {"updateStrategy": {"type": "Recreate"}},
+    {"ingress": {"enabled": True, "path": "/v1"}},
+    {"ingress": {"enabled": True, "path": "/llm"}, "settings": {"root-path": "/llm"}},
+    {
+        "ingress": {
+            "enabled": True,
+            "path": "/llm(/|$)(.*)",
+            "annotations": {"nginx.ingress.kubernetes.io/rewrite-target": "/$2"},
+        }
+    },
+    {"ingress": {"path": "/llm"}},
+    {
+        "demo": False,
+        "model": "/models/m",
+        "storage": {"models": {**CLAIM, "accessModes": ["ReadOnlyMany"], "storageClassName": "filled"}},
+    },
+]
+
+
+@pytest.mark.parametrize("values", ALLOWED, ids=[str(values)[:50] for values in ALLOWED])
+def test_values_that_fit_each_other_are_not_refused(values: dict[str, Any]) -> None:
+    assert render({**DEMO, **values})
+
+
+def test_every_path_of_the_server_may_be_routed_alone() -> None:
+    text = (CHART / "templates" / "_checks.tpl").read_text(encoding="utf-8")
+    ((own, _),) = re.findall(r'regexMatch "(\^/[^"]+(v1)[^"]+)"', text)
+    paths = re.findall(r"^### `[A-Z]+ (/.*)`$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(paths) > 30
+    assert [path for path in paths if not re.search(own, path)] == []
 
 
 @pytest.mark.parametrize(("values", "reason"), CONTRADICTIONS, ids=[reason[:50] for _, reason in CONTRADICTIONS])

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from support.charts import KUSTOMIZE, VALUES, Object, all_of, kustomized, render, rendered, server_of, settings_text
 from support.pods import laid_out, variables
+from support.servers import ROOT
 
 from loraplex_server.cli import COMMANDS
 from loraplex_server.demo import Demo, find_demo
@@ -44,6 +45,14 @@ def test_the_server_takes_every_option_that_is_shipped(name: str, tmp_path: Path
     assert settings.state_dir == tmp_path / "state"
     assert settings.adapter_cache == tmp_path / "cache" / "adapters"
     assert settings.log_format == "json"
+
+
+def test_another_address_wins_over_the_images(tmp_path: Path) -> None:
+    """The image has a variable for it, which wins over every file: so it can only be a variable."""
+    assert "LORAPLEX_HOST=0.0.0.0" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    objects = render({"demo": True, "host": "::"})
+    assert variables(objects)["LORAPLEX_HOST"] == "::"
+    assert read(objects, tmp_path).host == "::"
 
 
 def test_numbers_reach_the_server_as_they_were_written(tmp_path: Path) -> None:

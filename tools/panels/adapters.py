@@ -64,6 +64,7 @@ def _moves() -> list[Panel]:
                 "Hit rate",
                 "Part of the requests that found their adapter where it is used, or at least in memory.",
                 "percentunit",
+                empty="no requests for adapters",
             ),
             Target(share(used, asked), "where it is used"),
             Target(share(total(rate(HITS)), asked), "in memory"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from panels.kinds import QUARTER, About, Panel, heat_of, lines
-from panels.queries import EACH, SERVER, Target, buckets, mean, percentiles, rate, series, share, total
+from panels.queries import EACH, SERVER, Target, buckets, mean, percentiles, rate, series, share, share_or_zero, total
 
 STEP_TOKENS, WIDTH, ADAPTERS = "vllm:iteration_tokens_total", "loraplex_batch_sequences", "loraplex_batch_adapters"
 DRAFTS = "vllm:spec_decode_num"
@@ -28,13 +28,25 @@ def _cache() -> list[Panel]:
             limit=0.95,
         ),
         lines(
-            About("Prefix cache", "Part of the prompts' tokens that were found in the cache.", "percentunit"),
+            About(
+                "Prefix cache",
+                "Part of the prompts' tokens that were found in the cache.",
+                "percentunit",
+                empty="no prompts",
+            ),
             Target(share(hits, queries), "hit rate"),
             most=1,
         ),
         lines(
-            About("Steps", "Steps of the engine in a second.", "ops"),
+            About(
+                "Steps",
+                "Steps of the engine in a second; of these, those that were replayed from CUDA graphs or tapes, and "
+                "the others by why not: prompt is no fault, all else makes decoding slower.",
+                "ops",
+            ),
             Target(total(rate(f"{STEP_TOKENS}_count"), *EACH), SERVER),
+            Target(total(rate("loraplex_steps_replayed_total")), "replayed"),
+            Target(total(rate("loraplex_steps_not_replayed_total"), "reason"), "not replayed: {{reason}}"),
         ),
     ]
 
@@ -68,7 +80,9 @@ def _steps() -> list[Panel]:
                 "percentunit",
             ),
             Target(
-                share(total(rate(f"{DRAFTS}_accepted_tokens_total")), total(rate(f"{DRAFTS}_draft_tokens_total"))),
+                share_or_zero(
+                    total(rate(f"{DRAFTS}_accepted_tokens_total")), total(rate(f"{DRAFTS}_draft_tokens_total"))
+                ),
                 "accepted",
             ),
             Target(

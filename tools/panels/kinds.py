@@ -28,13 +28,17 @@ P = TypeVar("P", timeseries.Panel, stat.Panel, heatmap.Panel, table.Panel, barga
 
 @dataclass(frozen=True)
 class About:
-    """What every panel says of itself. Args: width: of 24 columns. height: a row of Grafana's grid is 30 pixels."""
+    """What every panel says of itself.
+
+    Args: width: of 24 columns. height: in rows of 30 pixels, as Grafana has them. empty: said where there is nothing.
+    """
 
     title: str
     description: str
     unit: str
     width: int = THIRD
     height: int = HIGH
+    empty: str = ""
 
 
 def lines(
@@ -101,6 +105,8 @@ def _dressed(
         query = Dataquery().expr(target.expr).legend_format(target.legend).ref_id(letter).datasource(SOURCE)
         query = query.instant() if target.instant else query.range()
         panel = panel.with_target(query.format(form))
+    if about.empty:
+        panel = panel.no_value(about.empty)
     return panel.span(about.width).height(about.height)
 
 

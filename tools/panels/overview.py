@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from panels.kinds import HALF, LOW, NARROW, About, Panel, lines, number
 from panels.objectives import INTER_TOKEN, TTFT, bound
-from panels.queries import SERVERS, USED, Target, quantile, rate, series, share, total, within
+from panels.queries import SERVERS, USED, Target, quantile, rate, series, share_or_zero, total, within
 
 # As the alert LoraplexErrorRate counts them: 500, and 503 that asks to come again.
 FAILED = 'outcome=~"error|unavailable"'
@@ -15,13 +15,15 @@ def panels() -> list[Panel]:
     return [*_numbers(), *_promises(), *_courses()]
 
 
-def _stat(title: str, description: str, unit: str) -> About:
-    return About(title, description, unit, NARROW, LOW)
+def _stat(title: str, description: str, unit: str, empty: str = "") -> About:
+    return About(title, description, unit, NARROW, LOW, empty)
 
 
 def _numbers() -> list[Panel]:
     down = f"count(up{{{SERVERS}}} == 0) or vector(0)"
-    failed = share(total(rate("loraplex_tenant_requests_total", FAILED)), total(rate("loraplex_tenant_requests_total")))
+    failed = share_or_zero(
+        total(rate("loraplex_tenant_requests_total", FAILED)), total(rate("loraplex_tenant_requests_total"))
+    )
     tokens = f"{total(rate('vllm:prompt_tokens_total'))} + {total(rate('vllm:generation_tokens_total'))}"
     return [
         number(_stat("Servers", "Servers that answer Prometheus.", "none"), Target(f"sum(up{{{SERVERS}}})", "up")),
@@ -75,12 +77,16 @@ def _promises() -> list[Panel]:
                 f"TTFT ≤ {float(first):g} s",
                 "Part of the answers whose first token came in the promised time.",
                 "percentunit",
+                "no answers",
             ),
             Target(within(TTFT, first), "in time"),
         ),
         number(
             _stat(
-                f"Inter-token ≤ {float(next_):g} s", "Part of the tokens that came in the promised time.", "percentunit"
+                f"Inter-token ≤ {float(next_):g} s",
+                "Part of the tokens that came in the promised time.",
+                "percentunit",
+                "no answers",
             ),
             Target(within(INTER_TOKEN, next_), "in time"),
         ),

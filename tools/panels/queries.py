@@ -47,8 +47,13 @@ def total(expr: str, *by: str) -> str:
 
 
 def share(part: str, whole: str) -> str:
-    """A part of the whole, 0 where there is nothing at all: a quotient of zeros would draw nothing."""
-    return f"({part}) / ({whole} > 0) or 0 * {whole}"
+    """A part of the whole, and nothing where there is no whole: 0 would look like a promise broken."""
+    return f"({part}) / ({whole} > 0)"
+
+
+def share_or_zero(part: str, whole: str) -> str:
+    """Where 0 says that all is as it should be."""
+    return f"{share(part, whole)} or 0 * {whole}"
 
 
 def top(count: int, expr: str, *by: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from panels.kinds import About, Panel, lines
-from panels.queries import EACH, SERVER, Target, rate, series, share, total
+from panels.queries import EACH, SERVER, Target, rate, series, share_or_zero, total
 
 HTTP = "loraplex_http_responses_total"
 
@@ -24,7 +24,7 @@ def panels() -> list[Panel]:
         lines(
             About("Part refused or failed", "Of all HTTP responses: 429, 503, other 5xx, other 4xx.", "percentunit"),
             *(
-                Target(share(f"{total(rate(HTTP, matcher))} or vector(0)", total(rate(HTTP))), name)
+                Target(share_or_zero(f"{total(rate(HTTP, matcher))} or vector(0)", total(rate(HTTP))), name)
                 for name, matcher in (
                     ("429", 'code="429"'),
                     ("503", 'code="503"'),

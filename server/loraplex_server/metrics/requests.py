@@ -6,16 +6,21 @@ import time
 from collections.abc import Sequence
 
 from loraplex_server.metrics import buckets
-from loraplex_server.metrics.adapter_names import AdapterNames
+from loraplex_server.metrics.adapter_names import BASE, AdapterNames
 from loraplex_server.metrics.series import Counter, Histogram, Page
 
 LABELS = ("model_name", "engine")
 REASONS = ("stop", "length", "abort", "error")
+REJECTIONS = ("max_num_queued_reqs", "engine_unavailable", "draining")
+# Outcomes that are the server's own fault. A series that begins with its first value has not grown to it: alerts would
+# not see a first burst.
+FAILURES = ("error", "unavailable")
 LONGEST = 1_000_000
 
 
 class RequestMetrics:
-    """Histograms and counters of requests. All series that have no adapter in them exist from the start, at zero."""
+    """Histograms and counters of requests. All series that have no adapter in them exist from the start, at zero, and
+    failures of the base too; an adapter's, from the first request for it."""
 
     def __init__(self, page: Page, model_name: str, adapters: AdapterNames) -> None:
         self._page = page
@@ -57,10 +62,13 @@ class RequestMetrics:
         self._rejections = page.counter(
             "vllm:admission_rejections", "Requests refused unheard.", ("model_name", "reason")
         )
+        for reason in REJECTIONS:
+            self._rejections.labels(model_name, reason)
         self._adapter_requests = page.counter(
             "loraplex_adapter_requests", "Requests that ended.", ("adapter", "outcome")
         )
         self._adapter_tokens = page.counter("loraplex_adapter_tokens", "Tokens of requests.", ("adapter", "kind"))
+        self._has_failures(BASE)
 
     def reject(self, reason: str) -> None:
         """Count a request that was refused before it reached the engine."""
@@ -69,9 +77,15 @@ class RequestMetrics:
     def adapter_request(self, names: tuple[str, ...], outcome: str, prompt_tokens: int, output_tokens: int) -> None:
         """Count a request that ended, for each of its adapters."""
         for label in self.adapters.labels(names):
+            self._has_failures(label)
             self._adapter_requests.labels(label, outcome).inc()
             self._adapter_tokens.labels(label, "prompt").inc(prompt_tokens)
             self._adapter_tokens.labels(label, "generation").inc(output_tokens)
+
+    def _has_failures(self, label: str) -> None:
+        """Zero until there are any."""
+        for outcome in FAILURES:
+            self._adapter_requests.labels(label, outcome)
 
     def _histogram(self, name: str, text: str, limits: Sequence[float]) -> Histogram:
         return self._page.histogram(f"vllm:{name}", text, limits, LABELS).labels(*self._base)

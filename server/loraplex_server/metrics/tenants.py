@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from loraplex_server.metrics.adapter_names import AdapterNames
+from loraplex_server.metrics.requests import FAILURES
 from loraplex_server.metrics.series import Page
+from loraplex_server.tenants.grant import DEFAULT
 
 
 class TenantMetrics:
@@ -18,6 +20,7 @@ class TenantMetrics:
         self._limited = page.counter(
             "loraplex_tenant_rate_limited", "Requests beyond a limit of their key.", ("tenant", "limit")
         )
+        self._has_failures(DEFAULT)
 
     def ended(self, tenant: str, outcome: str) -> None:
         """Count a request."""
@@ -35,4 +38,10 @@ class TenantMetrics:
 
     def _label(self, tenant: str) -> str:
         (label,) = self._names.labels((tenant,))
+        self._has_failures(label)
         return label
+
+    def _has_failures(self, label: str) -> None:
+        """Zero until there are any."""
+        for outcome in FAILURES:
+            self._requests.labels(label, outcome)

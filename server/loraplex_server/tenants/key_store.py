@@ -34,7 +34,7 @@ class KeyStore:
 
     Args:
         path: of the file.
-        create: make what is missing, readable for its owner alone.
+        create: make what is missing, readable for its owner alone; where root does, that is the owner of the folder.
         patience_s: how long to wait for who uses it, in seconds.
 
     Raises:
@@ -48,7 +48,7 @@ class KeyStore:
         with self._errors():
             if create:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+                _make(path)
             self._connection = sqlite3.connect(path, patience_s, isolation_level=None, check_same_thread=False)
         try:
             with self._errors():
@@ -122,3 +122,18 @@ class KeyStore:
             yield
         except (OSError, sqlite3.Error) as error:
             raise KeyStoreError(f"the keys in {self._path} cannot be used: {error}") from error
+
+
+def _make(path: Path) -> None:
+    """Made by root it is its folder's owner's: a file of root's would shut the server's user out. SQLite gives what it
+    puts beside it the same owner. Nothing is given away that a link leads to.
+    """
+    with contextlib.suppress(FileExistsError):
+        made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            if os.geteuid() == 0:
+                folder = path.parent.stat()
+                os.fchown(made, folder.st_uid, folder.st_gid)
+        finally:
+            os.close(made)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

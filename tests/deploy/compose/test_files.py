@@ -14,6 +14,7 @@ from support.compose import FILE, FOLDER, read_compose
 from support.installed import folder_of, program
 from support.servers import ROOT
 
+from loraplex_server.bench.load.arguments import server_parser
 from loraplex_server.settings import ServeSettings
 
 GPU = FOLDER / "compose.gpu.yaml"
@@ -90,6 +91,21 @@ def test_what_is_served_is_said_by_variables(variables: dict[str, str], command:
     folders = {volume.split(":")[1]: volume.split(":")[0] for volume in service["volumes"]}
     assert folders["/models"] == variables.get("MODELS", "models")
     assert folders["/adapters"] == variables.get("ADAPTERS", "adapters")
+
+
+@pytest.mark.parametrize(
+    ("variables", "law", "key"),
+    [
+        pytest.param({}, "zipf", "", id="the demo, which has adapters"),
+        pytest.param({"MODEL": "org/name"}, "base", "", id="a model without adapters"),
+        pytest.param({"MODEL": "org/name", "ADAPTERS": "/srv", "TRAFFIC_KEY": "k"}, "zipf", "k", id="adapters, a key"),
+    ],
+)
+def test_the_traffic_asks_for_what_is_served(variables: dict[str, str], law: str, key: str) -> None:
+    """Else it would end at once with an error, and be started again for ever."""
+    _, _, *arguments = read_compose(**variables)["services"]["traffic"]["command"].split()
+    given = server_parser("bench serve").parse_args(arguments)
+    assert (given.popularity.law, given.api_key) == (law, key)
 
 
 def test_every_variable_is_explained_and_every_one_explained_is_read() -> None:

@@ -22,7 +22,6 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 GRAFANAS_OWN = {"__rate_interval", "__range", "__all"}
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="grafana-foundation-sdk needs Python 3.11")
 def test_it_is_what_the_code_writes() -> None:
     command = [sys.executable, str(ROOT / "tools" / "dashboard.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -43,6 +42,15 @@ def test_the_panel_of_failures_counts_what_the_alert_counts() -> None:
     ((counted, threshold),) = re.findall(r"(outcome[^}]+).*?> ([0-9.]+)$", alert["expr"])
     assert set(re.findall("outcome[^}]+", panel["targets"][0]["expr"])) == {counted}
     assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1] == {"color": "red", "value": float(threshold)}
+
+
+def test_what_nobody_asked_for_is_no_broken_promise() -> None:
+    parts = {"TTFT ≤ 2.5 s", "Inter-token ≤ 0.1 s", "Hit rate", "Prefix cache"}
+    panels = [panel for panel in PANELS if panel["title"] in parts]
+    assert len(panels) == len(parts)
+    for panel in panels:
+        assert panel["fieldConfig"]["defaults"]["noValue"].startswith("no ")
+        assert not [target for target in panel["targets"] if " or " in target["expr"]]
 
 
 def test_panels_fill_their_lines_and_cover_nothing() -> None:

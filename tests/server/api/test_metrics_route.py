@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from support.api import Api, until, write_adapters
+from support.api import Api, write_adapters
 from support.fake_engine import FakeEngine
 
 from loraplex_server.api.access.caller import ANYONE
@@ -128,8 +128,8 @@ async def test_adapters_with_labels_are_bounded(make_api: Callable[..., Api], ad
         assert (await api.complete({"prompt": "x", "model": f"a{i}"})).status_code == 200
     samples = await scrape(api)
     labels = {dict(labels)["adapter"] for name, labels in samples if name == "loraplex_adapter_requests_total"}
-    assert labels == {"a0", "a1", "a2", "a3", "a4", "other"}
-    assert value(samples, "loraplex_adapter_requests_total", adapter="other") == 25
+    assert labels == {"base", "a0", "a1", "a2", "a3", "a4", "other"}
+    assert value(samples, "loraplex_adapter_requests_total", adapter="other", outcome="stop") == 25
 
 
 async def test_the_format_is_the_same_whatever_the_scraper_accepts(api: Api) -> None:
@@ -198,9 +198,9 @@ async def test_the_app_absorbs_each_word_of_the_engine_while_nobody_scrapes(
 
     monkeypatch.setattr(api.services.metrics.engine, "absorb", noted)
     async with api.app.router.lifespan_context(api.app):
-        for tokens in (3, 5):
+        for tokens in (3, 5):  # with nothing awaited between them, as where this process was held up
             api.engine.stats = EngineStats(steps=Steps(tokens=[tokens] * 2))
-            await until(lambda: api.engine.stats in absorbed)
+    assert len(absorbed) >= 2
     samples = await scrape(api)
     assert value(samples, "vllm:iteration_tokens_total_count") == 4
     assert value(samples, "vllm:iteration_tokens_total_sum") == 16

@@ -54,6 +54,21 @@ def test_what_is_kept_comes_back(path: Path) -> None:
     assert all(secret.encode() not in file.read_bytes() for file in path.parent.iterdir())
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_makes_is_the_servers_who_owns_the_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 10001, 10002)
+    store = KeyStore(tmp_path / "keys.sqlite", create=True)
+    store.add(new_key(Grant(**FULL))[0])
+    files = {file.name: file.stat() for file in tmp_path.iterdir()}
+    assert set(files) == {"keys.sqlite", "keys.sqlite-wal", "keys.sqlite-shm"}
+    assert {(file.st_uid, file.st_gid, file.st_mode & 0o077) for file in files.values()} == {(10001, 10002, 0)}
+    store.close()
+    (tmp_path / "link.sqlite").symlink_to(tmp_path / "elsewhere.sqlite")
+    KeyStore(tmp_path / "link.sqlite", create=True).close()
+    assert (tmp_path / "elsewhere.sqlite").stat().st_uid == 0
+    assert (tmp_path / "elsewhere.sqlite").stat().st_mode & 0o077 == 0
+
+
 def test_nothing_that_is_shown_opens(path: Path) -> None:
     key, secret = new_key(Grant(**FULL))
     for text in (repr(key), str(key.fields())):

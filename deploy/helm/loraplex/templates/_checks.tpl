@@ -51,6 +51,13 @@
 {{- if and $many (eq .Values.storage.state.type "existingClaim") -}}
 {{- fail "storage.state is one existing claim, but there may be several replicas: set type: claim, so that each has its own" -}}
 {{- end -}}
+{{- range $part := list "models" "adapters" -}}
+{{- $storage := index $.Values.storage $part -}}
+{{- $empty := and (eq $storage.type "claim") (not $storage.storageClassName) (not $.Values.initContainers) -}}
+{{- if and $empty (eq (join "," $storage.accessModes) "ReadOnlyMany") -}}
+{{- fail (printf "storage.%s is a new claim that can only be read, and stays empty: set accessModes [ReadWriteMany] and fill it, or type: existingClaim" $part) -}}
+{{- end -}}
+{{- end -}}
 {{- $surge := and (eq .Values.kind "Deployment") (ne (.Values.updateStrategy.type | default "RollingUpdate") "Recreate") -}}
 {{- range $part := list "models" "adapters" "cache" -}}
 {{- $storage := index $.Values.storage $part -}}
@@ -74,6 +81,10 @@
 {{- end -}}
 
 {{- define "loraplex.checkReplicas" -}}
+{{- $strategy := .Values.updateStrategy.type | default "RollingUpdate" -}}
+{{- if not (has $strategy (list "RollingUpdate" (ternary "Recreate" "OnDelete" (eq .Values.kind "Deployment")))) -}}
+{{- fail (printf "updateStrategy.type is %s, which a %s does not have" $strategy .Values.kind) -}}
+{{- end -}}
 {{- with .Values.autoscaling -}}
 {{- if and (ne .type "none") (gt (int .minReplicas) (int .maxReplicas)) -}}
 {{- fail (printf "autoscaling.minReplicas is %d, above maxReplicas, which is %d" (int .minReplicas) (int .maxReplicas)) -}}
@@ -124,6 +135,16 @@
 {{- end -}}
 {{- if and .Values.inferencePool.enabled (include "loraplex.hidesMetrics" .) -}}
 {{- fail "inferencePool.enabled with tenants or an admin's key: an endpoint picker reads /metrics and sends no key; set metrics.open: true, and let networkPolicy say who reaches it" -}}
+{{- end -}}
+{{- $root := index .Values.settings "root-path" -}}
+{{- range $name := list "ingress" "httpRoute" -}}
+{{- $route := index $.Values $name -}}
+{{- /* The server's own paths stay as they are, and an ingress may be told to take the path off. */ -}}
+{{- $own := regexMatch "^/($|(v1|generate|generate_stream|embed|completions?|lora-adapters|tokenize|detokenize|health|ready|version)(/|$))" $route.path -}}
+{{- $rewritten := regexMatch "rewrite|strip|middleware" (toJson $route.annotations) -}}
+{{- if and $route.enabled (not (or $own $rewritten (and $root (hasPrefix $root $route.path)))) -}}
+{{- fail (printf "%s.path is %s, which is left in front of the server's own paths: set settings.root-path to it" $name $route.path) -}}
+{{- end -}}
 {{- end -}}
 {{- $scraperHasKey := or .Values.metrics.monitor.keySecret.name (include "loraplex.hasSecret" .Values.auth.adminKey) -}}
 {{- if and .Values.metrics.monitor.enabled (include "loraplex.hidesMetrics" .) (not $scraperHasKey) -}}

@@ -43,6 +43,9 @@ volumeMounts:
 
 {{/* Caches that are no settings of ours: in /cache, since nothing else may be written. */}}
 {{- define "loraplex.environment" -}}
+# The image has this variable too, which wins over the settings file.
+- name: LORAPLEX_HOST
+  value: {{ .Values.host | quote }}
 - name: HOME
   value: /cache
 - name: HF_HOME

@@ -3,7 +3,6 @@
 {{/* `settings`, and what follows from other values, which has no place there. */}}
 {{- define "loraplex.settings" -}}
 {{- $own := dict
-  "host" "0.0.0.0"
   "port" 8000
   "state-dir" "/state"
   "adapter-cache" "/cache/adapters"
