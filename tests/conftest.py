@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 
 import pytest
 from hypothesis import settings
@@ -17,20 +18,37 @@ from loraplex_server.engine.cores import usable_cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+MARKERS = (
+    "gpu: needs a CUDA device; skipped, and said so, where there is none",
+    "slow: takes over ten seconds; begins first where several workers share the tests",
+    "exhaustive: runs with --exhaustive only",
+    "covering(n): without --exhaustive, of all combinations of the parameters only so many that any n values meet",
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exhaustive", action="store_true", help="every combination of parameters, every kernel variant")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """How many examples hypothesis tries; and tests that run pytest in a process of its own hand --exhaustive on."""
+    """Markers, and how many examples hypothesis tries; tests that run pytest in another process hand options on."""
+    for marker in MARKERS:  # not in pyproject.toml: gpu.ini has the same
+        config.addinivalue_line("markers", marker)
     # No deadline: on a busy machine any example may take long.
     settings.register_profile("everyday", max_examples=150, deadline=None)
     settings.register_profile("exhaustive", max_examples=1000, deadline=None)
     settings.load_profile("exhaustive" if config.getoption("exhaustive") else "everyday")
     if config.getoption("exhaustive"):
-        os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --exhaustive"
+        _hand_on("--exhaustive")
+    if config.option.inifilename and config.inipath is not None:
+        _hand_on(f"-c {shlex.quote(str(config.inipath))}")
     gc.disable()  # until all is collected: of what is imported and made meanwhile, hardly anything is garbage
+
+
+def _hand_on(option: str) -> None:
+    given = os.environ.get("PYTEST_ADDOPTS", "")
+    if option not in given:
+        os.environ["PYTEST_ADDOPTS"] = f"{given} {option}"
 
 
 @pytest.hookimpl(trylast=True)
@@ -63,8 +81,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByPlace:
-    return ByPlace(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByPlace | None:
+    """Another scheduler only where one is asked for."""
+    return ByPlace(config, log) if config.getoption("dist") == "load" else None
 
 
 def everyday(items: list[pytest.Item]) -> set[pytest.Item]:

@@ -129,6 +129,24 @@ def test_what_torch_computes_is_refused(compute) -> None:
         record(lambda: compute(x), Arena())
 
 
+def test_what_is_refused_was_run_to_its_end_once() -> None:
+    """Another process may have recorded the same step: all that is exchanged with it is so as often as there."""
+    block, x = Block(), torch.randn(5, 64)
+    exchanged: list[Tensor] = []
+
+    def run() -> Tensor:
+        y = block(x)
+        exchange(exchanged.append, y)
+        y = block(y + 1)
+        exchange(exchanged.append, y)
+        return y
+
+    with pytest.raises(NotRecordableError, match=r"aten\.add") as refusal:
+        record(run, Arena())
+    assert len(exchanged) == 2
+    assert torch.equal(refusal.value.result, block(block(x) + 1))
+
+
 @pytest.mark.parametrize("look", [lambda x: x.view(-1), lambda x: x[:2], lambda x: x.contiguous(), lambda x: x.t()])
 def test_what_only_looks_is_not(look) -> None:
     x = torch.ones(4, 64)

@@ -34,3 +34,7 @@ class DenseWeight:
     def dequantized(self) -> Tensor:
         """See `BaseWeight`."""
         return self.weight.to(torch.float32)
+
+    def dequantized_part(self, first: int, last: int) -> Tensor:
+        """See `SlicedWeight`."""
+        return self.weight[first:last].to(torch.float32)

@@ -50,3 +50,18 @@ class RowWeight(BaseWeight, Protocol):
         Returns:
             `[T, K]` in the activations' dtype.
         """
+
+
+@runtime_checkable
+class SlicedWeight(BaseWeight, Protocol):
+    """A weight of which some outputs can be told without the others."""
+
+    def dequantized_part(self, first: int, last: int) -> Tensor:
+        """float32 `[last - first, K]`: rows of `dequantized()`."""
+
+
+def dequantized_part(weight: BaseWeight, first: int, last: int) -> Tensor:
+    """float32 `[last - first, K]`: rows of `weight.dequantized()`, and where the weight can, no others are made."""
+    if isinstance(weight, SlicedWeight):
+        return weight.dequantized_part(first, last)
+    return weight.dequantized()[first:last]

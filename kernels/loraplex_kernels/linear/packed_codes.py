@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -46,6 +46,17 @@ class PackedCodes:
     def nbytes(self) -> int:
         """Bytes of codes, scales, zero points and table."""
         return sum(part.nbytes for part in (self.words, self.scale, self.zero, self.table) if part is not None)
+
+    def part(self, first: int, last: int) -> PackedCodes:
+        """The outputs from `first` to before `last`, for `dequantized`: no kernel reads views."""
+        scale = self.scale if self.scale_rows == 1 else self.scale.repeat_interleave(self.scale_rows, dim=1)
+        return replace(
+            self,
+            words=self.words[:, first:last],
+            scale=scale[:, first:last],
+            scale_rows=1,
+            zero=None if self.zero is None else self.zero[:, first:last],
+        )
 
     def dequantized(self) -> Tensor:
         """float32 `[N, K]`, from the packed bits."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from loraplex_kernels.linear.format import BaseWeight
+from loraplex_kernels.linear.format import BaseWeight, dequantized_part
 
 
 class SideBySide:
@@ -46,4 +46,14 @@ class SideBySide:
 
     def dequantized(self) -> Tensor:
         """See `BaseWeight`."""
-        return torch.cat([part.dequantized() for part in self.parts])
+        return self.dequantized_part(0, self.out_features)
+
+    def dequantized_part(self, first: int, last: int) -> Tensor:
+        """See `SlicedWeight`."""
+        rows, before = [], 0
+        for part in self.parts:
+            start, end = max(first - before, 0), min(last - before, part.out_features)
+            if start < end:
+                rows.append(dequantized_part(part, start, end))
+            before += part.out_features
+        return torch.cat(rows)

@@ -58,7 +58,11 @@ class StoredWeight:
 
     def dequantized(self) -> Tensor:
         """See `BaseWeight`."""
-        return self._rows.slice(0, self.out_features).dequantized()
+        return self.dequantized_part(0, self.out_features)
+
+    def dequantized_part(self, first: int, last: int) -> Tensor:
+        """See `SlicedWeight`."""
+        return self._rows.slice(first, last).dequantized()
 
 
 class _Whole:

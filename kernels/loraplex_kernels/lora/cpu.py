@@ -14,6 +14,7 @@ from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_kernels.lora.cpu_plan import group_struct
 from loraplex_kernels.lora.eager import add_lora_eager
 from loraplex_kernels.lora.table import AdapterTable
+from loraplex_kernels.lora.taped_step import TapedBatch
 from loraplex_kernels.site_group import SiteGroup
 
 
@@ -41,9 +42,12 @@ def add_lora_cpu(y: Tensor, x: Tensor, group: SiteGroup, batch: LoraBatch, table
 
     Raises:
         MemoryError: there is none for the intermediate values.
+        TypeError: the batch is one for tapes, and the compiled kernel does not take y.
     """
     function = kernel()
     if function is None or y.dtype not in (torch.float32, torch.bfloat16):
+        if isinstance(batch, TapedBatch):
+            raise TypeError("only the compiled kernel knows what a taped batch leads to")
         add_lora_eager(y, x, group, batch, table)
         return
     if x.stride(1) != 1:

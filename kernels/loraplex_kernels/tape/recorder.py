@@ -19,7 +19,16 @@ Result = TypeVar("Result")
 
 
 class NotRecordableError(Exception):
-    """The function does something that calling its kernels again would not do; the message names it."""
+    """The function does something that calling its kernels again would not do; the message names it.
+
+    Args:
+        message: about the first such thing.
+        result: what the function returned all the same.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 def record(run: Callable[[], Result], arena: Arena) -> tuple[Tape, Result]:
@@ -36,12 +45,17 @@ def record(run: Callable[[], Result], arena: Arena) -> tuple[Tape, Result]:
         tape of the arena is replayed or recorded.
 
     Raises:
-        NotRecordableError: `run` computes through torch as well, which no replay would do.
+        NotRecordableError: `run` computes through torch as well, which no replay would do. It was run to its end, and
+            the error holds what it returned: nobody has to run it again, and what it exchanges with other processes,
+            which may well record it, is exchanged once.
     """
     recorder = _Recorder(arena)
     arena.rewind()
-    with recorded_by(recorder), _ViewsOnly():  # type: ignore[no-untyped-call]
+    views = _ViewsOnly()
+    with recorded_by(recorder), views:
         result = run()
+    if views.foreign is not None:
+        raise NotRecordableError(f"torch's {views.foreign} is part of it, which is no compiled kernel", result)
     return Tape(recorder.calls), result
 
 
@@ -69,7 +83,11 @@ def _same_memory(x: Tensor) -> Tensor:
 
 
 class _ViewsOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lets torch look at tensors in other shapes, and neither write nor make any."""
+    """Lets torch look at tensors in other shapes, and notes what writes or makes any."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.foreign: str | None = None  # the first
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -83,7 +101,7 @@ class _ViewsOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = {_storage(tensor) for tensor in _tensors((args, kwargs or {}))}
         made = list(_tensors(result))
         if func._schema.is_mutable or not made or any(_storage(tensor) not in known for tensor in made):
-            raise NotRecordableError(f"torch's {func} is part of it, which is no compiled kernel")
+            self.foreign = self.foreign or str(func)
         return result
 
 

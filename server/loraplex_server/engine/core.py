@@ -263,8 +263,8 @@ class EngineCore:
     def forget_history(self) -> None:
         """Start all counts anew: what was answered for practice is nobody's traffic."""
         self._step_log.take()
-        self.scheduler.seats.counts = SeatCounts()
-        self.scheduler.drafts = DraftCounts()
+        self.scheduler.seats.counts, self.scheduler.drafts = SeatCounts(), DraftCounts()
+        self.runner.forget_replays()
 
     def stats(self) -> EngineStats:
         """The engine at this moment; lists are of what happened since the last call."""
@@ -281,6 +281,7 @@ class EngineCore:
             prefix_queries_total=counts.prefix_queries,
             prefix_hits_total=counts.prefix_hits,
             steps=self._step_log.take(),
+            replays=self.runner.replay_stats(),
             drafts=scheduler.drafts.stats(),
             grammars=self.grammars.stats(),
             adapters=AdapterStats(**vars(self.store.stats())),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import torch
 
 from loraplex_kernels.attention import allocate
 from loraplex_server.engine.graphs.build import decode_graphs
 from loraplex_server.engine.graphs.decode import DecodeGraphs
-from loraplex_server.engine.graphs.key import RANKS, GraphKey
+from loraplex_server.engine.graphs.key import AT_START, RANKS, GraphKey
 from loraplex_server.engine.rehearsal import StepSizes, rehearse, zero_adapters
 from loraplex_server.engine.step_needs import StepNeeds, give_back, kept_by, peak_of
 from loraplex_server.models.decoder import Decoder
@@ -69,11 +72,17 @@ def _measured(
 
 @torch.inference_mode()
 def _captured(graphs: DecodeGraphs, device: torch.device) -> int:
-    """Bytes of all graphs that are captured at the start, told from the largest and the next size."""
+    """Bytes of as many graphs as are kept at most, told from the largest and the next size of three kinds.
+
+    One of the kinds is the one that needs most, which no start captures: all kinds share its scratch.
+    """
+    widest = GraphKey(0, RANKS[-1], magnitude=True)
+    kinds = [widest, *(GraphKey(0, rank) for rank in AT_START)]
 
     def kept(rows: int) -> int:
-        return kept_by(lambda: [graphs.cache[GraphKey(rows, rank)] for rank in (0, RANKS[0])], device)[1]
+        return kept_by(lambda: [graphs.cache[replace(kind, rows=rows)] for kind in kinds], device)[1]
 
     largest, *smaller = reversed(graphs.sizes)
     first = kept(largest)  # with the scratch that all others share
-    return first + (kept(smaller[0]) * len(smaller) if smaller else 0)
+    each = (kept(smaller[0]) if smaller else first) / len(kinds)
+    return first + math.ceil(each * (graphs.cache.most - len(kinds)))

@@ -24,7 +24,7 @@ def memory_report(plan: MemoryPlan, needs: StepNeeds, weights: int, block_size: 
         ("adapters", plan.adapter_bytes, "at most"),
         ("adapters on the host", plan.adapter_host_bytes, "at most"),
         ("activations", needs.activations, "of the largest step"),
-        ("graphs", needs.graphs, "estimated from two"),
+        ("graphs", needs.graphs, "at most, told from two sizes"),
         ("free", plan.unassigned, ""),
     ]
     always = {"weights", "KV cache", "adapters", "free"}

@@ -213,6 +213,13 @@ class GrammarStats(msgspec.Struct, frozen=True, kw_only=True):
     waited_seconds_total: float = 0.0  # that steps stood still for masks
 
 
+class ReplayStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How steps were computed, where they can be replayed; totals count from the engine's start."""
+
+    replayed_total: int = 0
+    run_total: dict[str, int] = {}  # the others, by `graphs.outcomes.Reason`
+
+
 class Steps(msgspec.Struct, frozen=True, kw_only=True):
     """Steps that were launched, in order; a number of each."""
 
@@ -235,6 +242,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     prefix_queries_total: int = 0  # tokens looked up
     prefix_hits_total: int = 0  # tokens found
     steps: Steps = Steps()  # since the last message
+    replays: ReplayStats = ReplayStats()
     drafts: DraftStats = DraftStats()
     grammars: GrammarStats = GrammarStats()
     adapters: AdapterStats = AdapterStats()

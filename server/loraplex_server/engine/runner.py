@@ -20,6 +20,7 @@ from loraplex_server.engine.choice import Choosing
 from loraplex_server.engine.flight import Chosen, Flight
 from loraplex_server.engine.followers import NO_FOLLOWERS, Followers
 from loraplex_server.engine.graphs.replay import Replay
+from loraplex_server.engine.messages import ReplayStats
 from loraplex_server.engine.prompt_scores import score_prompt
 from loraplex_server.engine.sample_inputs import SampleSettings
 from loraplex_server.engine.sampler import sample_on_device
@@ -111,6 +112,15 @@ class ModelRunner:
         """
         self.followers.logits(hidden)
         return self.model.logits(hidden, adapter_step(stretches, self.table, head=True) if stretches else None)
+
+    def replay_stats(self) -> ReplayStats:
+        """How many steps were replayed; all zero where none can be."""
+        return ReplayStats() if self.graphs is None else self.graphs.outcomes.stats()
+
+    def forget_replays(self) -> None:
+        """Count them anew."""
+        if self.graphs is not None:
+            self.graphs.outcomes.forget()
 
     def close(self) -> None:
         """End the followers. Nothing can be computed any more."""

@@ -12,6 +12,7 @@ from loraplex_server.metrics import buckets
 from loraplex_server.metrics.adapters import AdapterMetrics
 from loraplex_server.metrics.drafts import DraftMetrics
 from loraplex_server.metrics.grammars import GrammarMetrics
+from loraplex_server.metrics.replays import ReplayMetrics
 from loraplex_server.metrics.requests import LABELS
 from loraplex_server.metrics.series import Counter, Page
 from loraplex_server.metrics.totals import Totals
@@ -32,7 +33,7 @@ class EngineMetrics(Collector):
             "loraplex_pauses", "Answers that gave their seat to another tenant's, or a more urgent one."
         ).labels()
         self._deadlines = page.counter(
-            "loraplex_deadline_exceeded", "Requests whose time was over, or too short to begin."
+            "loraplex_deadline_exceeded", "Prompts whose time was over, or too short to begin."
         ).labels()
         self._queries = self._vllm("prefix_cache_queries", "Prompt tokens looked up in the prefix cache.")
         self._hits = self._vllm("prefix_cache_hits", "Prompt tokens found in the prefix cache.")
@@ -45,6 +46,7 @@ class EngineMetrics(Collector):
         self._batch_adapters = page.histogram(
             "loraplex_batch_adapters", "Different adapters in a step.", buckets.ADAPTERS
         ).labels()
+        self._replays = ReplayMetrics(page, self._totals)
         self._drafts = DraftMetrics(page, self._totals, self._base)
         self._grammars = GrammarMetrics(page, self._totals)
         self._adapters = AdapterMetrics(page, self._totals)
@@ -63,6 +65,7 @@ class EngineMetrics(Collector):
         self._totals.grow(self._deadlines, stats.deadlines_total)
         self._totals.grow(self._queries, stats.prefix_queries_total)
         self._totals.grow(self._hits, stats.prefix_hits_total)
+        self._replays.absorb(stats.replays)
         self._drafts.absorb(stats.drafts)
         self._grammars.absorb(stats.grammars)
         for histogram, numbers in (

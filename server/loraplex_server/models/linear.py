@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from loraplex_kernels.linear import BaseWeight
+from loraplex_kernels.linear import BaseWeight, dequantized_part
 from loraplex_kernels.lora import SiteGroup
 from loraplex_kernels.lora.op import add_lora
 from loraplex_server.models.adapter_step import AdapterStep, TermUse
@@ -59,7 +59,7 @@ class Linear:
         """float32 `[width, K]`: the part of one of the group's sites, as it is really served."""
         place = self.group.sites.index(site)
         first = self.group.offsets[place]
-        return self.weight.dequantized()[first : first + self.group.widths[place]]
+        return dequantized_part(self.weight, first, first + self.group.widths[place])
 
     def site_bias(self, site: int) -> Tensor | None:
         """`[width]`: the part of one of the group's sites, None where there is no bias."""

@@ -83,7 +83,8 @@ def load_model(
     logger.info("loaded in %.1f s: %s", time.monotonic() - started, weights.summary())
     if weights.unpacked:
         logger.warning(
-            "no kernel for %s with %s on %s: such weights are unpacked for each product, which is slow",
+            "no kernel for %s with %s on %s: such weights are unpacked for each product, so every step waits for that, "
+            "even if only one linear of the model has one",
             weights.name,
             dtype,
             device,

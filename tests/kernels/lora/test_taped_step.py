@@ -39,3 +39,10 @@ def test_a_recorded_launch_follows_the_steps(make_scene: Callable, magnitude: bo
         add_lora_cpu(expected, scene.x, scene.group, step, scene.table)
         assert torch.equal(y, expected)
         assert not torch.equal(y, scene.y)
+
+
+def test_a_taped_batch_is_refused_where_no_compiled_kernel_would_see_its_adapters(make_scene: Callable) -> None:
+    scene = make_scene([Run(0, 1, 0)], 3)
+    y, x = scene.y.half(), scene.x.half()
+    with pytest.raises(TypeError, match="taped batch"):
+        add_lora_cpu(y, x, scene.group, taped_batch(TapedPlan(), magnitude=False), scene.table)

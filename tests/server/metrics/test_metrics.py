@@ -14,10 +14,12 @@ from support.fake_engine import INFO, FakeEngine
 
 from loraplex_adapters.report import AdapterEntry, Tier
 from loraplex_server import __version__
-from loraplex_server.engine.messages import AdapterStats, DraftStats, EngineInfo, EngineStats, Steps
+from loraplex_server.api.handlers import REJECTIONS
+from loraplex_server.engine.messages import AdapterStats, DraftStats, EngineInfo, EngineStats, ReplayStats, Steps
 from loraplex_server.metrics import Metrics
 from loraplex_server.metrics.adapter_names import AdapterNames
 from loraplex_server.metrics.buckets import token_counts
+from loraplex_server.metrics.requests import FAILURES
 
 APART = ("tier", "source", "position", "reason", "code", "version")
 
@@ -52,6 +54,7 @@ def totals(number: int) -> EngineStats:
         prefix_queries_total=number,
         prefix_hits_total=number,
         steps=Steps(tokens=[4, 8], sequences=[1, 3], adapters=[0, 2]),
+        replays=ReplayStats(replayed_total=number, run_total={"terms": number}),
         drafts=DraftStats(
             drafts_total=number,
             tokens_total=number,
@@ -72,6 +75,8 @@ TOTALS = [
     "loraplex_deadline_exceeded_total",
     "vllm:prefix_cache_queries_total",
     "vllm:prefix_cache_hits_total",
+    "loraplex_steps_replayed_total",
+    "loraplex_steps_not_replayed_total[terms]",
     "vllm:spec_decode_num_drafts_total",
     "vllm:spec_decode_num_draft_tokens_total",
     "vllm:spec_decode_num_accepted_tokens_total",
@@ -196,6 +201,40 @@ def test_names_are_labels_up_to_the_limit() -> None:
     assert names.labels(("c", "d", "a")) == ("other", "a")
     assert names.labels(()) == ("base",)
     assert AdapterNames(0).labels(("a",)) == ("other",)
+
+
+WHOSE_AND_WHAT = ("model_name", "adapter", "tenant", "outcome", "reason")
+
+
+def failures(metrics: Metrics) -> dict[str, float]:
+    """What alerts count, by name, whose it is and what happened."""
+    metrics._written_at = float("-inf")
+    return {
+        " ".join(
+            (sample.name, *(sample.labels[label] for label in WHOSE_AND_WHAT if label in sample.labels))
+        ): sample.value
+        for family in text_string_to_metric_families(metrics.render(None, EngineStats()).decode())
+        for sample in family.samples
+        if {"outcome", "reason"} & set(sample.labels) and not sample.name.startswith("vllm:num_requests")
+    }
+
+
+def test_what_alerts_count_is_there_before_it_happens() -> None:
+    """Prometheus sees no growth in a series that begins with its first value."""
+    metrics = Metrics("m", 1, 1)
+    requests, tenants = "loraplex_adapter_requests_total", "loraplex_tenant_requests_total"
+    start = {
+        *(f"vllm:admission_rejections_total m {reason}" for reason in (*REJECTIONS.values(), "draining")),
+        *(f"{name} {outcome}" for name in (f"{requests} base", f"{tenants} default") for outcome in FAILURES),
+    }
+    assert failures(metrics) == dict.fromkeys(start, 0)
+    metrics.requests.adapter_request(("a",), "stop", 1, 1)
+    metrics.tenants.limited("t", "requests")
+    born = {f"{name} {outcome}" for name in (f"{requests} a", f"{tenants} t") for outcome in FAILURES}
+    assert failures(metrics) == {**dict.fromkeys(start | born, 0), f"{requests} a stop": 1}
+    metrics.tenants.ended("u", "error")
+    assert failures(metrics)[f"{tenants} other error"] == 1
+    assert f"{tenants} u error" not in failures(metrics)
 
 
 def test_buckets_of_token_counts_follow_vllm() -> None:

@@ -89,6 +89,7 @@ def test_the_log_says_what_was_rounded_and_what_has_no_kernel(make_oracle, caplo
     oracle.load("fp8")
     assert "21 linears rounded to fp8, 0 found rounded" in caplog.text
     assert "no kernel for fp8 with torch.float32 on cpu" in caplog.text
+    assert "every step waits for that, even if only one linear" in caplog.text
     caplog.clear()
     oracle.load("auto")
     assert "no kernel" not in caplog.text

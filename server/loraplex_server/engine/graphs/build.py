@@ -46,7 +46,7 @@ def decode_graphs(
         hidden_size=model.config.hidden_size,
         dtype=dtype,
     )
-    return DecodeGraphs(forward_on(model, cache), table, shape, CudaCapture(device))
+    return DecodeGraphs(forward_on(model, cache), table, shape, CudaCapture(device, alone=model.shard is None))
 
 
 def decode_tapes(

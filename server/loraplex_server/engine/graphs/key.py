@@ -9,6 +9,10 @@ from dataclasses import dataclass
 # A graph launches programs for its rank, and those past an adapter's own return at once. So there are a few classes;
 # most adapters are in the first.
 RANKS = (16, 64, 256)
+AT_START = (0, RANKS[0])  # of the graphs that are captured before there are requests
+# Graphs of all sizes that are kept besides: of higher ranks, and of adapters with DoRA magnitudes. Memory is set aside
+# for so many; a server that needs all of the five kinds at once runs the steps for which none is left.
+LATER = 2
 STEP = 8  # between sizes from 8 on: a step runs with at most 7 rows of padding
 
 
@@ -19,6 +23,11 @@ class GraphKey:
     rows: int
     rank: int = 0  # of any adapter of the step; 0: no adapters at all
     magnitude: bool = False  # adapters may have DoRA magnitudes
+
+
+def most_graphs(sizes: Sequence[int]) -> int:
+    """That are kept at a time, for so many sizes."""
+    return (len(AT_START) + LATER) * len(sizes)
 
 
 def sizes_up_to(most: int) -> tuple[int, ...]:

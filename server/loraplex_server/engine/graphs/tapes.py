@@ -15,6 +15,7 @@ from loraplex_kernels.attention import DecodeRows, KVLayer, Span
 from loraplex_kernels.lora import AdapterTable, LoraStep
 from loraplex_kernels.lora.taped_step import TapedPlan, taped_batch
 from loraplex_kernels.tape import Arena, NotRecordableError, Tape, record
+from loraplex_server.engine.graphs.outcomes import Outcomes
 from loraplex_server.models.adapter_step import AdapterStep
 from loraplex_server.models.decoder import Decoder
 from loraplex_server.models.embedded import Embedded
@@ -73,6 +74,7 @@ class DecodeTapes:
         self._input: Embedded | None = None  # of the largest step
         self._tapes: OrderedDict[_Key, _Recorded] = OrderedDict()
         self._refused: set[_Kind] = set()
+        self.outcomes = Outcomes()
 
     def __len__(self) -> int:
         return len(self._tapes)
@@ -84,11 +86,19 @@ class DecodeTapes:
 
     def run(self, tokens: Tensor, spans: Sequence[Span], step: AdapterStep | None) -> Tensor | None:
         """See `Replay.run`."""
-        if any(span.count != 1 for span in spans) or (step is not None and step.terms):
+        if any(span.count != 1 for span in spans):
+            self.outcomes.left("prompt")
             return None
+        if step is not None and step.terms:
+            self.outcomes.left("terms")
+            return None
+        return self._run(tokens, spans, step)
+
+    def _run(self, tokens: Tensor, spans: Sequence[Span], step: AdapterStep | None) -> Tensor | None:
         lora = None if step is None or step.lora is None else step.lora.batch
         kind = _Kind(lora is not None, lora is not None and lora.magnitude)
         if kind in self._refused:
+            self.outcomes.left("kernels")
             return None
         self._rows.load(spans)
         if lora is not None:
@@ -100,6 +110,7 @@ class DecodeTapes:
             return self._record(key, given)
         self._tapes.move_to_end(key)
         recorded.tape.run()
+        self.outcomes.replayed()
         return recorded.hidden
 
     def _load(self, embedded: Embedded) -> Embedded:
@@ -111,8 +122,11 @@ class DecodeTapes:
         given.copy_(embedded)
         return given
 
-    def _record(self, key: _Key, given: Embedded) -> Tensor | None:
-        """Run the step, and keep what it launches; None where that cannot be."""
+    def _record(self, key: _Key, given: Embedded) -> Tensor:
+        """Run the step, and keep what it launches, where that can be.
+
+        Either way it is run once: another rank, whose part of a weight takes other kernels, may well record it.
+        """
         step = None
         if key.kind.adapters:
             step = AdapterStep(LoraStep(taped_batch(self._plan, magnitude=key.kind.magnitude), self._table))
@@ -123,7 +137,10 @@ class DecodeTapes:
             self._refused.add(key.kind)
             what = "DoRA adapters" if key.kind.magnitude else "adapters" if key.kind.adapters else "the base alone"
             logger.warning("decode steps with %s are not replayed from tapes, which is slower: %s", what, error)
-            return None
+            self.outcomes.left("kernels")
+            refused: Tensor = error.result
+            return refused
+        self.outcomes.replayed()
         self._tapes[key] = _Recorded(tape, hidden)
         if len(self._tapes) > MOST_TAPES:
             self._tapes.popitem(last=False)

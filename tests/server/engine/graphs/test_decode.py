@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from support.checkpoints import prompt
+from safetensors.torch import load_file, save_file
+from support.checkpoints import prompt, write_adapter
 from support.engines import Output, collect, make_engine, request, run, step
 from support.static_steps import CallAgain, with_graphs
 
 from loraplex_server.engine.core import EngineCore
+from loraplex_server.engine.graphs.capture import NoRoomError
 from loraplex_server.engine.graphs.key import GraphKey
 from loraplex_server.engine.messages import GenerateRequest
 
@@ -140,3 +142,62 @@ def test_warming_captures_what_steps_of_plain_adapters_need(base: Path, adapters
     assert capture.captures == 2 * len((1, 2, 4, 8))
     assert capture.replays > 0
     core.store.close()
+
+
+def left(core: EngineCore) -> dict[str, int]:
+    """Steps that were not replayed since the last call, by reason."""
+    counted = core.stats().replays
+    core.forget_history()
+    return {reason: number for reason, number in counted.run_total.items() if reason != "prompt"}
+
+
+def test_steps_are_counted_as_replayed_or_by_why_they_were_not(
+    base: Path, adapters: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write_adapter(base, tmp_path / "terms", r=4, target_modules=["q_proj"], modules_to_save=["norm"])
+    moved = {name: tensor + 0.5 for name, tensor in load_file(file / "adapter_model.safetensors").items()}
+    save_file(moved, file / "adapter_model.safetensors")
+    write_adapter(base, tmp_path / "r300", r=300, target_modules=["q_proj"])
+    core = make_engine(base, max_num_seqs=2)
+    capture = with_graphs(core)
+    run(core, [request("plain", prompt(5, 0), max_tokens=6)])
+    counted = core.stats().replays
+    assert counted.replayed_total == capture.replays == 5
+    assert counted.run_total == {"prompt": 1}
+    core.forget_history()
+    assert core.stats().replays.replayed_total == 0
+    for reason, names, root in [
+        ("terms", ["terms"], tmp_path),
+        ("rank", ["r300"], tmp_path),
+        ("adapters", ["plain-r4", "rslora", "plain-r32"], adapters),
+    ]:
+        for _ in range(2):  # the log says it once
+            run(core, [request(reason, prompt(5, 0), names, root=root, max_tokens=4)])
+        assert left(core) == {reason: 6}
+    said = [record.getMessage() for record in caplog.records if "not replayed" in record.getMessage()]
+    assert len(said) == 3
+    assert "300, above 256" in said[1]
+    core.store.close()
+
+
+def test_a_device_without_room_for_a_graph_runs_the_step_and_says_so_once(
+    base: Path, adapters: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs, replays, capture = pair(base, max_num_seqs=8)
+    replays.runner.graphs.warm()
+    warm = capture.captures
+
+    def full(_: Any) -> Any:
+        raise NoRoomError("3 MiB of the GPU are free")
+
+    monkeypatch.setattr(capture, "capture", full)
+    for _ in range(2):
+        same(run(replays, mixed(adapters)), run(runs, mixed(adapters)))
+    assert capture.captures == warm
+    assert capture.replays
+    assert left(replays)["room"]
+    said = [record.getMessage() for record in caplog.records if "no room" in record.getMessage()]
+    assert len(said) == 1
+    assert "3 MiB" in said[0]
+    runs.store.close()
+    replays.store.close()

@@ -132,13 +132,17 @@ def test_a_model_that_computes_through_torch_is_run_and_the_log_says_so_once(
     runs, replays = pair(write_base(tmp_path, FAMILIES["qwen2"]))
     mlp = replays.runner.model.layers[1].mlp
     gated, before = mlp.gated, len(tapes_of(replays))  # one row, from the engine's own practice
-    monkeypatch.setattr(mlp, "gated", lambda x: gated(x) + 0)
+    calls: list[Any] = []
+    monkeypatch.setattr(mlp, "gated", lambda x: (calls.append(x), gated(x) + 0)[1])
     requests = [request(f"r{at}", prompt(4, at), max_tokens=2 + at) for at in range(3)]
     with caplog.at_level(logging.WARNING):
         same(run(replays, requests), run(runs, requests))
     said = [record.message for record in caplog.records if "tapes" in record.message]
     assert len(said) == 1
     assert "aten.add" in said[0]
+    assert replays.stats().replays.run_total == {"prompt": 1, "kernels": 3}
+    assert replays.stats().replays.replayed_total == 0
+    assert len(calls) == 4  # also the step that turned out to be none that can be replayed was computed once
     assert len(tapes_of(replays)) == before
     runs.store.close()
     replays.store.close()
