@@ -197,5 +197,6 @@ class Decoder:
         if self._tables is not None:
             return self._tables(name)
         if name == self.shape.head.name:
-            return self.site_weight(self.shape.head.index)
+            weight = self.head.weight
+            return weight.weight if isinstance(weight, DenseWeight) else self.site_weight(self.shape.head.index)
         return self.embedding_rows(0, self.shape.embedding.rows)
