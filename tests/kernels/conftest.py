@@ -1,4 +1,4 @@
-"""Two threads, and choosing the path that an op takes."""
+"""Two threads, poison in memory that is not written yet, and choosing the path that an op takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.poison import poison_memory
 
 from loraplex_kernels import native
 from loraplex_server.bench.limits.threads import computing_with
@@ -19,6 +20,12 @@ def _two_threads() -> Iterator[None]:
     """So that work is shared out and put together again, on a machine of one core too."""
     with computing_with(2):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that reads what it did not write has a NaN in its result, or reads far outside."""
+    poison_memory(monkeypatch)
 
 
 @pytest.fixture

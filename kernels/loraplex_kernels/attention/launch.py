@@ -74,6 +74,11 @@ PREFILL_LARGE: Table = {
 }
 
 
+def block_of(head_dim: int) -> int:
+    """A head's elements as a tile holds them: a power of two, and no less than a tensor core multiplies."""
+    return max(16, 1 << (head_dim - 1).bit_length())
+
+
 def decode_launch(itemsize: int, block_d: int) -> Launch:
     """Of the decode kernel, for padded heads of up to 256."""
     return DECODE[itemsize, max(64, block_d)]

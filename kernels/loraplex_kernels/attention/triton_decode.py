@@ -5,15 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import triton
 import triton.language as tl
 
-from loraplex_kernels.attention.cases import GROUP, KV_HEADS, cases
-from loraplex_kernels.attention.launch import DECODE, MAX_SPLITS, SPLIT, SPLIT_STEP, Launch, merge_warps
 from loraplex_kernels.attention.online_softmax import attend
-from loraplex_kernels.variant import Variant
 
 
 @triton.jit
@@ -159,15 +154,3 @@ def merge_kernel(
     b_part = tl.load(p_part, mask=m_s[:, None] & m_d[None, :], other=0.0)  # [MAX_SPLITS, BLOCK_D]
     b_out = tl.sum(b_part * b_weight[:, None], axis=0) / tl.sum(b_l * b_weight, axis=0) * v_scale
     tl.store(out_ptr + (row * HEADS + head) * HEAD_DIM + o_d, b_out.to(out_ptr.dtype.element_ty), mask=m_d)
-
-
-def variants() -> Iterator[Variant]:
-    """Both kernels, as triton_op launches them."""
-    splits = {"SPLIT": SPLIT, "SPLIT_STEP": SPLIT_STEP, "MAX_SPLITS": MAX_SPLITS}
-    for case in cases(DECODE):
-        constants = {**case.attention, **splits, "M": 16}
-        yield case.variant(decode_kernel, constants)
-        merged = ("HEAD_DIM", "WINDOW", "BLOCK_D", "TILE")
-        if case.dtype == "bf16" and not (case.cache or case.softcap):
-            constants = {"HEADS": KV_HEADS * GROUP, **{name: case.attention[name] for name in merged}, **splits}
-            yield case.variant(merge_kernel, constants, Launch(0, 0, merge_warps(case.attention["BLOCK_D"]), 3))

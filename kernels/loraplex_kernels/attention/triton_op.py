@@ -10,13 +10,13 @@ from torch import Tensor
 
 from loraplex_kernels.attention.batch import UNIT_ROWS, AttentionBatch
 from loraplex_kernels.attention.cache import KVLayer
-from loraplex_kernels.attention.cases import block_of
 from loraplex_kernels.attention.launch import (
     MAX_SPLITS,
     SPLIT,
     SPLIT_STEP,
     WRITE_BLOCK,
     WRITE_WARPS,
+    block_of,
     decode_launch,
     merge_warps,
     prefill_launch,

@@ -5,16 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import triton
 import triton.language as tl
 
-from loraplex_kernels.attention.batch import UNIT_ROWS
-from loraplex_kernels.attention.cases import cases
-from loraplex_kernels.attention.launch import PREFILL, PREFILL_LARGE
 from loraplex_kernels.attention.online_softmax import attend
-from loraplex_kernels.variant import Variant
 
 
 @triton.jit(do_not_specialize=["table_stride", "window"])
@@ -110,9 +104,3 @@ def prefill_kernel(
     b_out = b_acc / tl.where(b_l == 0.0, 1.0, b_l)[:, None] * v_scale  # 0 in rows past the sequence's, not stored
     p_out = out_ptr + ((start + row).to(tl.int64) * (KV_HEADS * GROUP) + head)[:, None] * HEAD_DIM + o_d[None, :]
     tl.store(p_out, b_out.to(out_ptr.dtype.element_ty), mask=m_q)
-
-
-def variants() -> Iterator[Variant]:
-    """The kernel, as triton_op launches it."""
-    for case in (*cases(PREFILL, (80,)), *cases(PREFILL_LARGE, (90, 100), "large-")):
-        yield case.variant(prefill_kernel, {**case.attention, "UNIT_ROWS": UNIT_ROWS, "M": case.launch.rows})

@@ -5,15 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import triton
 import triton.language as tl
 
 from loraplex_kernels.attention.cache import FLOAT8_MAX
-from loraplex_kernels.attention.cases import cases
-from loraplex_kernels.attention.launch import DECODE, WRITE_BLOCK, WRITE_WARPS, Launch
-from loraplex_kernels.variant import Variant
 
 LARGEST = tl.constexpr(FLOAT8_MAX)
 
@@ -63,11 +58,3 @@ def write_kv_kernel(
     b_v = tl.load(v_ptr + row * v_stride + o, mask=inside, other=0.0)
     tl.store(k_cache_ptr + to, stored(b_k, k_scale, FLOAT8), mask=inside)
     tl.store(v_cache_ptr + to, stored(b_v, v_scale, FLOAT8), mask=inside)
-
-
-def variants() -> Iterator[Variant]:
-    """The kernel, as triton_op launches it."""
-    for case in cases(DECODE):
-        if case.head_dim in (80, 128) and (case.cache or case.window == (case.head_dim == 80)):
-            constants = {**case.sizes, "BLOCK": WRITE_BLOCK, "FLOAT8": bool(case.cache)}
-            yield case.variant(write_kv_kernel, constants, Launch(0, 0, WRITE_WARPS, 3))

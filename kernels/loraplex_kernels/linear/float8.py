@@ -100,7 +100,11 @@ class Float8Weight:
 
     def dequantized(self) -> Tensor:
         """See `BaseWeight`."""
-        return self._values.to(torch.float32) * self._scale.t()
+        return self.dequantized_part(0, self.out_features)
+
+    def dequantized_part(self, first: int, last: int) -> Tensor:
+        """See `SlicedWeight`."""
+        return self._values[first:last].to(torch.float32) * self._scale[:, first:last].t()
 
 
 def _takes(form: Float8, dtype: torch.dtype) -> bool:

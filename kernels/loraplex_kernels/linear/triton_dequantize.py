@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import triton
 import triton.language as tl
@@ -14,7 +12,6 @@ from torch import Tensor
 
 from loraplex_kernels.linear.packed_codes import PackedCodes
 from loraplex_kernels.linear.unpack import unpack_plane
-from loraplex_kernels.variant import Variant
 
 BLOCK_N = 32
 WARPS = 4
@@ -107,27 +104,3 @@ def dequantize_rows(weight: PackedCodes, first: int, last: int, dtype: torch.dty
 def dequantize_rows_naive(weight: PackedCodes, first: int, last: int, dtype: torch.dtype) -> Tensor:
     """Semantics: `weight.dequantized()[first:last]`, rounded once."""
     return weight.dequantized()[first:last].to(dtype)
-
-
-def variants() -> Iterator[Variant]:
-    """Every kind of code, with 16-bit scales for integers and float32 ones for the others."""
-    pointers = {"words_ptr": "*i16", "zero_ptr": "*u8", "table_ptr": "*fp32"}
-    sizes = dict.fromkeys(("first", "last", "N", "K", "groups", "group", "scale_rows", "scale_stride"), "i32")
-    for kind, bits, zero in (
-        ("ints", 4, False),
-        ("ints", 4, True),
-        ("ints", 8, True),
-        ("lookup", 4, False),
-        ("float8", 8, False),
-    ):
-        for dtype in ("bf16", "fp16", "fp32"):
-            scale = "*fp16" if kind == "ints" else "*fp32"
-            yield Variant(
-                name=f"{kind}{bits}{' zero' if zero else ''} {dtype}",
-                kernel=dequantize_kernel,
-                signature={"out_ptr": f"*{dtype}", "scale_ptr": scale, **pointers, **sizes},
-                constants={"BLOCK_N": BLOCK_N, "KIND": kind, "BITS": bits, "ZERO": zero},
-                divisible=("out_ptr", *pointers, "scale_ptr", "N", "K", "group", "scale_stride"),
-                num_warps=WARPS,
-                capabilities=(80, 90, 100) if dtype == "bf16" else (90,),
-            )

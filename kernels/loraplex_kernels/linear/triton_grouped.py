@@ -60,9 +60,9 @@ class TritonGroupedWeight(TritonWeight):
         """Bytes of codes, scales, zero points, order and counters."""
         return super().nbytes + (0 if self._order is None else self._order.nbytes)
 
-    def dequantized(self) -> Tensor:
-        """See `BaseWeight`."""
-        values = super().dequantized()
+    def dequantized_part(self, first: int, last: int) -> Tensor:
+        """See `SlicedWeight`."""
+        values = super().dequantized_part(first, last)
         return values if self._order is None else torch.empty_like(values).index_copy_(1, self._order.long(), values)
 
     def _ordered(self, x: Tensor) -> Tensor:

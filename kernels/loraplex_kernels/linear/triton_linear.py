@@ -7,14 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import triton
 import triton.language as tl
 
-from loraplex_kernels.linear.linear_variants import described
 from loraplex_kernels.linear.unpack import unpack4, unpack8
-from loraplex_kernels.variant import Variant
 
 
 @triton.jit
@@ -214,8 +210,3 @@ def linear_packed_kernel(
     if BIAS:
         b_y += tl.load(bias_ptr + o_n, mask=o_n < N, other=0.0).to(tl.float32)[:, None]
     tl.store(y_ptr + o_y, b_y.to(y_ptr.dtype.element_ty), mask=mask)
-
-
-def variants() -> Iterator[Variant]:
-    """The forms that models are served in, for the fewest rows and the most."""
-    yield from described(linear_packed_kernel)

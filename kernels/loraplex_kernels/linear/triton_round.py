@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from loraplex_kernels.linear.rounding import SMALLEST
-from loraplex_kernels.variant import Variant
 
 MOST_BLOCK = 8192  # elements of a row at a time
 _NUMBERS = {"K": "i32", "x_stride": "i32", "input_scale": "fp32", "smallest": "fp32"}
@@ -84,20 +81,3 @@ def block_of(inputs: int) -> tuple[int, int]:
     """Elements of a block and its warps: 16 elements a thread, a decoding row being one block."""
     block = min(triton.next_power_of_2(inputs), MOST_BLOCK)
     return block, max(1, min(16, block // 512))
-
-
-def variants() -> Iterator[Variant]:
-    """Both ways to a scale, for the widths of common models; cards without eight-bit floats are never asked."""
-    for inputs in (4096, 14336):
-        block, warps = block_of(inputs)
-        for dtype in ("bf16", "fp16"):
-            for static in (False, True):
-                yield Variant(
-                    name=f"{dtype} {inputs}{' static' if static else ''}",
-                    kernel=round_rows_float8_kernel,
-                    signature={"q_ptr": "*fp8e4nv", "scale_ptr": "*fp32", "x_ptr": f"*{dtype}", **_NUMBERS},
-                    constants={"BLOCK": block, "STATIC": static},
-                    divisible=("q_ptr", "scale_ptr", "x_ptr", "K", "x_stride"),
-                    num_warps=warps,
-                    capabilities=(90, 100),
-                )

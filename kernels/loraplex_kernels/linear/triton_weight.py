@@ -73,7 +73,11 @@ class TritonWeight:
 
     def dequantized(self) -> Tensor:
         """See `BaseWeight`. A lookup's table is exact here; in the packed kernel it has x's dtype."""
-        return self.packed.dequantized()
+        return self.dequantized_part(0, self.out_features)
+
+    def dequantized_part(self, first: int, last: int) -> Tensor:
+        """See `SlicedWeight`."""
+        return self.packed.part(first, last).dequantized()
 
     def _ordered(self, x: Tensor) -> Tensor:
         """x's columns as the codes have them, side by side."""

@@ -18,7 +18,7 @@ class Tiles:
         shrink_r: ranks that the first kernel works out at once; those past an adapter's own are masked, and not read.
         splits: parts of K, at most, that are summed side by side, and then in order.
         half_k: columns of x that are read at once, where they are 2 bytes wide.
-        block_n: columns of y of one program.
+        block_n: columns of y of one program, at most.
         shrink_warps: of a program of the first kernel.
         expand_warps: of the second.
         shrink_stages: loads of x and A that are under way while earlier ones are multiplied.
@@ -40,8 +40,24 @@ class Tiles:
         return self.half_k if itemsize == 2 else 32
 
     def splits_of(self, in_features: int) -> int:
-        """Parts of K."""
-        return min(self.splits, max(1, in_features // 1024))
+        """Parts of K: a power of two, so that there are few forms to compile, none of which spills registers."""
+        return 1 << min(self.splits, max(1, in_features // 1024)).bit_length() - 1
+
+    def columns(self, group: SiteGroup) -> int:
+        """Columns of y of one program: half as many where rows of B and y cannot be read in wide words.
+
+        Each of the narrow ones has an address of its own, for which there would be no registers.
+        """
+        return self.block_n if width_multiple(group) == WHOLE_WORDS else self.block_n // 2
+
+
+# Elements in which rows are read where all widths allow it; of int8 these are 16 bytes, a thread's widest word.
+WHOLE_WORDS = 16
+
+
+def width_multiple(group: SiteGroup) -> int:
+    """What divides every width and offset, up to `WHOLE_WORDS`."""
+    return math.gcd(WHOLE_WORDS, *group.widths)
 
 
 # Ranks that the second kernel multiplies at once, the least that a tensor core takes; v's rows are padded to it.
@@ -76,5 +92,5 @@ def fuses(arrays: BlockArrays, group: SiteGroup, in_features: int, highest: int,
     if arrays.size != DECODE_ROWS:
         return False
     of_program = highest * in_features * itemsize
-    programs = arrays.uses * sum(math.ceil(width / TILES[DECODE_ROWS].block_n) for width in group.widths)
+    programs = arrays.uses * sum(math.ceil(width / TILES[DECODE_ROWS].columns(group)) for width in group.widths)
     return of_program <= FUSED_PROGRAM_BYTES and programs * of_program <= FUSED_BYTES

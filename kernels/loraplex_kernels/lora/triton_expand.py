@@ -5,16 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import triton
 import triton.language as tl
 
-from loraplex_kernels.lora.tiles import EXPAND_R, TILES
-from loraplex_kernels.lora.triton_plan import DECODE_ROWS
 from loraplex_kernels.lora.triton_shrink import shrunk_part
-from loraplex_kernels.lora.variants import COMBINATIONS, described
-from loraplex_kernels.variant import Variant
 
 
 # What changes from step to step, and would else be compiled anew where it is 1, or where 16 divides it.
@@ -134,25 +128,3 @@ def lora_expand_kernel(
         b_total += b_sum
     if touched > 0:  # rows that no adapter touches at this site keep their very bits
         tl.store(p_y, (b_y.to(tl.float32) + tl.trans(b_total)).to(y_ptr.dtype.element_ty), mask=m_y)
-
-
-def variants() -> Iterator[Variant]:
-    """Every size of blocks in every pair of dtypes, and both halves in one launch where decoding takes it."""
-    for size, dtype, itemsize, int8, capabilities in COMBINATIONS:
-        tiles = TILES[size]
-        for fused in (False, True) if size == DECODE_ROWS else (False,):
-            constants = {
-                "M": size,
-                "BLOCK_R": EXPAND_R,
-                "BLOCK_N": tiles.block_n,
-                "BLOCK_K": tiles.block_k(itemsize),
-                "SPLITS": tiles.splits,
-                "WIDTH_MULTIPLE": 16,
-                "MAGNITUDE": True,  # without it the same code is a little shorter
-                "INT8": int8,
-                "FUSED": fused,
-                "SHRINK_STAGES": tiles.shrink_stages,
-                "EXPAND_STAGES": tiles.expand_stages,
-            }
-            name = f"m{size} {dtype}{' int8' if int8 else ''}{' fused' if fused else ''}"
-            yield described(name, lora_expand_kernel, dtype, constants, tiles.expand_warps, capabilities)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import triton
 from torch import Tensor
@@ -11,11 +9,13 @@ from torch import Tensor
 from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_kernels.lora.block_arrays import BlockArrays
 from loraplex_kernels.lora.table import AdapterTable
-from loraplex_kernels.lora.tiles import EXPAND_R, TILES, fuses
+from loraplex_kernels.lora.tiles import EXPAND_R, TILES, fuses, width_multiple
 from loraplex_kernels.lora.triton_expand import lora_expand_kernel
 from loraplex_kernels.lora.triton_plan import DECODE_ROWS, group_tensor
 from loraplex_kernels.lora.triton_shrink import lora_shrink_kernel
 from loraplex_kernels.site_group import SiteGroup
+
+MOST_REGISTERS = 255  # of a thread, on any card
 
 
 def add_lora_triton(
@@ -90,21 +90,25 @@ def _expand(
 ) -> None:
     """Add B v to y, v being worked out on the way if `fused`."""
     K, sites, tiles = x.shape[1], len(group.sites), TILES[arrays.size]
-    lora_expand_kernel[(arrays.blocks, triton.cdiv(max(group.widths), tiles.block_n), sites)](
+    block_n = tiles.columns(group)
+    # Of these rarer forms the assembler, left alone, spills a few registers so that more programs fit.
+    registers = MOST_REGISTERS if block_n < tiles.block_n or y.element_size() == 4 else None
+    lora_expand_kernel[(arrays.blocks, triton.cdiv(max(group.widths), block_n), sites)](
         *(y, v, x, arrays.row, arrays.use_start, arrays.slot, arrays.weight, group_tensor(group, y.device)),
         *(table.a, table.b, table.factor, table.magnitude, table.rank, table.scale),
         *(K, v.shape[-1], arrays.uses, sites, x.stride(0), y.stride(0), table.b.stride(0)),
         M=arrays.size,
         BLOCK_R=EXPAND_R,
-        BLOCK_N=tiles.block_n,
+        BLOCK_N=block_n,
         BLOCK_K=tiles.block_k(x.element_size()),
         SPLITS=tiles.splits_of(K),
-        WIDTH_MULTIPLE=math.gcd(16, *group.widths),
+        WIDTH_MULTIPLE=width_multiple(group),
         MAGNITUDE=magnitude,
         INT8=table.int8,
         FUSED=fused,
         SHRINK_STAGES=tiles.shrink_stages,
         EXPAND_STAGES=tiles.expand_stages,
         num_warps=tiles.expand_warps,
+        maxnreg=registers,
         enable_fp_fusion=True,
     )

@@ -5,14 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import triton
 import triton.language as tl
-
-from loraplex_kernels.lora.tiles import TILES
-from loraplex_kernels.lora.variants import COMBINATIONS, described
-from loraplex_kernels.variant import Variant
 
 
 @triton.jit
@@ -115,19 +109,3 @@ def lora_shrink_kernel(
     p_v = v_ptr + (((part * uses + use) * sites + site) * M + o_m.to(tl.int64))[None, :] * R + o_r[:, None]
     b_v = tl.where((o_r < rank)[:, None], b_v, 0.0)  # infinity times a masked 0 is no 0
     tl.store(p_v, b_v, mask=(o_r < tl.cdiv(rank, 16) * 16)[:, None])  # [BLOCK_R, M]
-
-
-def variants() -> Iterator[Variant]:
-    """Every size of blocks in every pair of dtypes."""
-    for size, dtype, itemsize, int8, capabilities in COMBINATIONS:
-        tiles = TILES[size]
-        constants = {
-            "M": size,
-            "BLOCK_R": tiles.shrink_r,
-            "BLOCK_K": tiles.block_k(itemsize),
-            "SPLITS": tiles.splits,
-            "INT8": int8,
-            "SHRINK_STAGES": tiles.shrink_stages,
-        }
-        name = f"m{size} {dtype}{' int8' if int8 else ''}"
-        yield described(name, lora_shrink_kernel, dtype, constants, tiles.shrink_warps, capabilities)

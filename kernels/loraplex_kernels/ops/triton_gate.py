@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-
-from loraplex_kernels.variant import Variant
 
 BLOCK = 1024
 
@@ -53,17 +49,3 @@ def gate_triton(x: Tensor, *, gelu: bool) -> Tensor:
     if y.numel():
         gate_kernel[(rows, triton.cdiv(width, BLOCK))](y, x, width, x.stride(0), BLOCK=BLOCK, GELU=gelu, num_warps=4)
     return y
-
-
-def variants() -> Iterator[Variant]:
-    """Both activations, widths that 16 divides and others."""
-    for dtype in ("bf16", "fp16", "fp32"):
-        for gelu in (False, True):
-            for aligned in (False, True):
-                yield Variant(
-                    name=f"{'gelu' if gelu else 'silu'}-{'aligned' if aligned else 'odd'}-{dtype}",
-                    kernel=gate_kernel,
-                    signature={"y_ptr": f"*{dtype}", "x_ptr": f"*{dtype}", "width": "i32", "x_stride": "i32"},
-                    constants={"BLOCK": BLOCK, "GELU": gelu},
-                    divisible=("y_ptr", "x_ptr", *(("width", "x_stride") if aligned else ())),
-                )

@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-
-from loraplex_kernels.variant import Variant
 
 # Wider rows are read twice instead of kept in registers.
 WHOLE_ROW = 8192
@@ -141,26 +137,3 @@ def _tiles(width: int) -> tuple[dict[str, int | bool], int]:
     rows = max(1, NARROW // block)
     warps = 8 if block >= 4096 else 4
     return {"ROWS": rows, "BLOCK": block, "WHOLE": width <= block}, warps
-
-
-def variants() -> Iterator[Variant]:
-    """Heads, hidden states, and rows too wide for registers."""
-    for width in (90, 128, 4096, 8192, 28672):
-        for add in (False, True):
-            for dtype in ("bf16", "fp32"):
-                yield _variant(width, add, dtype)
-    yield _variant(4096, True, "fp16")
-
-
-def _variant(width: int, add: bool, dtype: str) -> Variant:
-    tiles, warps = _tiles(width)
-    pointers = {f"{name}_ptr": f"*{dtype}" for name in ("y", "sum", "x", "residual", "weight")}
-    sizes = ("rows", "inner", "width", "outer_stride", "inner_stride", "residual_stride")
-    return Variant(
-        name=f"{'add_' if add else ''}rms_norm-{width}-{dtype}",
-        kernel=rms_norm_kernel,
-        signature={**pointers, **dict.fromkeys(sizes, "i32"), "eps": "fp32", "offset": "fp32"},
-        constants={**tiles, "ADD": add},
-        divisible=(*pointers, *(("width", "outer_stride", "residual_stride") if width % 16 == 0 else ())),
-        num_warps=warps,
-    )

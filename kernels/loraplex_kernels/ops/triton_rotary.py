@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -16,7 +13,6 @@ from loraplex_kernels.attention.cache import KVLayer
 from loraplex_kernels.attention.triton_write import stored
 from loraplex_kernels.ops.head_norms import HeadNorms
 from loraplex_kernels.ops.turned_heads import turn_heads
-from loraplex_kernels.variant import Variant
 
 # Elements of a program's tile: few, so that the one row of a decoding step still has programs for many cores.
 TILE = 512
@@ -169,48 +165,3 @@ def _tiles(q_heads: int, kv_heads: int, head_dim: int, half: int) -> dict[str, i
         "BLOCK_REST": triton.next_power_of_2(max(1, head_dim - 2 * half)),
         "BLOCK_DIM": block_dim,
     }
-
-
-POINTERS = ("q", "k", "v", "q_weight", "k_weight", "k_cache", "v_cache")
-STRIDES = ("q_row", "q_head", "k_row", "k_head", "v_row", "v_head", "cos_row", "sin_row")
-
-
-def variants() -> Iterator[Variant]:
-    """Llama's heads, Gemma's wide ones, Phi's partly turned ones and odd ones, alone and fused."""
-    forms = [(False, False, False), (False, True, False), (True, True, False), (True, True, True)]
-    for shape in [(32, 8, 128, 64), (16, 8, 256, 128), (32, 32, 96, 36), (5, 1, 90, 45)]:
-        for norm, write, float8 in forms:
-            yield _variant("bf16", shape, norm, write, float8)
-    for dtype in ("fp16", "fp32"):
-        yield _variant(dtype, (32, 8, 128, 64), True, True, False)
-
-
-def _variant(dtype: str, shape: tuple[int, int, int, int], norm: bool, write: bool, float8: bool) -> Variant:
-    pointers = {f"{name}_ptr": f"*{dtype}" for name in POINTERS}
-    if float8:
-        pointers |= {"k_cache_ptr": "*fp8e4nv", "v_cache_ptr": "*fp8e4nv"}
-    signature: dict[str, Any] = {
-        **pointers,
-        "cos_ptr": "*fp32",
-        "sin_ptr": "*fp32",
-        "slot_ptr": "*i64" if write else "*fp32",
-        **dict.fromkeys(STRIDES, "i32"),
-        **dict.fromkeys(("eps", "offset", "k_scale", "v_scale"), "fp32"),
-    }
-    aligned = STRIDES if shape[2] % 16 == 0 and shape[3] % 16 == 0 else ()
-    return Variant(
-        name=f"rotary{'-norm' * norm}{'-write' * write}{'-float8' * float8}-{shape[2]}-{shape[3]}-{dtype}",
-        kernel=rotary_kernel,
-        signature=signature,
-        constants={
-            **_tiles(*shape),
-            "BLOCK_SIZE": 16 if write else 1,
-            "NORM": norm,
-            "WRITE": write,
-            "FLOAT8": float8,
-        },
-        divisible=(*pointers, "cos_ptr", "sin_ptr", "slot_ptr", *aligned),
-        num_warps=WARPS,
-        # Float8 is rounded in hardware from sm_89 on; below, the cache is written by an op of its own.
-        capabilities=(90, 100) if float8 else (80, 90, 100),
-    )

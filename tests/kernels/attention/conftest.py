@@ -5,23 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
+from support.tolerances import assert_close
 from torch import Tensor
 
 from loraplex_kernels.attention import AttentionBatch, KVLayer, Span, allocate, build_batch, write_kv
 from loraplex_kernels.attention.naive import paged_attention_naive, write_kv_naive
 
 CPU = torch.device("cpu")
-
-# Largest difference from the formula in float64: (of the value itself, absolute).
-TOLERANCE = {
-    torch.float64: (1e-12, 1e-12),
-    torch.float32: (2e-6, 2e-6),
-    torch.bfloat16: (1.6e-2, 8e-3),
-    torch.float16: (2e-3, 2e-3),
-}
 
 
 @dataclass(frozen=True)
@@ -95,9 +89,4 @@ def scene() -> MakeScene:
 @pytest.fixture
 def close() -> Callable[[Tensor, Tensor], None]:
     """Asserts that a result is the float64 reference within its own dtype's tolerance."""
-
-    def check(result: Tensor, expected: Tensor) -> None:
-        relative, absolute = TOLERANCE[result.dtype]
-        torch.testing.assert_close(result.cpu().double(), expected, rtol=relative, atol=absolute)
-
-    return check
+    return partial(assert_close, op="attention")

@@ -26,14 +26,13 @@ def test_the_kernels_match_the_formula_on_a_gpu():
 @pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="interpreted kernels do not compile")
 def test_hopper_unpacks_in_registers_and_runs_the_same_instructions_for_any_rows(tool):
     """Unpacked weights in shared memory would be its traffic's bound; another instruction, other bits for a row."""
-    from loraplex_kernels.linear.triton_linear import variants
+    from launches.linear import LINEAR  # the tool knows where
 
-    found = [
-        variant for variant in variants() if variant.name.startswith("int4 g128 zero bf16") and "joined" in variant.name
-    ]
-    assert [variant.constants["BLOCK_M"] for variant in found] == [16, 32, 64]
-    for variant in found:
-        compiled = tool.compile_variant(variant, 90)
+    rows = (16, 32, 64)
+    found = [LINEAR.variants((90, "int4 g128 zero", "bf16", count, (4096, 14_336), True))[0] for count in rows]
+    for variant, count in zip(found, rows, strict=True):
+        assert (variant.constants["BLOCK_M"], variant.constants["JOINED"]) == (count, True)
+        compiled = tool.compile_variant(variant)
         ptx = compiled.asm["ptx"]
         assert "wgmma.mma_async" in ptx
         assert "mma.sync" not in ptx

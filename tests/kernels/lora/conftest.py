@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from support.tolerances import assert_close
 from torch import Tensor
 
 from loraplex_kernels import native
@@ -17,9 +18,6 @@ from loraplex_kernels.lora.workload import random_table
 CPU = torch.device("cpu")
 WIDTHS = (96, 17, 40)
 GROUP = SiteGroup(sites=(1, 0, 3), widths=WIDTHS)
-
-# Largest difference from the formula in float64: (of the value itself, absolute).
-TOLERANCE = {torch.float32: (2e-6, 4e-6), torch.bfloat16: (8e-3, 3e-2), torch.float16: (1e-3, 4e-3)}
 
 AddLora = Callable[[Tensor, Tensor, SiteGroup, LoraBatch, AdapterTable], None]
 
@@ -43,12 +41,14 @@ class Scene:
         return y
 
 
-def adapters_of(ranks: Sequence[Sequence[int]], in_features: int, magnitudes: Sequence[bool]) -> list[list[SiteShape]]:
+def adapters_of(
+    ranks: Sequence[Sequence[int]], in_features: int, magnitudes: Sequence[bool], group: SiteGroup = GROUP
+) -> list[list[SiteShape]]:
     """One adapter for each of `ranks`, which lists its rank at each site of the group; -1 leaves the site out."""
     return [
         [
             SiteShape(site, in_features, width, rank, 0.25 * (slot % 7 + 1), magnitude)
-            for site, width, rank in zip(GROUP.sites, WIDTHS, of_sites, strict=True)
+            for site, width, rank in zip(group.sites, group.widths, of_sites, strict=True)
             if rank >= 0
         ]
         for slot, (of_sites, magnitude) in enumerate(zip(ranks, magnitudes, strict=True))
@@ -67,22 +67,21 @@ def make_scene(
     magnitudes: Sequence[bool] | None = None,
     int8: bool = False,
     device: torch.device = CPU,
+    group: SiteGroup = GROUP,
 ) -> Scene:
     magnitudes = magnitudes or (False,) * len(ranks)
-    table = random_table(adapters_of(ranks, in_features, magnitudes), dtype, device, seed=3, sites=5, int8=int8)
+    table = random_table(adapters_of(ranks, in_features, magnitudes, group), dtype, device, seed=3, sites=5, int8=int8)
     generator = torch.Generator().manual_seed(4)
     x = torch.randn(rows, in_features, generator=generator).to(device, dtype)
-    y = torch.randn(rows, sum(WIDTHS), generator=generator).to(device, dtype)
+    y = torch.randn(rows, sum(group.widths), generator=generator).to(device, dtype)
     batch = build_batch(runs, device, magnitude=any(magnitudes[run.slot] for run in runs))
     if batch is None:
         raise ValueError("a scene needs a row that uses an adapter")
-    return Scene(x, y, batch, table)
+    return Scene(x, y, batch, table, group)
 
 
 def assert_matches(actual: Tensor, expected: Tensor) -> None:
-    """Within the tolerance of `actual`'s dtype."""
-    relative, absolute = TOLERANCE[actual.dtype]
-    torch.testing.assert_close(actual.double(), expected, rtol=relative, atol=absolute)
+    assert_close(actual, expected, "lora")
 
 
 @pytest.fixture(name="make_scene")

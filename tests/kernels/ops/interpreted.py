@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 import torch
 import triton.language as tl
+from support.tolerances import assert_close
 from triton.runtime import interpreter
 
 from loraplex_kernels.attention.cache import FLOAT8, KVLayer
@@ -17,8 +19,6 @@ from loraplex_kernels.ops.triton_rotary import norm_rotary_write_triton, rotary_
 
 DEVICE = torch.device("cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-# (of the value itself, absolute): what is computed is float32; a bfloat16 is rounded once (2^-9 of itself).
-TOLERANCE = {torch.float32: (4e-6, 4e-6), torch.bfloat16: (4e-3, 1e-5), torch.float16: (5e-4, 1e-6)}
 for_each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
@@ -46,9 +46,7 @@ def randn(*shape, dtype=torch.float32):
     return torch.randn(shape).to(dtype).to(DEVICE)
 
 
-def close(result, expected):
-    relative, absolute = TOLERANCE[result.dtype]
-    torch.testing.assert_close(result.double(), expected, rtol=relative, atol=absolute)
+close = partial(assert_close, op="norms, gates, rotary")
 
 
 @pytest.mark.covering(1)
@@ -155,9 +153,8 @@ def unfused(q, k, v, cos, sin, norms):
 
 
 def same_but_for_a_rounding(result, expected, dtype):
-    """Two roundings: where the first falls the other way, its result is one step of the dtype off."""
-    step = {torch.float32: 1e-5, torch.bfloat16: 2**-6, torch.float16: 2**-9}[dtype]
-    torch.testing.assert_close(result.double(), expected.double(), rtol=step, atol=step)
+    """But few of a dtype that is rounded to fall the other way."""
+    assert_close(result, expected, "rounded twice")
     assert (result == expected).double().mean() > (0.9 if dtype != torch.float32 else 0.0)
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
+from support.tolerances import assert_close
 
 from loraplex_kernels import native
 from loraplex_kernels.ops import add_rms_norm, gelu_tanh_and_mul, reference, rms_norm, rotary, silu_and_mul
@@ -9,19 +12,13 @@ from loraplex_kernels.ops import add_rms_norm, gelu_tanh_and_mul, reference, rms
 PATHS = ["torch", *native.variants()]
 DTYPES = [torch.float32, torch.bfloat16]
 WIDTHS = [8, 64, 90, 896, 4864]
-# (of the value itself, absolute): what is computed is float32; a bfloat16 is rounded once (2^-9 of itself).
-TOLERANCE = {torch.float32: (3e-6, 3e-6), torch.bfloat16: (4e-3, 1e-5)}
+close = partial(assert_close, op="norms, gates, rotary")
 
 
 @pytest.fixture(params=PATHS, autouse=True)
 def path(request, use):
     """Every test runs over torch and over every build of the kernels."""
     use(request.param)
-
-
-def close(result, expected):
-    relative, absolute = TOLERANCE[result.dtype]
-    torch.testing.assert_close(result.double(), expected, rtol=relative, atol=absolute)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

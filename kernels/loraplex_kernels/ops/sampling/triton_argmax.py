@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from loraplex_kernels.ops.sampling.search import likeliest, logits_at
-from loraplex_kernels.variant import Variant
 
 BLOCK = 4096
 WARPS = 8
@@ -74,18 +71,3 @@ def argmax_triton(logits: Tensor, *, logsum: bool, block: int = BLOCK) -> tuple[
             *(coded, sums, logits, width, logits.stride(0)), BLOCK=block, LOGSUM=logsum, num_warps=WARPS
         )
     return coded, sums
-
-
-def variants() -> Iterator[Variant]:
-    """With and without the sum, vocabularies that 16 divides and others."""
-    pointers = {"coded_ptr": "*i64", "logsum_ptr": "*fp32", "logits_ptr": "*fp32"}
-    for logsum in (False, True):
-        for aligned in (False, True):
-            yield Variant(
-                name=f"argmax{'-logsum' * logsum}-{'aligned' if aligned else 'odd'}",
-                kernel=argmax_kernel,
-                signature={**pointers, "width": "i32", "stride": "i32"},
-                constants={"BLOCK": BLOCK, "LOGSUM": logsum},
-                divisible=(*pointers, *(("width", "stride") if aligned else ())),
-                num_warps=WARPS,
-            )

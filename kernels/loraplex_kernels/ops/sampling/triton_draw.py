@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import triton
 import triton.language as tl
@@ -25,11 +23,11 @@ from loraplex_kernels.ops.sampling.search import (
     search,
     weights_of,
 )
-from loraplex_kernels.variant import Variant
 
 BLOCK = 4096
 SEARCH = 2048
 WARPS = 8
+REGISTERS = 255  # as many as there are, or else the assembler spills some, so that two programs fit beside each other
 # Of a row's likeliest tokens so many are set aside, where that is easy: what is wanted nearly always is among them.
 FEWEST = tl.constexpr(256)
 MOST = tl.constexpr(1024)
@@ -161,7 +159,7 @@ def draw_kernel(
     tl.store(coded_ptr + row, token)
 
 
-def draw_triton(logits: Tensor, columns: Columns, *, block: int = BLOCK) -> Tensor:
+def draw_triton(logits: Tensor, columns: Columns, *, block: int | None = None) -> Tensor:
     """Choose a token for each row.
 
     Semantics: weights as `columns` defines them; min_p keeps the weights of at least so much of the highest, top_k the
@@ -172,7 +170,7 @@ def draw_triton(logits: Tensor, columns: Columns, *, block: int = BLOCK) -> Tens
     Args:
         logits: float32 `[R, V]`, columns contiguous.
         columns: of the R rows.
-        block: tokens looked at at once.
+        block: tokens looked at at once; None for as many as there are registers for.
 
     Returns:
         int64 `[R]`: the tokens, -1 where a row's logits are not finite: NaN or inf among them, or nothing but -inf.
@@ -185,6 +183,8 @@ def draw_triton(logits: Tensor, columns: Columns, *, block: int = BLOCK) -> Tens
     if logits.shape[1] > LARGEST_VOCABULARY:
         raise ValueError(f"a vocabulary of {logits.shape[1]} tokens is larger than {LARGEST_VOCABULARY}")
     rows = logits.shape[0]
+    if block is None:  # logits that cannot be read in wide words have an address each
+        block = BLOCK if logits.stride(0) % 16 == 0 else BLOCK // 2
     coded = torch.empty(rows, dtype=torch.int64, device=logits.device)
     if rows:
         value = torch.empty(rows, block, dtype=torch.float32, device=logits.device)
@@ -194,21 +194,6 @@ def draw_triton(logits: Tensor, columns: Columns, *, block: int = BLOCK) -> Tens
             BLOCK=block,
             SEARCH=min(block, SEARCH),
             num_warps=WARPS,
+            maxnreg=REGISTERS,
         )
     return coded
-
-
-def variants() -> Iterator[Variant]:
-    """Vocabularies that 16 divides, and others."""
-    types = {"coded": "*i64", "logits": "*fp32", "temperature": "*fp32", "uniform": "*fp64", "top_k": "*i32"}
-    types |= {"top_p": "*fp64", "min_p": "*fp64", "vocab": "*i32", "value": "*fp32", "id": "*i32"}
-    pointers = {f"{name}_ptr": kind for name, kind in types.items()}
-    for aligned in (False, True):
-        yield Variant(
-            name=f"draw-{'aligned' if aligned else 'odd'}",
-            kernel=draw_kernel,
-            signature={**pointers, "width": "i32", "stride": "i32"},
-            constants={"BLOCK": BLOCK, "SEARCH": SEARCH},
-            divisible=(*pointers, *(("width", "stride") if aligned else ())),
-            num_warps=WARPS,
-        )

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from loraplex_kernels.ops.sampling.search import likeliest, logits_at
-from loraplex_kernels.variant import Variant
 
 BLOCK = 2048
 WARPS = 4
@@ -77,18 +74,3 @@ def score_triton(logits: Tensor, rows: Tensor, tokens: Tensor, *, block: int = B
             *(logsum, rank, logits, rows, tokens, logits.shape[1], logits.stride(0)), BLOCK=block, num_warps=WARPS
         )
     return logsum, rank
-
-
-def variants() -> Iterator[Variant]:
-    """Vocabularies that 16 divides, and others."""
-    types = {"logsum": "*fp32", "rank": "*i64", "logits": "*fp32", "row": "*i64", "token": "*i64"}
-    pointers = {f"{name}_ptr": kind for name, kind in types.items()}
-    for aligned in (False, True):
-        yield Variant(
-            name=f"score-{'aligned' if aligned else 'odd'}",
-            kernel=score_kernel,
-            signature={**pointers, "width": "i32", "stride": "i32"},
-            constants={"BLOCK": BLOCK},
-            divisible=(*pointers, *(("width", "stride") if aligned else ())),
-            num_warps=WARPS,
-        )
