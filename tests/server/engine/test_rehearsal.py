@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from loraplex_server.engine.rehearsal import StepSizes, rehearse, zero_adapters
 from loraplex_server.engine.sample_inputs import SampleInputs
 from loraplex_server.engine.sampler import Sampled
 from loraplex_server.engine.step_needs import StepNeeds
+from loraplex_server.models import attention as model_attention
 from loraplex_server.models import head, linear
 from loraplex_server.models.decoder import Decoder
 from loraplex_server.models.load import load_model
@@ -107,6 +109,20 @@ def test_each_linear_meets_every_form_of_the_lora_kernels(
     assert forms.pop(small.head.group.sites) == decoding
     assert len(forms) == 4 * small.config.num_layers
     assert all(of_linear == decoding | prompts for of_linear in forms.values())
+
+
+def test_queries_and_keys_are_turned_in_one_kernel_and_in_two(small: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an adapter of the step brings more than low rank, the second way is taken."""
+    called: set[str] = set()
+
+    def seen(name: str, op: Callable[..., Any], *arguments: Any) -> Any:
+        called.add(name)
+        return op(*arguments)
+
+    for name in ("norm_rotary_write", "rotary", "write_kv"):
+        monkeypatch.setattr(model_attention, name, partial(seen, name, getattr(model_attention, name)))
+    practise(small, StepSizes(200, 3, 256, 8))
+    assert called == {"norm_rotary_write", "rotary", "write_kv"}
 
 
 def test_the_longest_context_is_decoded_though_no_step_has_room_for_it(
