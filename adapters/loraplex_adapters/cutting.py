@@ -10,7 +10,7 @@ output is rank 0's to add.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from loraplex_adapters.term_shape import Term, TermShape
 from loraplex_kernels.lora import SiteShape
 
 WHOLE = Cut()
+_CHANGES_INPUT: Collection[Term] = ("input_scale", "rotation")
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,17 @@ class Cutting:
     def reasons(self, sites: Sequence[Site]) -> Iterator[str]:
         """Why it cannot be cut. Args: sites: of the base."""
         for term in self.recipe.terms:
-            if term.term != "rotation" or not isinstance(term.key, int):
+            if term.term not in _CHANGES_INPUT or not isinstance(term.key, int):
                 continue
-            inputs, size = self._part(term.key).inputs, term.shape[1]
-            if inputs is not None and any(border % size for border in inputs):
+            name, inputs = sites[term.key].name, self._part(term.key).inputs
+            if self._is_last(term.key):
                 yield (
-                    f"{sites[term.key].name} is rotated in blocks of {size} inputs, and a rank's inputs from "
+                    f"the input of {name} is changed, for which every rank would have to score its part of the "
+                    "vocabulary once more; lower --tensor-parallel-size"
+                )
+            elif term.term == "rotation" and inputs is not None and any(at % term.shape[1] for at in inputs):
+                yield (
+                    f"{name} is rotated in blocks of {term.shape[1]} inputs, and a rank's inputs from "
                     f"{inputs[0]} to {inputs[1]} begin or end within one; lower --tensor-parallel-size"
                 )
 
@@ -79,8 +85,12 @@ class Cutting:
         """How each term of the recipe is cut; None: the rank has no use for it."""
         return tuple((term, self._term(term)) for term in self.recipe.terms)
 
+    def _is_last(self, site: int) -> bool:
+        """Whether it is the output layer."""
+        return site == len(self.shard.sites) - 1
+
     def _part(self, site: int) -> SitePart:
-        if site == len(self.shard.sites) - 1 and not self.shard.first:
+        if self._is_last(site) and not self.shard.first:
             return SitePart(outputs=())  # rank 0 alone adds to the scores
         return self.shard.sites[site]
 

@@ -78,6 +78,15 @@ class FakeEngine:
     aborts: list[tuple[str, int]] = field(default_factory=list)
     closed_early: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
+    heard: Callable[[EngineInfo | None, EngineStats], None] | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "stats" and self.heard is not None:
+            self.heard(self.info, self.stats)
+
+    def tell(self, heard: Callable[[EngineInfo | None, EngineStats], None]) -> None:
+        self.heard = heard
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         self.requests.append(request)

@@ -37,9 +37,6 @@ from loraplex_server.metrics import Metrics
 from loraplex_server.settings import ServeSettings
 from loraplex_server.tracing.interface import Tracing
 
-# The engine speaks four times a second; each word holds lists that no later word repeats.
-ABSORB_INTERVAL_S = 0.1
-
 
 def create_app(
     settings: ServeSettings,
@@ -101,14 +98,9 @@ def create_app(
 async def _living(app: FastAPI) -> AsyncIterator[None]:
     """While the app lives, each word of the engine reaches the metrics, and what is pinned stays in memory."""
     services: Services = app.state.services
-
-    async def absorb() -> None:
-        while True:
-            services.metrics.engine.absorb(services.engine.info, services.engine.stats)
-            await asyncio.sleep(ABSORB_INTERVAL_S)
-
+    services.engine.tell(services.metrics.engine.absorb)
     disk = watch_disk(services.catalog, services.metrics)
-    work = [absorb(), disk, services.keeper.run(), services.tenancy.keep_writing()]
+    work = [disk, services.keeper.run(), services.tenancy.keep_writing()]
     if services.batch_work is not None:
         work.append(services.batch_work.worker.run())
     tasks = [asyncio.create_task(each) for each in work]

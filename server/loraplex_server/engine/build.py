@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -16,6 +17,7 @@ from loraplex_server.engine.config import EngineConfig
 from loraplex_server.engine.core import EngineCore
 from loraplex_server.engine.cores import usable_cores
 from loraplex_server.engine.device import rank_cores, rank_device, room_for, set_threads
+from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.grammars.library import GrammarLibrary
 from loraplex_server.engine.loaders import loader_threads
 from loraplex_server.engine.make_runner import add_replays, make_runner
@@ -30,6 +32,7 @@ from loraplex_server.engine.served import Served, load_served
 from loraplex_server.engine.speculation.settings import SpeculationSettings
 from loraplex_server.engine.speculation.spare_rows import measured_spare_rows
 from loraplex_server.engine.speculation.speculation import Speculation
+from loraplex_server.models.errors import ModelError
 from loraplex_server.models.mapped import trim_heap
 
 logger = logging.getLogger(__name__)
@@ -39,14 +42,18 @@ MASK_THREADS = 4
 
 
 def build_engine(
-    config: EngineConfig, wake: Callable[[], None], gone: Callable[[int, int], None] = end_process
+    config: EngineConfig,
+    wake: Callable[[], None],
+    gone: Callable[[str], None] = end_process,
+    folder: Path | None = None,
 ) -> tuple[EngineCore, EngineInfo]:
     """Load the model, size the caches, wire the parts, and answer one request for practice.
 
     Args:
         config: what to build.
         wake: called from a loader thread when an adapter came in, so that a sleeping loop looks.
-        gone: called from a thread where another rank of the model ended, with its number and exit code.
+        gone: told from a thread why another rank of the model is gone; this one may wait for it in vain.
+        folder: for files that the ranks share; see `Lead`.
 
     Raises:
         EngineStartError: a setting does not fit the machine or the model.
@@ -56,11 +63,17 @@ def build_engine(
     started = time.monotonic()
     set_threads(config)
     device = rank_device(config, 0)
-    others = start_others(config, gone)
+    others = start_others(config, gone, folder)
     try:
         core, info = _build(config, device, others, wake)
-    except BaseException:
+    except (EngineStartError, ModelError, ValueError):
         others.close()
+        raise
+    except BaseException as error:
+        why = others.lost()  # this rank's is then only what came of it
+        others.close()
+        if why:
+            raise EngineStartError(why) from error
         raise
     _tell_of_rounding(config)
     logger.info("engine ready in %.1f s; %s; %s", time.monotonic() - started, native.status(), info)
@@ -158,7 +171,6 @@ def _warm(core: EngineCore) -> None:
     core.submit(GenerateRequest(request_id="warm-up", prompt_token_ids=[0] * 4, sampling=sampling))
     while core.has_work:
         core.step()
-    core.forget_history()
     speculation = core.scheduler.speculation
     if speculation is not None:
         speculation.spare_rows = measured_spare_rows(
@@ -167,3 +179,4 @@ def _warm(core: EngineCore) -> None:
         logger.info(
             "a step's first row costs as much as %.1f more; drafts are as long as that is worth", speculation.spare_rows
         )
+    core.forget_history()

@@ -120,21 +120,19 @@ class EngineChild:
             gently: let it finish the step in progress; one that is still loading would not look for a long time.
         """
         try:
-            if self._process is not None and self._process.returncode is None:
+            if self._process is not None:
                 await self._end(self._process, gently)
         finally:
             self._open.close()
 
     async def _end(self, process: asyncio.subprocess.Process, gently: bool) -> None:
-        try:
-            if gently:
+        if gently and process.returncode is None:
+            with contextlib.suppress(ConnectionError, asyncio.TimeoutError):  # killed below
                 self.send(Shutdown())
                 await asyncio.wait_for(process.wait(), EXIT_GRACE_S)
-                return
-        except (ConnectionError, asyncio.TimeoutError):
-            pass  # killed below
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter is how macOS says the former
-            # With its followers, which are in its group: one that is stopped would not see that it is gone.
+            # With its followers, which are in its group: one that is stopped would not see that it is gone. Also where
+            # it ended by itself: while one of them is there, its number is nobody else's.
             os.killpg(process.pid, signal.SIGKILL)
         try:
             await asyncio.wait_for(process.wait(), KILLED_S)

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from loraplex_adapters.source import AdapterSource
 from loraplex_server.engine.child import EngineChild
@@ -76,6 +76,7 @@ class EngineClient:
         self._start_error: str | None = None
         self._info: EngineInfo | None = None
         self._stats = EngineStats()
+        self._told: Callable[[EngineInfo | None, EngineStats], None] = lambda info, stats: None
         self._restarts = 0
 
     @property
@@ -119,6 +120,11 @@ class EngineClient:
         """End the engine; requests in flight end with EngineDeadError."""
         if self._supervisor is not None:
             await cancel(self._supervisor)
+
+    def tell(self, heard: Callable[[EngineInfo | None, EngineStats], None]) -> None:
+        """See Engine.tell."""
+        self._told = heard
+        self._told(self._info, self._stats)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """See Engine.generate."""
@@ -211,8 +217,8 @@ class EngineClient:
                 if listener is not None:
                     await _drain_and_cancel(listener)  # what it said last still counts
             finally:
-                self._stats = EngineStats()
                 self._fail_all("the engine process ended before the request was finished")
+                self._take(EngineStats())
                 await child.stop(gently=was_ready and not still)
         if still:
             return f"the engine process has said nothing for {self._config.engine_step_timeout:g} s, and was killed"
@@ -242,6 +248,7 @@ class EngineClient:
                 self._put(delta.request_id, delta)
         elif isinstance(message, EngineStats):
             self._stats = message
+            self._told(self._info, message)
         elif isinstance(message, Failed):
             self._fail(message.request_id, _ERRORS[message.kind](message.message))
         elif isinstance(message, AdapterPrepared):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,6 +64,11 @@ class Engine(Protocol):
     @property
     def restarts(self) -> int:
         """How often it was started again."""
+
+    def tell(self, heard: Callable[[EngineInfo | None, EngineStats], None]) -> None:
+        """From now on give each word of the engine to `heard`, with the facts of who said it: later ones repeat none of
+        the lists in it. Of several calls, the last counts.
+        """
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
         """Deltas of all `n` answers, interleaved, until each has its finish_reason.

@@ -8,9 +8,13 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import select
 import signal
 import sys
+import threading
 import time
+from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import zmq
@@ -31,6 +35,7 @@ from loraplex_server.engine.messages import (
     Shutdown,
     UnpinAdapter,
 )
+from loraplex_server.engine.parallel.lead import end_process
 from loraplex_server.engine.wire import Launch, decode_to_engine, encode
 from loraplex_server.logs.configure import configure_logging
 from loraplex_server.logs.process import log_everything
@@ -42,6 +47,7 @@ logger = logging.getLogger(__name__)
 STATS_INTERVAL_S = 0.25
 # While requests wait for adapters: a loader wakes the loop, but the end of a copy to a device does not.
 LOADING_POLL_S = 0.005
+LOOK_MS = 1000.0  # whether the parent is there
 
 
 class EngineLoop:
@@ -55,6 +61,7 @@ class EngineLoop:
         self._replies = context.socket(zmq.PUSH)
         self._replies.set_hwm(0)
         self._replies.connect(launch.replies)
+        self._address = launch.replies
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         self._poller = zmq.Poller()
@@ -72,6 +79,15 @@ class EngineLoop:
     def send(self, message: FromEngine) -> None:
         """Hand a message to the HTTP process; never waits."""
         self._replies.send(encode(message))
+
+    def lost(self, why: str) -> NoReturn:
+        """End this process at once, with these as its last words; from any thread."""
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        socket = context.socket(zmq.PUSH)  # the other is for one thread, which may wait for a rank that is gone
+        socket.connect(self._address)
+        socket.send(encode(EngineFailed(message=why)))
+        context.destroy(linger=1000)
+        end_process(why)
 
     def run(self, core: EngineCore) -> None:
         """Step until told to stop. An exception of a step ends the process: its state cannot be trusted after."""
@@ -124,18 +140,25 @@ class EngineLoop:
 
 def main() -> None:
     """Read the launch line, build the engine, serve until the parent says so or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    # Ctrl-C reaches the whole group, and systemd's SIGTERM each process; the parent decides what they mean.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     launch = msgspec.json.decode(sys.stdin.buffer.readline(), type=Launch)
     know_secrets()
     configure_logging(launch.config.log_level, launch.config.log_format, "engine")
     log_everything()
     loop = EngineLoop(launch)
+    built = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(built,), name="parent", daemon=True).start()
     try:
-        core, info = build_engine(launch.config, loop.wake)
+        # In the folder of the sockets, which the parent removes however this process ends.
+        folder = Path(launch.replies.removeprefix("ipc://")).parent
+        core, info = build_engine(launch.config, loop.wake, loop.lost, folder)
     except (EngineStartError, ModelError, ValueError) as error:
         loop.send(EngineFailed(message=str(error)))
         zmq.Context.instance().destroy(linger=1000)
         sys.exit(1)
+    built.set()  # from now on the loop looks
     # What was imported and built stays for good. Left to the collector, a look through all of it takes 200 ms, in the
     # middle of some step.
     gc.collect()
@@ -145,3 +168,12 @@ def main() -> None:
     gc.unfreeze()  # libraries complain of what they find in use at the very end
     core.close()
     zmq.Context.instance().destroy(linger=1000)
+
+
+def _end_with_parent(built: threading.Event) -> None:
+    """While the engine is built nobody else looks: to load a large model takes minutes, and its memory."""
+    poller = select.poll()
+    poller.register(sys.stdin.fileno(), 0)  # its end is told unasked
+    while not built.is_set():
+        if poller.poll(LOOK_MS):
+            end_process("the server's process ended while the engine was being built")

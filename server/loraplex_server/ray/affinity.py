@@ -34,9 +34,11 @@ class Affinity:
         """
         try:
             named = msgspec.json.decode(body, type=_Body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            names = (named.model, _heaviest(named.adapters), *_of_lorax(named.parameters))
+        # The last two: it is nested too deep, or a weight has hundreds of digits. The replica refuses it.
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
             return ""
-        for name in (named.model, _heaviest(named.adapters), *_of_lorax(named.parameters)):
+        for name in names:
             if isinstance(name, str) and name not in self._base and len(name) <= LONGEST_NAME:
                 return name
         return ""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -172,6 +173,27 @@ async def test_an_engine_without_work_goes_on_saying_that_it_is_there(client: En
     child = client._child
     before = child.heard
     await until(lambda: child.heard >= before + 3)
+
+
+async def test_each_word_of_the_engine_is_told_however_long_nobody_listened(client: EngineClient) -> None:
+    steps: list[int] = []
+    client.tell(lambda info, stats: steps.extend(stats.steps.tokens))
+    for turn in range(3):
+        stream = client.generate(asking(f"a{turn}", max_tokens=200))
+        await anext(stream)
+        time.sleep(0.6)  # noqa: ASYNC251, the engine says more than one word meanwhile
+        async for _ in stream:
+            pass
+    await until(lambda: len(steps) >= 3 * 200)
+
+
+async def test_a_signal_that_is_meant_for_the_server_does_not_end_its_engine(client: EngineClient) -> None:
+    """Some supervisors send it to each process of a service: the server answers what is in flight before it ends."""
+    stream = client.generate(asking("a", max_tokens=200))
+    await anext(stream)
+    os.kill(client.info.pid, signal.SIGTERM)
+    assert sum([len(delta.token_ids) async for delta in stream]) == 199
+    assert client.restarts == 0
 
 
 async def test_a_request_that_meets_an_engine_just_killed_fails_like_the_others(client: EngineClient) -> None:

@@ -35,3 +35,16 @@ def test_the_adapter_is_found(body: dict[str, Any], adapter: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'{"model": "\xff"}', b"--form\r\n"])
 def test_what_is_no_json_object_names_none(body: bytes) -> None:
     assert Affinity(["llama"]).adapter_of(body) == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"adapters": [{"name": "a", "weight": ' + b"9" * 400 + b"}]}",
+        b'{"parameters": {"merged_adapters": {"ids": ["a"], "weights": [-' + b"9" * 400 + b"]}}}",
+        b'{"messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+    ids=["a weight beyond all numbers", "the same of LoRAX", "nested too deep"],
+)
+def test_what_only_a_replica_can_refuse_names_none(body: bytes) -> None:
+    assert Affinity(["llama"]).adapter_of(body) == ""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import TypeVar
 
 from loraplex_server.engine.config import EngineConfig
@@ -16,8 +17,10 @@ from loraplex_server.engine.errors import EngineStartError
 from loraplex_server.engine.interpreter import interpreter_environment
 from loraplex_server.engine.parallel.channel import Receiver, Sender
 from loraplex_server.engine.parallel.messages import (
+    Beat,
     FollowerLaunch,
     FromFollower,
+    Ready,
     StartFailed,
     ToFollower,
     WasRead,
@@ -31,6 +34,8 @@ M = TypeVar("M")
 EXIT_GRACE_S = 5.0
 # What hangs in the kernel does not even die of that.
 KILLED_S = 15.0
+# How long rank 0 may take to see by itself that a follower did not start. In an exchange with that one it never does.
+NOTICE_S = 5.0
 
 
 class FollowerChild:
@@ -42,9 +47,18 @@ class FollowerChild:
         config: of the engine.
         rank: of the follower.
         store: file by which the ranks find each other.
+        heard: is given its rank and what it says of an adapter, on a thread.
+        gone: is told, on that thread, why it ended untold, or why it cannot start where `expect` did not say so soon.
     """
 
-    def __init__(self, config: EngineConfig, rank: int, store: str) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        rank: int,
+        store: str,
+        heard: Callable[[int, WasRead], None],
+        gone: Callable[[str], None],
+    ) -> None:
         self.rank = rank
         self._socket, theirs = socket.socketpair()
         with theirs:
@@ -63,9 +77,15 @@ class FollowerChild:
                 self.steps.send(FollowerLaunch(config, rank, store, theirs.fileno()))
         self._talk = Sender(self._socket.fileno())
         self._said: Receiver[FromFollower] = Receiver(self._socket.fileno(), FromFollower)
-        self._closing = False
-        self.heard = 0  # messages, once it takes steps
+        self._start: SimpleQueue[FromFollower | str] = SimpleQueue()  # messages of the start, and why it ended
+        self._heard = heard
+        self._gone = gone
+        self._known = threading.Event()  # its end, to who would be told of it
+        self.heard = 0  # messages
+        self.ready = False
+        self.why = ""  # it is gone, or cannot start
         self.ended = False
+        threading.Thread(target=self._listen, name=f"rank-{rank}", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -73,7 +93,7 @@ class FollowerChild:
         return self._process.pid
 
     def tell(self, message: ToFollower) -> None:
-        """Over the socket; from any thread. Nothing where it is gone: `expect` or `listen` tells."""
+        """Over the socket; from any thread. Nothing where it is gone: `expect` or `gone` tells."""
         with contextlib.suppress(ConnectionError):
             self._talk.send(message)
 
@@ -83,30 +103,19 @@ class FollowerChild:
         Raises:
             EngineStartError: the follower cannot start, or is gone.
         """
-        message = self._said.receive()
+        message = self._start.get()
         if isinstance(message, kind):
             return message
-        if isinstance(message, StartFailed):
-            raise EngineStartError(f"rank {self.rank}: {message.message}")
-        raise EngineStartError(f"rank {self.rank} ended before it was ready, with code {self._process.wait()}")
-
-    def listen(self, heard: Callable[[int, WasRead], None], gone: Callable[[int, int], None]) -> None:
-        """From now on hand on what it says, on a thread.
-
-        Args:
-            heard: is given its rank and a message.
-            gone: is given its rank and exit code, where it ended untold.
-        """
-        thread = threading.Thread(target=self._listen, args=(heard, gone), name=f"rank-{self.rank}", daemon=True)
-        thread.start()
+        self._known.set()
+        raise EngineStartError(str(message))
 
     def kill(self) -> None:
-        """End it at once, even where it is stopped; `listen` tells."""
+        """End it at once, even where it is stopped; `gone` is told."""
         self._process.kill()
 
     def close(self) -> None:
         """End it, and wait until it has ended, unless it cannot be ended. Safe to call twice."""
-        self._closing = True
+        self._known.set()
         self._input.close()  # both tell it
         with contextlib.suppress(OSError):  # it was gone before
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -123,11 +132,20 @@ class FollowerChild:
         except subprocess.TimeoutExpired:
             logger.critical("rank %d is killed and does not end; it is left behind", self.rank)
 
-    def _listen(self, heard: Callable[[int, WasRead], None], gone: Callable[[int, int], None]) -> None:
+    def _listen(self) -> None:
         while (message := self._said.receive()) is not None:
             self.heard += 1
             if isinstance(message, WasRead):
-                heard(self.rank, message)
+                self._heard(self.rank, message)
+            elif isinstance(message, StartFailed):
+                self.why = f"rank {self.rank}: {message.message}"
+            elif not isinstance(message, Beat):
+                self.ready = isinstance(message, Ready)
+                self._start.put(message)
+        code = self._process.wait()
         self.ended = True
-        if not self._closing:
-            gone(self.rank, self._process.wait())
+        how = "of the model ended" if self.ready else "ended before it was ready,"
+        self.why = self.why or f"rank {self.rank} {how} with code {code}"
+        self._start.put(self.why)
+        if not self._known.wait(0 if self.ready else NOTICE_S):
+            self._gone(self.why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -58,6 +59,8 @@ class TorchGroup:
 def _backend(store: Any, rank: int, size: int, device: torch.device) -> Any:
     """torch declares no types for what its backends take."""
     if device.type == "cuda":
+        # As below: its ranks are of one host too, and exchange what they find each other by over a socket.
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
         options = dist.ProcessGroupNCCL.Options()
         options._timeout = TIMEOUT
         return dist.ProcessGroupNCCL(store, rank, size, options)

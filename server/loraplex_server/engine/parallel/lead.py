@@ -7,8 +7,10 @@ import logging
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -45,10 +47,12 @@ from loraplex_server.engine.parallel.steps import told
 
 logger = logging.getLogger(__name__)
 
+NEWS_S = 1.0  # from the end of a follower's connections to that of its process
 
-def end_process(rank: int, code: int) -> None:
+
+def end_process(why: str) -> NoReturn:
     """What a follower's death comes to: this process ends too, whatever its threads wait for, and is started anew."""
-    logger.critical("rank %d of the model ended with code %d", rank, code)
+    logger.critical("%s", why)
     logging.shutdown()
     os._exit(1)
 
@@ -58,20 +62,25 @@ class Lead:
 
     Args:
         config: of the engine.
-        gone: called on a thread where a follower ended untold, with its rank and exit code. Nothing can be computed
-            any more; a collective that the follower left may never end.
+        gone: told on a thread why there is a follower less. Nothing can be computed any more; a collective that the
+            follower left may never end.
+        folder: whose owner removes whatever is left in it; None: the system's for such files.
     """
 
-    def __init__(self, config: EngineConfig, gone: Callable[[int, int], None]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="loraplex-")  # mode 0700: only this user can join
+    def __init__(self, config: EngineConfig, gone: Callable[[str], None], folder: Path | None = None) -> None:
+        # Mode 0700: only this user can join.
+        self._folder = tempfile.TemporaryDirectory(prefix="loraplex-", dir=folder)
         self._store = str(Path(self._folder.name) / "ranks")
-        self._gone = gone
         self._numbers = itertools.count(1)
         self._readings: dict[int, SharedReading] = {}
         self._lock = threading.Lock()
         self._group: Group | None = None
-        self._watch: Watch | None = None
-        self.children = [FollowerChild(config, rank, self._store) for rank in range(1, config.tensor_parallel_size)]
+        self.children = [
+            FollowerChild(config, rank, self._store, self._heard, gone)
+            for rank in range(1, config.tensor_parallel_size)
+        ]
+        self._watch = Watch(self.children, gone)
+        self._watch.start()
 
     def join(self, device: torch.device) -> Group:
         """Wait until all are there, and join them.
@@ -105,12 +114,16 @@ class Lead:
         self._tell_all(Caches(num_blocks, max_model_len, host_bytes))
 
     def wait_ready(self) -> None:
-        """Wait until they take steps. From now on a death of one is told to `gone`, and one that stands still dies."""
+        """Wait until they take steps."""
         for child in self.children:
             child.expect(Ready)
-            child.listen(self._heard, self._gone)
-        self._watch = Watch(self.children, self._gone)
-        self._watch.start()
+
+    def lost(self) -> str:
+        """Why a follower is gone; "" where none is. To be asked after an exchange failed: why comes a moment later."""
+        deadline = time.monotonic() + NEWS_S
+        while not any(child.why for child in self.children) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return next((child.why for child in self.children if child.why), "")
 
     def forward(self, tokens: Tensor, spans: Sequence[Span], stretches: Sequence[Stretch]) -> None:
         """See `Followers.forward`."""
@@ -148,9 +161,7 @@ class Lead:
 
     def close(self) -> None:
         """End them all. Safe to call twice."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        self._watch.close()
         for child in self.children:
             child.close()
         if self._group is not None:

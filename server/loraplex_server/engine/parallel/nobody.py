@@ -32,5 +32,9 @@ class NoOthers(Nobody, NoFollowers):
     def wait_ready(self) -> None:
         """See `Lead.wait_ready`."""
 
+    def lost(self) -> str:
+        """See `Lead.lost`."""
+        return ""
+
 
 NO_OTHERS = NoOthers()

@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 def main() -> NoReturn:
     """Follow rank 0 until it has nothing more to say."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # see engine.process
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     launch = Receiver[FollowerLaunch](sys.stdin.fileno(), FollowerLaunch).receive()
     if launch is None:
         sys.exit("no rank 0 has said what to follow")
@@ -44,12 +45,12 @@ def _follow(launch: FollowerLaunch) -> None:
     talk = Sender(launch.channel)
     follower = Follower(launch, talk)
     threading.Thread(target=_listen, args=(follower, launch.channel), name="rank-0", daemon=True).start()
+    threading.Thread(target=beat, args=(talk,), name="pulse", daemon=True).start()
     try:
         follower.start()
     except (EngineStartError, ModelError, ValueError) as error:
         talk.send(StartFailed(str(error)))
         _leave(1)
-    threading.Thread(target=beat, args=(talk,), name="pulse", daemon=True).start()
     gc.collect()
     gc.freeze()  # see engine.process
     follower.run(Receiver[Command](sys.stdin.fileno(), Command))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +25,8 @@ BEAT_S = 1.0
 # A machine that swaps, or a debugger that writes a core, has a process stand still for seconds: to end that loses what
 # is computed for nothing.
 MOST_MISSED = 30
+# Until it is ready: what it imports and opens, such as a device's driver, may keep the interpreter to itself.
+MOST_MISSED_AT_START = 120
 # What hangs in the kernel, as in a GPU's driver, does not die of it; all else is gone once the kernel has taken back
 # its memory, which of a hundred pinned gigabytes takes seconds.
 KILLED_S = 15
@@ -44,6 +45,7 @@ class Heard(Protocol):
 
     rank: int
     heard: int  # messages so far
+    ready: bool  # it takes steps
     ended: bool  # it was noticed that its process did
 
     def kill(self) -> None:
@@ -54,11 +56,11 @@ class Watch:
     """Rank 0's look at the followers.
 
     Args:
-        followers: all of them, ready.
-        gone: is given the rank and the exit code of one that was killed and does not end.
+        followers: all of them.
+        gone: is told of one that was killed and does not end.
     """
 
-    def __init__(self, followers: Sequence[Heard], gone: Callable[[int, int], None]) -> None:
+    def __init__(self, followers: Sequence[Heard], gone: Callable[[str], None]) -> None:
         self._followers = followers
         self._gone = gone
         self._silences = [Silence(follower.heard) for follower in followers]
@@ -73,16 +75,16 @@ class Watch:
         """Once; whoever has been silent for too long is killed, which is noticed as any death is."""
         for follower, silence in zip(self._followers, self._silences, strict=True):
             missed = silence.look(follower.heard)
-            if missed == MOST_MISSED:
+            most = MOST_MISSED if follower.ready else MOST_MISSED_AT_START
+            if missed == most:
                 logger.critical(
                     "rank %d of the model stands still: not a word for %.0f s; it is killed",
                     follower.rank,
-                    MOST_MISSED * BEAT_S,
+                    most * BEAT_S,
                 )
                 follower.kill()
-            elif missed == MOST_MISSED + KILLED_S and not follower.ended:
-                logger.critical("rank %d of the model is killed and does not end; it is left behind", follower.rank)
-                self._gone(follower.rank, -signal.SIGKILL)
+            elif missed == most + KILLED_S and not follower.ended:
+                self._gone(f"rank {follower.rank} of the model is killed and does not end; it is left behind")
 
     def close(self) -> None:
         """Look no more."""

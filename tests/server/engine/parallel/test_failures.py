@@ -158,6 +158,26 @@ async def test_without_rank_0_no_follower_stays(client: EngineClient) -> None:
     await until(lambda: gone(follower))
 
 
+async def test_without_rank_0_not_even_a_stopped_follower_stays(client: EngineClient) -> None:
+    """It does not see that it is alone, and would keep its memory from those that follow."""
+    engine = engine_pid(client)
+    follower = follower_pid(engine)
+    os.kill(follower, signal.SIGSTOP)
+    os.kill(engine, signal.SIGKILL)
+    await until(lambda: gone(follower))
+    await until(lambda: client.healthy and engine_pid(client) != engine)
+
+
+async def test_signals_that_are_meant_for_the_server_end_no_rank(client: EngineClient) -> None:
+    engine = engine_pid(client)
+    stream = client.generate(asking("a", 200))
+    await anext(stream)
+    for pid in (engine, follower_pid(engine)):
+        os.kill(pid, signal.SIGTERM)
+    assert sum([len(delta.token_ids) async for delta in stream]) == 199
+    assert client.restarts == 0
+
+
 async def test_a_close_leaves_no_process(client: EngineClient) -> None:
     assert len(await answer(client, asking("a", 3))) == 3
     engine = engine_pid(client)

@@ -12,7 +12,7 @@ from support.engines import make_engine
 
 from loraplex_kernels.attention import Span
 from loraplex_server.engine.parallel.lead import Lead
-from loraplex_server.engine.parallel.pulse import KILLED_S, MOST_MISSED, Watch
+from loraplex_server.engine.parallel.pulse import KILLED_S, MOST_MISSED, MOST_MISSED_AT_START, Watch
 from loraplex_server.engine.parallel.steps import told
 
 
@@ -22,6 +22,7 @@ class Rank:
 
     rank: int
     heard: int = 0
+    ready: bool = True
     killed: int = 0
     ended: bool = False
     mortal: bool = True
@@ -33,7 +34,7 @@ class Rank:
 
 def test_who_says_nothing_for_so_many_looks_is_killed_and_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
     silent, slow = Rank(1), Rank(2)
-    watch = Watch([silent, slow], lambda rank, code: pytest.fail(f"{rank} ended"))
+    watch = Watch([silent, slow], pytest.fail)
     for look in range(3 * MOST_MISSED):
         assert silent.killed == (look >= MOST_MISSED), look
         slow.heard += look % (MOST_MISSED - 1) == 0
@@ -45,12 +46,21 @@ def test_who_says_nothing_for_so_many_looks_is_killed_and_nobody_else(caplog: py
 def test_who_does_not_even_die_of_it_ends_all_the_same() -> None:
     """A process that hangs in the kernel keeps its pipes open: no end of them is ever read."""
     stuck = Rank(1, mortal=False)
-    ends: list[tuple[int, int]] = []
-    watch = Watch([stuck], lambda rank, code: ends.append((rank, code)))
+    ends: list[str] = []
+    watch = Watch([stuck], ends.append)
+    said = "rank 1 of the model is killed and does not end; it is left behind"
     for look in range(3 * MOST_MISSED):
-        assert ends == [(1, -9)] * (look >= MOST_MISSED + KILLED_S), look
+        assert ends == [said] * (look >= MOST_MISSED + KILLED_S), look
         watch.look()
     assert stuck.killed == 1
+
+
+def test_who_starts_is_given_longer_and_not_for_ever() -> None:
+    starting = Rank(1, ready=False)
+    watch = Watch([starting], pytest.fail)
+    for look in range(2 * MOST_MISSED_AT_START):
+        assert starting.killed == (look >= MOST_MISSED_AT_START), look
+        watch.look()
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""OFT rotates blocks of a linear's input: a block that lies on two ranks is refused, one that lies on one is exact."""
+"""OFT rotates blocks of a linear's input: a block that lies on two ranks is refused, one that lies on one is exact.
+
+So is whatever changes the input of the output layer, whose rows are everybody's and whose adapters are rank 0's.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from peft import OFTConfig, get_peft_model
+from peft import IA3Config, OFTConfig, get_peft_model
 from support.checkpoints import LLAMA, load_base, prompt
 from support.engines import make_engine, request, run
 from support.term_world import PEFT_MAY_WARN, randomized
@@ -16,6 +19,7 @@ from loraplex_server.engine.core import EngineCore
 pytestmark = [pytest.mark.slow, *PEFT_MAY_WARN]
 INNER = LLAMA.intermediate_size  # 112: each of two ranks has 56 of down_proj's inputs
 FITS, CROSSES = 14, 16
+FITS_HEAD = 8
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +33,13 @@ def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         config = OFTConfig(task_type="CAUSAL_LM", target_modules=[site], oft_block_size=size)
         randomized(get_peft_model(load_base(base), config), size).save_pretrained(root / name)
+    head = {"task_type": "CAUSAL_LM", "target_modules": ["lm_head"]}
+    for name, config in (
+        ("rotated head", OFTConfig(**head, oft_block_size=FITS_HEAD)),
+        ("scaled head", IA3Config(**head, feedforward_modules=["lm_head"])),
+    ):
+        saved = randomized(get_peft_model(load_base(base), config), 1)
+        saved.save_pretrained(root / name, save_embedding_layers=False)
     return root
 
 
@@ -69,3 +80,17 @@ def test_it_is_refused_each_time_and_nothing_of_it_stays(cores: tuple[EngineCore
         assert run(divided, [request(f"{turn}", prompt(5, turn), ["crosses"], root=adapters)])[f"{turn}", 0].failure
     assert "crosses" not in divided.store.stats().resident
     assert run(divided, [request("fits", prompt(5, 3), ["fits"], root=adapters)])["fits", 0].failure is None
+
+
+@pytest.mark.parametrize("name", ["rotated head", "scaled head"])
+def test_a_changed_input_of_the_output_layer_is_refused(
+    cores: tuple[EngineCore, EngineCore], adapters: Path, name: str
+) -> None:
+    """Rank 0 would multiply by its part of that layer once more, and wait for ranks that know nothing of it."""
+    alone, divided = cores
+    asked = [request("x", prompt(9, 1), [name], root=adapters)]
+    assert run(alone, asked)["x", 0].failure is None
+    failure = run(divided, asked)["x", 0].failure
+    assert failure is not None
+    assert "the input of lm_head is changed" in failure.message
+    assert failure.message.endswith("lower --tensor-parallel-size")

@@ -65,6 +65,22 @@ def test_a_batch_of_many_adapters_that_come_and_go(pair: Pair, adapters: Path) -
     assert len(pair[1].runner.graphs) > 0
 
 
+def test_a_step_that_only_one_rank_can_record_is_exchanged_once(tmp_path: Path) -> None:
+    """The second rank's part of down_proj begins within a group: it has no compiled kernel, and the first one's has."""
+    base = write_base(tmp_path, LlamaConfig(**(LLAMA.to_dict() | {"intermediate_size": 272})))
+    cores = [
+        make_engine(base, tensor_parallel_size=ranks, threads=1, quantization="int4", graphs=ranks > 1)
+        for ranks in (1, 2)
+    ]
+    try:
+        asked = [request(f"r{at}", prompt(7 + at, at)) for at in range(3)]
+        alone, divided = (run(core, asked) for core in cores)
+        same(divided, alone)
+    finally:
+        for core in cores:
+            core.close()
+
+
 @pytest.fixture
 def eight_bit(base: Path) -> Iterator[list[EngineCore]]:
     """One rank that rounds whole inputs, one that rounds them as two do, and two."""
