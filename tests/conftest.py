@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shlex
+import signal
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,10 @@ from loraplex_server.engine.cores import usable_cores
 # wait for each other, and on a busy machine ten times as long if they do so without sleeping.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# What a script starts in the background ignores Ctrl-C, and so does what that starts: tests send it to commands.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MARKERS = (
     "gpu: needs a CUDA device; skipped, and said so, where there is none",

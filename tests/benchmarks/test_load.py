@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -179,9 +180,13 @@ async def test_runs_that_were_whole_outlive_an_interrupt() -> None:
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert process.stdout is not None
-        first = [json.loads(await process.stdout.readline())["kind"] for _ in range(2)]
-        process.send_signal(signal.SIGINT)
-        rest, table = await asyncio.wait_for(process.communicate(), 120)
+        try:
+            first = [json.loads(await process.stdout.readline())["kind"] for _ in range(2)]
+            process.send_signal(signal.SIGINT)
+            rest, table = await asyncio.wait_for(process.communicate(), 120)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
     kinds = [*first, *(json.loads(line)["kind"] for line in rest.splitlines())]
     assert process.returncode == 130
     assert (kinds[:2], kinds[-1]) == (["load", "run"], "summary")
