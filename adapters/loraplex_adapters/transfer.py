@@ -83,13 +83,12 @@ def own_stream(device: torch.device) -> AbstractContextManager[object]:
     """
     if device.type == "cpu":
         return nullcontext()
-    found: torch.cuda.Stream | None = getattr(_own, "stream", None)
-    if found is None or found.device != device:
-        found = _own.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    return torch.cuda.stream(found)
+    return torch.cuda.stream(_stream_of(threading.get_ident(), device))
 
 
-_own = threading.local()
+@functools.cache
+def _stream_of(thread: int, device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 @functools.cache

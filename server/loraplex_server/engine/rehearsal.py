@@ -10,7 +10,7 @@ import torch
 
 from loraplex_adapters.terms import Terms
 from loraplex_kernels import attention, lora
-from loraplex_kernels.attention import AttentionBatch, KVLayer, Span
+from loraplex_kernels.attention import KVLayer, Span
 from loraplex_kernels.lora import AdapterTable, LoraStep, Run, SiteShape
 from loraplex_kernels.lora.tiles import FUSED_PROGRAM_BYTES
 from loraplex_server.engine.messages import SamplingParams
@@ -107,7 +107,8 @@ def rehearse(model: Decoder, cache: Sequence[KVLayer], table: AdapterTable, size
         _run(model, cache, table, one, slot)
     # Beside an adapter that brings more than low rank, queries and keys are turned by kernels of their own.
     beyond = AdapterStep(terms=(TermUse(Terms(), torch.zeros(1, dtype=torch.int64, device=table.device), 1.0),))
-    model.forward(torch.zeros_like(beyond.terms[0].rows), _batch(one, table, sizes.block_size), cache, beyond)
+    batch = attention.build_batch(one, sizes.block_size, table.device)
+    model.forward(torch.zeros_like(beyond.terms[0].rows), batch, cache, beyond)
     blocks = -(-sizes.length // sizes.block_size)
     _run(model, cache, table, [Span(1, sizes.length, [0] * blocks)], None)  # the longest, of one block again and again
 
@@ -118,16 +119,12 @@ def _run(
     """A step whose sequences all use one adapter, or none."""
     counts = [span.count for span in spans]
     ends = list(accumulate(counts))
-    batch = _batch(spans, table, cache[0].block_size)
+    batch = attention.build_batch(spans, cache[0].block_size, table.device)
     tokens = torch.zeros(ends[-1], dtype=torch.int64, device=table.device)
     hidden = model.forward(tokens, batch, cache, None if slot is None else _step(counts, table, slot))
     last = torch.tensor([end - 1 for end in ends], device=table.device)
     of_head = None if slot is None else _step([1] * len(last), table, slot)
     _choose(model.logits(hidden.index_select(0, last), of_head))
-
-
-def _batch(spans: Sequence[Span], table: AdapterTable, block_size: int) -> AttentionBatch:
-    return attention.build_batch(spans, block_size, table.device)
 
 
 def _spans(counts: Sequence[int], block_size: int) -> Iterator[Span]:

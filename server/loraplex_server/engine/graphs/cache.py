@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,7 +35,7 @@ class GraphCache:
     def __init__(self, capture: Callable[[GraphKey], Graph], most: int) -> None:
         self.most = most
         self._capture = capture
-        self._graphs: OrderedDict[GraphKey, Graph] = OrderedDict()  # the one used last is the last
+        self._graphs: dict[GraphKey, Graph] = {}
         self._used: dict[GraphKey, int] = {}  # when each was, in `_asked`
         self._asked = 0  # how often any graph was
         self._full_until = 0  # in `_asked`
@@ -55,7 +54,6 @@ class GraphCache:
         graph = self._graphs.get(key)
         if graph is None or graph.batch.stale:
             graph = self._captured(key)
-        self._graphs.move_to_end(key)
         self._used[key] = self._asked
         return graph
 
@@ -75,7 +73,7 @@ class GraphCache:
     def _make_room(self) -> None:
         if len(self._graphs) < self.most:
             return
-        oldest = next(iter(self._graphs))
+        oldest = min(self._used, key=self._used.__getitem__)
         if self._asked - self._used[oldest] < IDLE:
             raise NoRoomError(f"all {self.most} graphs that memory was planned for are in use")
         self._drop(oldest)

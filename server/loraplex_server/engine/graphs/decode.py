@@ -16,7 +16,7 @@ from loraplex_kernels.lora.batch import LoraBatch
 from loraplex_server.engine.graphs.cache import Graph, GraphCache
 from loraplex_server.engine.graphs.capture import Capture, NoRoomError
 from loraplex_server.engine.graphs.key import AT_START, RANKS, GraphKey, most_graphs, sizes_up_to, smallest
-from loraplex_server.engine.graphs.outcomes import Outcomes, Reason
+from loraplex_server.engine.graphs.outcomes import Outcomes, Reason, never_replayed
 from loraplex_server.engine.graphs.static_batch import StaticBatch, StaticRows
 from loraplex_server.models.adapter_step import AdapterStep
 from loraplex_server.models.decoder import Decoder
@@ -110,10 +110,8 @@ class DecodeGraphs:
         self, spans: Sequence[Span], step: AdapterStep | None, lora: LoraBatch | None
     ) -> Graph | tuple[Reason, str]:
         """A step's graph; or why it has none, and more of that for the log."""
-        if any(span.count != 1 for span in spans):
-            return "prompt", ""
-        if step is not None and step.terms:
-            return "terms", ""
+        if reason := never_replayed(spans, step):
+            return reason, ""
         key = self.key_of(len(spans), lora)
         if key is None:
             rank = 0 if lora is None else self._highest_rank(lora)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
+from loraplex_kernels.attention import Span
 from loraplex_server.engine.messages import ReplayStats
+from loraplex_server.models.adapter_step import AdapterStep
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +22,13 @@ _TOLD: dict[Reason, str] = {
     "adapters": "the step mixes more adapters than --max-num-seqs rows have room for",
     "room": "there is no room for one more CUDA graph",
 }
+
+
+def never_replayed(spans: Sequence[Span], step: AdapterStep | None) -> Reason | None:
+    """Why neither graphs nor tapes hold such a step; None where they may. Args: spans: of its sequences."""
+    if any(span.count != 1 for span in spans):
+        return "prompt"
+    return "terms" if step is not None and step.terms else None
 
 
 class Outcomes:

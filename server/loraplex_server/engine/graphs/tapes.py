@@ -15,7 +15,7 @@ from loraplex_kernels.attention import DecodeRows, KVLayer, Span
 from loraplex_kernels.lora import AdapterTable, LoraStep
 from loraplex_kernels.lora.taped_step import TapedPlan, taped_batch
 from loraplex_kernels.tape import Arena, NotRecordableError, Tape, record
-from loraplex_server.engine.graphs.outcomes import Outcomes
+from loraplex_server.engine.graphs.outcomes import Outcomes, never_replayed
 from loraplex_server.models.adapter_step import AdapterStep
 from loraplex_server.models.decoder import Decoder
 from loraplex_server.models.embedded import Embedded
@@ -86,15 +86,9 @@ class DecodeTapes:
 
     def run(self, tokens: Tensor, spans: Sequence[Span], step: AdapterStep | None) -> Tensor | None:
         """See `Replay.run`."""
-        if any(span.count != 1 for span in spans):
-            self.outcomes.left("prompt")
+        if reason := never_replayed(spans, step):
+            self.outcomes.left(reason)
             return None
-        if step is not None and step.terms:
-            self.outcomes.left("terms")
-            return None
-        return self._run(tokens, spans, step)
-
-    def _run(self, tokens: Tensor, spans: Sequence[Span], step: AdapterStep | None) -> Tensor | None:
         lora = None if step is None or step.lora is None else step.lora.batch
         kind = _Kind(lora is not None, lora is not None and lora.magnitude)
         if kind in self._refused:
